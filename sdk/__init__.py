@@ -1,0 +1,1 @@
+"""fiqa's SDK: score face images."""

@@ -1,0 +1,24 @@
+"""Every error that fiqa raises on purpose.
+
+A message names the thing, the value found, the value wanted, and the next step.
+"""
+
+
+class FiqaError(Exception):
+    """Base of all errors raised by fiqa; catching it catches nothing else."""
+
+
+class ImageError(FiqaError, ValueError):
+    """An image cannot be read, is too large, or has a shape, type or values that cannot be scored."""
+
+
+class ModelError(FiqaError):
+    """A model is unknown, damaged, of another kind, or cannot be fetched."""
+
+
+class DeviceError(FiqaError, RuntimeError):
+    """A device or an execution provider that was asked for is not there."""
+
+
+class InputError(FiqaError, ValueError):
+    """A manifest, a table, a recipe or an option is wrong."""
