@@ -1,0 +1,1 @@
+"""fiqa-train: label, fit, evaluate."""

@@ -1,0 +1,37 @@
+"""The regression head of eDifFIQA and the network that carries it."""
+
+from torch import Tensor, nn
+
+
+class MLP(nn.Module):
+    """Two linear layers with GELU between them: features (N, D) -> quality (N, 1)."""
+
+    def __init__(self, features: int, hidden: int) -> None:
+        super().__init__()
+        self.l1 = nn.Linear(features, hidden)
+        self.gelu = nn.GELU()
+        self.l2 = nn.Linear(hidden, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.l2(self.gelu(self.l1(x)))
+
+
+class QualityNetwork(nn.Module):
+    """A face-recognition backbone with an MLP head (eDifFIQA, section III-C).
+
+    Takes normalised RGB faces (N, 3, 112, 112), gives quality (N, 1). `base_model` and `mlp` are the names in the
+    published checkpoints.
+    """
+
+    def __init__(self, backbone: nn.Module, features: int, hidden: int) -> None:
+        super().__init__()
+        self.base_model = backbone
+        self.mlp = MLP(features, hidden)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.mlp(self.base_model(x))
+
+    def features_and_quality(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (N, D), usable for recognition, and quality (N, 1)."""
+        features = self.base_model(x)
+        return features, self.mlp(features)

@@ -1,0 +1,75 @@
+"""Networks by name: what `--model` and the recipes refer to."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from torch import nn
+
+from sdk.errors import InputError
+from train.networks.heads import QualityNetwork
+from train.networks.iresnet import IResNet
+from train.networks.mobilefacenet import MobileFaceNet
+from train.networks.mobilefacenet128 import MobileFaceNet128
+
+Triple = tuple[float, float, float]
+
+HALF: Triple = (0.5, 0.5, 0.5)
+IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
+IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A network's description.
+
+    Attributes:
+        backbone: Makes the face-recognition network.
+        features: Length of its embedding.
+        hidden: Width of the MLP head; None for a face-recognition network without a head.
+        mean: Subtracted from RGB in [0, 1].
+        std: Divides what is left.
+    """
+
+    backbone: Callable[[], nn.Module]
+    features: int
+    hidden: int | None = None
+    mean: Triple = HALF
+    std: Triple = HALF
+
+
+_IRESNET18 = partial(IResNet, (2, 2, 2, 2))
+_IRESNET50 = partial(IResNet, (3, 4, 14, 3))
+_IRESNET100 = partial(IResNet, (3, 13, 30, 3))
+
+VARIANTS = {
+    "fiqa-nano": Variant(MobileFaceNet128, 128, 256, IMAGENET_MEAN, IMAGENET_STD),
+    "ediffiqa-t": Variant(MobileFaceNet, 512, 1024),
+    "ediffiqa-s": Variant(_IRESNET18, 512, 1024),
+    "ediffiqa-m": Variant(_IRESNET50, 512, 1024),
+    "ediffiqa-l": Variant(_IRESNET100, 512, 1024),
+    "mobilefacenet128": Variant(MobileFaceNet128, 128, None, IMAGENET_MEAN, IMAGENET_STD),
+    "mobilefacenet": Variant(MobileFaceNet, 512),
+    "iresnet18": Variant(_IRESNET18, 512),
+    "iresnet50": Variant(_IRESNET50, 512),
+    "iresnet100": Variant(_IRESNET100, 512),
+}
+
+
+def get_variant(name: str) -> Variant:
+    """Look a network up.
+
+    Raises:
+        InputError: The name is not in `VARIANTS`.
+    """
+    try:
+        return VARIANTS[name]
+    except KeyError:
+        raise InputError(f"unknown network {name!r}, wanted one of: {', '.join(VARIANTS)}") from None
+
+
+def create_network(name: str) -> nn.Module:
+    """A network with random weights: normalised RGB (N, 3, 112, 112) -> quality (N, 1), or embedding (N, D)."""
+    variant = get_variant(name)
+    backbone = variant.backbone()
+    return backbone if variant.hidden is None else QualityNetwork(backbone, variant.features, variant.hidden)
