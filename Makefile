@@ -1,0 +1,55 @@
+# make demo    score real faces with the embedded model, offline, and write a report
+# make test    run every test
+# make lint types bench wheel clean
+#
+# Each target sets up what it needs in .venv. Needed beforehand: Python 3.10 or newer, make, a C compiler.
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Pinned, and installed before all else: where the index offers a CPU build of exactly this release, pip takes it.
+TORCH := torch==2.13.0
+PYTHONS := python3 python3.13 python3.12 python3.11 python3.10
+NEW_ENOUGH := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))
+PYTHON ?= $(shell for p in $(PYTHONS); do $$p -c "$(NEW_ENOUGH)" 2>/dev/null && echo $$p && break; done)
+PYTEST_ARGS ?=
+
+.PHONY: demo test lint types bench wheel clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.demo
+	$(BIN)/python examples/demo.py
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+bench: $(VENV)/.dev
+	$(BIN)/fiqa bench
+
+wheel: $(VENV)/.dev
+	rm -rf build
+	$(BIN)/python -m build --wheel --outdir dist .
+
+clean:
+	rm -rf $(VENV) build dist demo *.egg-info .mypy_cache .pytest_cache .ruff_cache
+
+$(VENV)/.made:
+	@test -n "$(PYTHON)" || { echo "no Python 3.10 or newer with venv among: $(PYTHONS). Install one (Debian and Ubuntu: apt install python3-venv), or: make PYTHON=/path/to/python" >&2; exit 1; }
+	@$(PYTHON) -c "$(NEW_ENOUGH)" || { echo "$(PYTHON) is older than 3.10, or comes without venv (Debian and Ubuntu: apt install python3-venv); use: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+	touch $@
+
+$(VENV)/.demo: $(VENV)/.made pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.made pyproject.toml
+	$(BIN)/python -m pip install --quiet "$(TORCH)"
+	$(BIN)/python -m pip install --quiet --editable ".[dev,export,report,train]"
+	touch $@
