@@ -67,4 +67,5 @@ def align(image: NDArray[np.uint8], landmarks: ArrayLike) -> NDArray[np.uint8]:
         uint8 (112, 112, 3).
     """
     matrix = similarity_transform(landmarks)
-    return cv2.warpAffine(image, matrix, (CROP_SIZE, CROP_SIZE), flags=cv2.INTER_LINEAR)
+    crop = cv2.warpAffine(image, matrix, (CROP_SIZE, CROP_SIZE), flags=cv2.INTER_LINEAR)
+    return np.asarray(crop, dtype=np.uint8)

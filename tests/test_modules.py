@@ -26,7 +26,7 @@ def modules() -> list[str]:
 @pytest.mark.parametrize("name", modules())
 def test_module_imports_and_says_what_it_is(name: str) -> None:
     module = importlib.import_module(name)
-    assert module.__doc__ and module.__doc__.strip()
+    assert (module.__doc__ or "").strip()
 
 
 @pytest.mark.parametrize(
