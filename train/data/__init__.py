@@ -1,0 +1,1 @@
+"""Manifests, faces and degradations."""

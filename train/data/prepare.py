@@ -1,0 +1,173 @@
+"""Images -> aligned crops and graded damaged copies, split by person.
+
+Writes `<out>/<split>/<identity>/<image>.png` and `manifest.csv`, so that the crops can be looked at and labelled,
+trained on and evaluated like any other folder of faces.
+"""
+
+import logging
+import tarfile
+import zlib
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from rich.progress import track
+
+from sdk.errors import ImageError, InputError
+from train.data.degradations import degrade, describe, draw_damages
+from train.data.manifest import Manifest, make_manifest, read_manifest, write_table
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareSettings:
+    """How crops are made and people are divided.
+
+    Attributes:
+        copies: Damaged copies of each training and validation image; the i-th has grades in [i, i + 1] / copies.
+        test_copies: The same for test images.
+        test: Fraction of the people with several images who are kept for the test.
+        validation: Fraction of all the people who are kept for validation.
+        seed: Of the split and of the damage.
+    """
+
+    copies: int = 3
+    test_copies: int = 1
+    test: float = 0.4
+    validation: float = 0.05
+    seed: int = 0
+
+
+def prepare(source: Path, out: Path, settings: PrepareSettings, landmarks: Path | None = None) -> Path:
+    """Make crops, copies and their manifest; an image that cannot be read is logged and left out.
+
+    Args:
+        source: Folder, manifest, or a .tar of a folder of images.
+        out: Folder to write.
+        settings: See `PrepareSettings`.
+        landmarks: .npz with `names` (paths relative to the source's folder) and `landmarks` (N, 5, 2).
+
+    Returns:
+        Path of `manifest.csv`: path, identity, split (train, validation, test), original (the clean crop's path) and
+        degradation (empty for a clean crop). Where it exists already, nothing is done.
+
+    Raises:
+        InputError: The source cannot be read or holds no image with landmarks.
+    """
+    target = out / "manifest.csv"
+    if target.exists():
+        logger.info("%s is there already", target)
+        return target
+    manifest = read_source(source, out / "images", landmarks)
+    identities = manifest.identities
+    splits = split_people(identities, settings)
+    _check_unique([f"{identity}/{Path(path).stem}" for identity, path in zip(identities, manifest.paths, strict=True)])
+
+    def crops_of(row: int) -> list[dict[str, Any]]:
+        try:
+            return _write_crops(manifest, row, splits[identities[row]], out, settings)
+        except ImageError as error:
+            logger.warning("left out: %s", error)
+            return []
+
+    with ThreadPoolExecutor() as pool:
+        done = track(pool.map(crops_of, range(len(manifest))), "crops", total=len(manifest), transient=True)
+        rows = [row for rows in done for row in rows]
+    if not rows:
+        raise InputError(f"no image of {source} could be read; see the log for each one's reason")
+    write_table(make_manifest(rows, out).table, target)
+    return target
+
+
+def read_source(source: Path, unpacked: Path, landmarks: Path | None = None) -> Manifest:
+    """Read a folder, a manifest or a .tar of images, and join landmarks to it.
+
+    Raises:
+        InputError: The archive holds no or several top folders, or no image has landmarks.
+    """
+    if source.suffix == ".tar":
+        if not unpacked.exists():
+            temporary = unpacked.with_name(unpacked.name + ".tmp")
+            with tarfile.open(source) as archive:
+                archive.extractall(temporary, filter="data")
+            temporary.rename(unpacked)
+        folders = [path for path in unpacked.iterdir() if path.is_dir()]
+        if len(folders) != 1:
+            raise InputError(f"{source} holds {len(folders)} top folders, wanted one that holds a folder a person")
+        source = folders[0]
+    manifest = read_manifest(source)
+    return manifest if landmarks is None else _with_landmarks(manifest, landmarks)
+
+
+def _with_landmarks(manifest: Manifest, path: Path) -> Manifest:
+    with np.load(path, allow_pickle=False) as file:
+        points = dict(zip(file["names"].tolist(), file["landmarks"].reshape(-1, 10).tolist(), strict=True))
+    rows = [{**row, "landmarks": points[row["path"]]} for row in manifest.table.to_pylist() if row["path"] in points]
+    if not rows:
+        raise InputError(f"{path} has landmarks of none of the images, first {manifest.paths[0]!r}")
+    if len(rows) < len(manifest):
+        logger.warning("%d images have no landmarks in %s and are left out", len(manifest) - len(rows), path)
+    return make_manifest(rows, manifest.root)
+
+
+def split_people(identities: Iterable[str], settings: PrepareSettings) -> dict[str, str]:
+    """Assign every person to train, validation or test; who is where depends on name and seed alone.
+
+    Test people are taken from those with several images, for only these have mated pairs.
+    """
+    names, counts = np.unique(list(identities), return_counts=True)
+    splits = {}
+    for name, count in zip(names.tolist(), counts.tolist(), strict=True):
+        draw = np.random.default_rng([settings.seed, zlib.crc32(name.encode())]).random(2)
+        if count > 1 and draw[0] < settings.test:
+            splits[name] = "test"
+        else:
+            splits[name] = "validation" if draw[1] < settings.validation else "train"
+    return splits
+
+
+def _write_crops(
+    manifest: Manifest, row: int, split: str, out: Path, settings: PrepareSettings
+) -> list[dict[str, Any]]:
+    name = manifest.table["path"][row].as_py()
+    identity = manifest.table["identity"][row].as_py()
+    face = manifest.load_face(row)
+    folder = Path(split) / identity
+    (out / folder).mkdir(parents=True, exist_ok=True)
+    stem = Path(name).stem
+    original = (folder / f"{stem}.png").as_posix()
+    copies = settings.test_copies if split == "test" else settings.copies
+    rows = []
+    for copy in range(copies + 1):
+        path, damages, crop = original, [], face
+        if copy:
+            rng = np.random.default_rng([settings.seed, copy, zlib.crc32(name.encode())])
+            grades = ((copy - 1) / copies, copy / copies)
+            damages = draw_damages(grades, rng)
+            path, crop = (folder / f"{stem}-{copy}.png").as_posix(), degrade(face, damages, rng)
+        cv2.imwrite(str(out / path), crop, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+        rows.append(
+            {
+                "path": path,
+                "identity": identity,
+                "split": split,
+                "original": original,
+                "source": name,
+                "degradation": describe(damages),
+            }
+        )
+    return rows
+
+
+def _check_unique(names: list[str]) -> None:
+    repeated = {name for name, count in Counter(names).items() if count > 1}
+    if repeated:
+        raise InputError(
+            f"two images would become one crop, {min(repeated)}.png; give each image of a person its own name"
+        )

@@ -1,0 +1,161 @@
+"""FaceQAN: face image quality from adversarial noise.
+
+Babnik, Peer and Štruc, "FaceQAN: Face Image Quality Assessment Through Adversarial Noise Exploration", ICPR 2022.
+The embedding of a good face hardly moves under small adversarial noise; that of a poor face does.
+
+The published code attacks one face at a time. Here all faces of a batch are attacked at once: the sign of a gradient
+does not depend on the scale of the loss, so the sum of the faces' losses serves.
+"""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from sdk.errors import InputError
+from train.methods.recognition import RecognitionModel
+from train.networks.attack import frozen_for_attack
+
+
+@dataclass(frozen=True, slots=True)
+class FaceQANSettings:
+    """The published values.
+
+    Attributes:
+        epsilon: Size of the noise and of each step, on a [0, 1] pixel scale.
+        iterations: Steps of the attack (l).
+        copies: Adversarial copies of each face (k).
+        exponent: Of the score (p).
+        clip: Range that noisy images are clipped to. The published scores were computed with [-1, 1], although
+            images are in [0, 1]; (0, 1) clips to the range of images.
+    """
+
+    epsilon: float = 0.001
+    iterations: int = 5
+    copies: int = 10
+    exponent: float = 5.0
+    clip: tuple[float, float] = (-1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        if self.iterations < 1 or self.copies < 1 or self.epsilon <= 0:
+            raise InputError(
+                f"iterations={self.iterations}, copies={self.copies}, epsilon={self.epsilon}: wanted numbers above 0"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class FaceQANResult:
+    """Scores of N faces and what they were made of: quality (N,), similarities (N, l, k), symmetry (N,),
+    embeddings (N, D); all float32."""
+
+    quality: Tensor
+    similarities: Tensor
+    symmetry: Tensor
+    embeddings: Tensor
+
+
+def faceqan(model: nn.Module, faces: Tensor, noise: Tensor, settings: FaceQANSettings | None = None) -> FaceQANResult:
+    """Score a batch of faces (section III).
+
+    Args:
+        model: RGB (N, 3, 112, 112) in [0, 1] -> embeddings (N, D), frozen and in evaluation mode.
+        faces: float32 RGB (N, 3, 112, 112) in [0, 1].
+        noise: float32 (N, k, 3, 112, 112), uniform in [-epsilon, epsilon].
+        settings: The published values by default.
+    """
+    settings = settings or FaceQANSettings()
+    low, high = settings.clip
+    count, copies = noise.shape[:2]
+    with torch.no_grad():
+        embeddings, flipped = model(torch.cat([faces, faces.flip(-1)])).float().chunk(2)
+    symmetry = F.cosine_similarity(embeddings, flipped)
+    targets = embeddings.repeat_interleave(copies, 0)
+    noisy = (faces[:, None] + noise).flatten(0, 1).clamp(low, high)
+    noisy = noisy.contiguous(memory_format=torch.channels_last)
+    recorded = []
+    for iteration in range(settings.iterations):
+        last = iteration == settings.iterations - 1
+        noisy.requires_grad_(not last)
+        with torch.set_grad_enabled(not last):
+            similarity = F.cosine_similarity(targets, model(noisy).float())
+        recorded.append(similarity.detach())
+        if not last:  # the step after the last recording would be seen by nobody
+            (gradient,) = torch.autograd.grad(-similarity.sum(), noisy)
+            noisy = (noisy.detach() + settings.epsilon * gradient.sign()).clamp(low, high)
+    similarities = torch.stack(recorded, 1).view(count, copies, settings.iterations).transpose(1, 2)
+    quality = combine(similarities, symmetry, settings.exponent)
+    return FaceQANResult(quality, similarities, symmetry, embeddings)
+
+
+def combine(similarities: Tensor, symmetry: Tensor, exponent: float) -> Tensor:
+    """`((1 + mean S) / 2 * clip(1 - std S, 0, 1) * symmetry) ^ p`, with the population's deviation.
+
+    Args:
+        similarities: (N, l, k).
+        symmetry: (N,). The product's sign is kept under an exponent that is not a whole number.
+        exponent: p.
+
+    Returns:
+        (N,) quality.
+    """
+    recorded = similarities.flatten(1)
+    spread = recorded.std(dim=1, correction=0)
+    base = (1 + recorded.mean(dim=1)) / 2 * (1 - spread).clamp(0, 1) * symmetry
+    if exponent == int(exponent):
+        return base ** int(exponent)
+    return base.sign() * base.abs() ** exponent
+
+
+class FaceQANLabeller:
+    """FaceQAN over batches of crops; one seed per image, so that no label depends on its batch.
+
+    Args:
+        model: Face-recognition model.
+        settings: The published values by default.
+        seed: Of all noise.
+        device: Where to compute.
+        bf16: Run the network in bfloat16 (autocast).
+    """
+
+    name = "faceqan"
+
+    def __init__(
+        self,
+        model: RecognitionModel,
+        settings: FaceQANSettings | None = None,
+        seed: int = 0,
+        device: torch.device | None = None,
+        bf16: bool = False,
+    ) -> None:
+        self.device = device or torch.device("cpu")
+        self.settings = settings or FaceQANSettings()
+        self.seed = seed
+        self.bf16 = bf16
+        self._model = frozen_for_attack(model, self.device)
+
+    def __call__(self, faces: NDArray[np.uint8], keys: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """Label a batch.
+
+        Args:
+            faces: uint8 BGR (N, 112, 112, 3).
+            keys: Name of each image, which seeds its noise.
+
+        Returns:
+            `faceqan` float32 (N,) and `embedding` float32 (N, D).
+        """
+        images = torch.from_numpy(np.ascontiguousarray(faces[..., ::-1])).permute(0, 3, 1, 2).to(self.device)
+        noise = torch.from_numpy(np.stack([self._noise(key, faces.shape[1:3]) for key in keys])).to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            result = faceqan(self._model, images.float() / 255, noise, self.settings)
+        return {self.name: result.quality.cpu().numpy(), "embedding": result.embeddings.cpu().numpy()}
+
+    def _noise(self, key: str, size: tuple[int, ...]) -> NDArray[np.float32]:
+        rng = np.random.default_rng([self.seed, zlib.crc32(key.encode())])
+        uniform = rng.random((self.settings.copies, 3, *size), dtype=np.float32)
+        return (2 * uniform - 1) * np.float32(self.settings.epsilon)

@@ -1,0 +1,207 @@
+"""Run a labeller over a manifest: batched, with progress, resumable, and with a row for every image.
+
+Finished rows are appended to a journal beside the output, embeddings to a memory-mapped array; a run that is started
+again reads the journal and goes on. The output appears, whole, when every row is there.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from sdk.errors import FiqaError, InputError
+from train.data.manifest import Manifest, check_table_path, write_table
+
+logger = logging.getLogger(__name__)
+
+Row = dict[str, Any]
+
+
+class Labeller(Protocol):
+    """What labels a batch: uint8 BGR (N, 112, 112, 3) and a key an image -> `name` (N,), perhaps `embedding` (N, D)."""
+
+    name: str
+
+    def __call__(self, faces: NDArray[np.uint8], keys: Sequence[str]) -> dict[str, NDArray[Any]]: ...
+
+
+def label_manifest(
+    manifest: Manifest,
+    labeller: Labeller,
+    out: Path,
+    settings: Row,
+    batch_size: int = 16,
+    embeddings: Path | None = None,
+) -> pa.Table:
+    """Label every image and write the manifest with a column `labeller.name` and a column `error`.
+
+    Args:
+        manifest: Images.
+        labeller: See `Labeller`.
+        out: `.csv` or `.parquet` to write.
+        settings: Whatever decides the labels, as plain values; a journal made with others is refused.
+        batch_size: Faces a call.
+        embeddings: `.npy` for the embeddings, float32 (N, D) in the order of the rows, NaN where an image failed.
+
+    Returns:
+        The table that was written.
+
+    Raises:
+        InputError: The output has another ending, or its journal was written with other settings or images.
+    """
+    check_table_path(out)
+    paths = manifest.paths
+    journal = Journal(out, {**settings, "labeller": labeller.name, "rows": len(paths)}, embeddings, len(paths))
+    todo = [row for row in range(len(paths)) if row not in journal.rows]
+    if journal.rows:
+        logger.info("%d of %d images are labelled already", len(journal.rows), len(paths))
+    with journal, _progress(labeller.name, len(paths), len(journal.rows)) as advance:
+        for rows, faces, errors in _batches(manifest, todo, batch_size):
+            for row, error in errors.items():
+                logger.warning("%s", error)
+                journal.add({"row": row, "path": paths[row], "error": error})
+            if rows:
+                result = labeller(faces, [paths[row] for row in rows])
+                vectors = result.get("embedding")
+                if embeddings is not None and vectors is not None:
+                    journal.store_embeddings(rows, vectors)
+                for row, value in zip(rows, result[labeller.name].tolist(), strict=True):
+                    journal.add({"row": row, "path": paths[row], "value": value})
+            journal.flush()
+            advance(len(rows) + len(errors))
+    table = _labelled(manifest.table, labeller.name, journal.rows)
+    write_table(table, out)
+    journal.remove()
+    return table
+
+
+def _labelled(table: pa.Table, name: str, rows: dict[int, Row]) -> pa.Table:
+    kept = table.select([column for column in table.column_names if column not in (name, "error")])
+    values = pa.array([rows[row].get("value") for row in range(len(kept))], pa.float64())
+    errors = pa.array([rows[row].get("error", "") for row in range(len(kept))], pa.string())
+    return kept.append_column(name, values).append_column("error", errors)
+
+
+def _batches(
+    manifest: Manifest, todo: Sequence[int], batch_size: int
+) -> Iterator[tuple[list[int], NDArray[np.uint8], dict[int, str]]]:
+    """Batches of readable faces, each decoded while the one before is labelled, and the errors of the others."""
+
+    def read(rows: Sequence[int]) -> tuple[list[int], NDArray[np.uint8], dict[int, str]]:
+        good, faces, errors = [], [], {}
+        for row in rows:
+            try:
+                faces.append(manifest.load_face(row))
+                good.append(row)
+            except FiqaError as error:
+                errors[row] = str(error)
+        return good, np.stack(faces) if faces else np.empty((0, 112, 112, 3), np.uint8), errors
+
+    chunks = [todo[start : start + batch_size] for start in range(0, len(todo), batch_size)]
+    with ThreadPoolExecutor(1) as pool:
+        ahead = pool.submit(read, chunks[0]) if chunks else None
+        for following in [*chunks[1:], None]:
+            if ahead is None:
+                return
+            batch = ahead.result()
+            ahead = pool.submit(read, following) if following else None
+            yield batch
+
+
+class _progress:
+    """A progress bar that is silent where there is no terminal."""
+
+    def __init__(self, name: str, total: int, done: int) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._bar = Progress(*columns, disable=None if os.isatty(2) else True)
+        self._task = self._bar.add_task(name, total=total, completed=done)
+
+    def __enter__(self) -> Any:
+        self._bar.start()
+        return lambda count: self._bar.advance(self._task, count)
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+
+class Journal:
+    """Rows that are done, one JSON object a line under a first line of settings."""
+
+    def __init__(self, out: Path, settings: Row, embeddings: Path | None, count: int) -> None:
+        self._path = out.with_name(out.name + ".journal")
+        self._embeddings_path = embeddings
+        self._embeddings: NDArray[np.float32] | None = None
+        self._count = count
+        self._settings = json.loads(json.dumps(settings))
+        self.rows: dict[int, Row] = self._read() if self._path.exists() else {}
+
+    def _read(self) -> dict[int, Row]:
+        whole = self._path.read_bytes()
+        whole = whole[: whole.rfind(b"\n") + 1]  # a line that was being written when the run was killed is done again
+        lines = whole.decode().splitlines()
+        if not lines:
+            return {}
+        found = json.loads(lines[0])
+        different = sorted(
+            key for key in {*found, *self._settings} if found.get(key, ...) != self._settings.get(key, ...)
+        )
+        if different:
+            key = different[0]
+            raise InputError(
+                f"{self._path} is of a run with {key}={found.get(key)!r}, this one has "
+                f"{key}={self._settings.get(key)!r}; delete it to start anew, or give another --out"
+            )
+        self._path.write_bytes(whole)
+        return {row["row"]: row for row in map(json.loads, lines[1:])}
+
+    def __enter__(self) -> "Journal":
+        new = not self.rows
+        self._file = self._path.open("w" if new else "a")
+        if new:
+            self._file.write(json.dumps(self._settings) + "\n")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        if self._embeddings is not None:
+            self._embeddings.flush()  # type: ignore[attr-defined]
+
+    def add(self, row: Row) -> None:
+        """Take a finished row; it is safe after `flush`."""
+        self._file.write(json.dumps(row) + "\n")
+        self.rows[row["row"]] = row
+
+    def flush(self) -> None:
+        """Hand all rows so far to the operating system."""
+        self._file.flush()
+
+    def store_embeddings(self, rows: Sequence[int], vectors: NDArray[np.float32]) -> None:
+        """Put embeddings into their rows of the array on disk."""
+        if self._embeddings is None:
+            assert self._embeddings_path is not None
+            self._embeddings = _open_embeddings(self._embeddings_path, (self._count, vectors.shape[1]))
+        self._embeddings[list(rows)] = vectors
+
+    def remove(self) -> None:
+        """Delete the file: its rows are in the output now."""
+        self._path.unlink()
+
+
+def _open_embeddings(path: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
+    if path.exists():
+        found = np.lib.format.open_memmap(path, mode="r+")
+        if found.shape == shape and found.dtype == np.float32:
+            return found
+        raise InputError(f"{path} is {found.dtype} {found.shape}, wanted float32 {shape}; delete it or name another")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    array[:] = np.nan
+    return array
