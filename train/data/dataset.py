@@ -1,0 +1,109 @@
+"""Faces and their targets as a torch dataset whose chance depends on seed, epoch and row alone.
+
+So training resumes exactly, and neither the number of workers nor the order of loading changes a sample.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from train.data.manifest import Manifest
+
+Item = dict[str, Any]
+
+
+class FaceDataset(Dataset[Item]):
+    """Crops by (epoch, index) with targets of the same rows.
+
+    Args:
+        manifest: Images.
+        rows: Rows of the manifest that this set has, in its own order.
+        targets: Arrays over the manifest's rows, handed out with each image, by name.
+        flip: Probability of a left-right flip.
+        seed: Of the flips.
+        cache: Keep decoded crops in memory (37 KB each).
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        rows: Sequence[int] | NDArray[np.integer[Any]],
+        targets: Mapping[str, NDArray[Any]],
+        flip: float = 0.0,
+        seed: int = 0,
+        cache: bool = False,
+    ) -> None:
+        self._manifest = manifest
+        self._rows = np.asarray(rows)
+        self._targets = targets
+        self._flip = flip
+        self._seed = seed
+        self._cache: dict[int, NDArray[np.uint8]] | None = {} if cache else None
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, key: tuple[int, int]) -> Item:
+        epoch, index = key
+        row = int(self._rows[index])
+        face = self._load(row)
+        if self._flip and np.random.default_rng([self._seed, epoch, row]).random() < self._flip:
+            face = face[:, ::-1]
+        image = np.ascontiguousarray(face[..., ::-1].transpose(2, 0, 1))
+        return {"image": torch.from_numpy(image), **{name: values[row] for name, values in self._targets.items()}}
+
+    def _load(self, row: int) -> NDArray[np.uint8]:
+        if self._cache is None:
+            return self._manifest.load_face(row)
+        if row not in self._cache:
+            self._cache[row] = self._manifest.load_face(row)
+        return self._cache[row]
+
+
+class EpochBatches(Sampler[list[tuple[int, int]]]):
+    """Shuffled batches of (epoch, index); a run that resumes sets `epoch` and `start`.
+
+    Args:
+        count: Items in the data set.
+        batch_size: Items in a batch; the last one may be smaller.
+        shuffle: Draw a new order each epoch.
+        seed: Of the orders.
+    """
+
+    drop_last = False
+
+    def __init__(self, count: int, batch_size: int, shuffle: bool, seed: int = 0) -> None:
+        self.count, self.batch_size, self.shuffle, self.seed = count, batch_size, shuffle, seed
+        self.epoch = 0
+        self.start = 0
+
+    def __len__(self) -> int:
+        return -(-self.count // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        order = np.arange(self.count)
+        if self.shuffle:
+            order = np.random.default_rng([self.seed, self.epoch]).permutation(self.count)
+        for first in range(self.start * self.batch_size, self.count, self.batch_size):
+            yield [(self.epoch, int(index)) for index in order[first : first + self.batch_size]]
+
+
+def normalised(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """uint8 RGB (N, 3, H, W) -> float32 `(x / 255 - mean) / std`."""
+    centre = torch.tensor(mean, device=images.device).view(1, 3, 1, 1)
+    spread = torch.tensor(std, device=images.device).view(1, 3, 1, 1)
+    return (images.float() / 255 - centre) / spread
+
+
+def even_validation(labels: NDArray[np.floating[Any]], fraction: float) -> NDArray[np.bool_]:
+    """Mask of validation rows, taken evenly along the sorted labels."""
+    chosen = np.zeros(len(labels), bool)
+    count = max(1, round(fraction * len(labels)))
+    ranked = np.argsort(labels, kind="stable")
+    chosen[ranked[np.linspace(0, len(labels) - 1, count).round().astype(int)]] = True
+    return chosen

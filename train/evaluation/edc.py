@@ -1,0 +1,140 @@
+"""Error-versus-discard characteristic (EDC).
+
+Grother and Tabassi, "Performance of Biometric Quality Measures", IEEE TPAMI 2007; Schlett et al., "Considerations on
+the Evaluation of Biometric Quality Assessment Algorithms", IEEE TBIOM 2023, for pAUC. A mated comparison has the lower
+quality of its two images. Comparisons are discarded, lowest quality first, under a fixed decision threshold; the curve
+is the false-non-match rate of those that remain.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdk.errors import InputError
+
+Floats = NDArray[np.floating[Any]]
+
+
+def threshold_at_fmr(non_mated: Floats, fmr: float) -> float:
+    """Threshold at which at most a fraction `fmr` of non-mated comparisons match; a match is *above* it.
+
+    Args:
+        non_mated: (N,) similarities.
+        fmr: Wanted false-match rate.
+
+    Raises:
+        InputError: There are too few comparisons for that rate to mean anything.
+    """
+    allowed = int(np.floor(fmr * len(non_mated)))
+    if allowed < 1:
+        raise InputError(f"{len(non_mated)} non-mated comparisons cannot show an FMR of {fmr:g}, wanted {1 / fmr:.0f}")
+    return float(np.partition(non_mated, len(non_mated) - allowed - 1)[len(non_mated) - allowed - 1])
+
+
+@dataclass(frozen=True, slots=True)
+class EDC:
+    """A curve: `fnmr[m]` is the false-non-match rate when m of the M comparisons are discarded, m = 0 .. M - 1."""
+
+    fnmr: NDArray[np.float64]
+
+    @property
+    def discard(self) -> NDArray[np.float64]:
+        """Fraction discarded at each step."""
+        return np.arange(len(self.fnmr)) / len(self.fnmr)
+
+    def auc(self, rate: float) -> float:
+        """Area under the step function from 0 to a discard rate, not normalised.
+
+        Raises:
+            InputError: The rate is not in (0, 1].
+        """
+        if not 0 < rate <= 1:
+            raise InputError(f"discard rate is {rate}, wanted a number in (0, 1]")
+        count = len(self.fnmr)
+        whole = int(np.floor(rate * count + 1e-9))
+        area = self.fnmr[:whole].sum() / count
+        if whole < count:
+            area += self.fnmr[whole] * (rate - whole / count)
+        return float(area)
+
+    def pauc(self, rate: float) -> float:
+        """`auc` divided by that of a random discard: 1 is random, lower is better, NaN where nothing goes wrong."""
+        return self.auc(rate) / (self.fnmr[0] * rate) if self.fnmr[0] > 0 else float("nan")
+
+
+def pair_quality(quality: Floats, a: NDArray[np.integer[Any]], b: NDArray[np.integer[Any]]) -> Floats:
+    """Quality of comparisons, the lower of their two images'.
+
+    Raises:
+        InputError: A quality is NaN.
+    """
+    pairs = np.minimum(quality[a], quality[b])
+    if np.isnan(pairs).any():
+        raise InputError(f"{np.isnan(pairs).sum()} comparisons have an image without a quality; leave these images out")
+    return pairs
+
+
+def edc(quality: Floats, errors: NDArray[np.bool_]) -> EDC:
+    """The curve of one quality measure.
+
+    Comparisons of equal quality are discarded in no particular order: the curve is the mean over all orders, so the
+    order of the input does not matter.
+
+    Args:
+        quality: (M,) quality of each mated comparison, see `pair_quality`.
+        errors: (M,) whether it fails: its similarity is not above the threshold.
+
+    Raises:
+        InputError: There is no comparison, or the two differ in length.
+    """
+    if len(quality) != len(errors) or len(quality) == 0:
+        raise InputError(f"{len(quality)} qualities and {len(errors)} decisions, wanted equally many, at least one")
+    order = np.argsort(quality, kind="stable")
+    return EDC(_curve(quality[order], errors[order].astype(np.float64)))
+
+
+def _curve(ordered: Floats, failed: Floats) -> NDArray[np.float64]:
+    """Curve from comparisons that are in order of quality."""
+    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+    sizes = np.diff(np.r_[starts, len(ordered)])
+    shared = np.repeat(np.add.reduceat(failed, starts) / sizes, sizes)
+    remaining = shared.sum() - np.r_[0.0, np.cumsum(shared)[:-1]]
+    return np.maximum(remaining, 0.0) / np.arange(len(ordered), 0, -1)
+
+
+def bootstrap_pauc(
+    quality: Floats,
+    errors: NDArray[np.bool_],
+    groups: NDArray[np.integer[Any]],
+    rates: tuple[float, ...],
+    repetitions: int = 1000,
+    seed: int = 0,
+) -> NDArray[np.float64]:
+    """pAUC on resampled people.
+
+    Identities are drawn with replacement, each with all its mated comparisons; the threshold stays. The same seed and
+    groups draw the same people, so that two measures can be compared pair by pair.
+
+    Args:
+        quality: (M,) quality of each mated comparison.
+        errors: (M,) whether it fails.
+        groups: (M,) identity of each comparison, 0 .. G - 1.
+        rates: Discard rates.
+        repetitions: How often to draw.
+        seed: Of the draws.
+
+    Returns:
+        (repetitions, len(rates)).
+    """
+    order = np.argsort(quality, kind="stable")
+    ordered, failed, members = quality[order], errors[order].astype(np.float64), groups[order]
+    count = int(groups.max()) + 1
+    rng = np.random.default_rng(seed)
+    result = np.empty((repetitions, len(rates)))
+    for repetition in range(repetitions):
+        weights = np.bincount(rng.integers(0, count, count), minlength=count)[members]
+        curve = EDC(_curve(np.repeat(ordered, weights), np.repeat(failed, weights)))
+        result[repetition] = [curve.pauc(rate) for rate in rates]
+    return result

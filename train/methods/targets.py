@@ -1,0 +1,114 @@
+"""What a network learns: labels improved by the class centre, and put on a scale.
+
+FaceQAN alone overrates faces that are blurred, small and noisy at once: such an embedding has collapsed to a stable
+point. Its distance from the centre of the person's clean images tells them apart (see docs/fiqa-nano.md).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdk.errors import InputError
+from train.evaluation.comparisons import unit
+
+Floats = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class TargetSettings:
+    """How labels become targets.
+
+    Attributes:
+        centre: `none`; `subtract`: label - weight * (1 - cos); `product`: label * max(cos, 0) ** weight, where cos is
+            the similarity of an image's embedding to the centre of its person's clean images.
+        weight: See `centre`.
+        leave_out: Leave an image's own embedding out of the centre that a clean image is compared with. A person's
+            only clean image has no other to be compared with; it then gets the mean cosine of the others.
+        scale: `min-max`, as published; or `rank`: the share of clean and of damaged images (one half each) that are
+            worse, so that targets are spread evenly over [0, 1].
+    """
+
+    centre: str = "none"
+    weight: float = 0.5
+    leave_out: bool = False
+    scale: str = "min-max"
+
+    def __post_init__(self) -> None:
+        if self.centre not in ("none", "subtract", "product"):
+            raise InputError(f"centre is {self.centre!r}, wanted none, subtract or product")
+        if self.scale not in ("min-max", "rank"):
+            raise InputError(f"scale is {self.scale!r}, wanted min-max or rank")
+
+
+def make_targets(
+    labels: Floats,
+    embeddings: Floats,
+    identities: Sequence[str],
+    clean: NDArray[np.bool_],
+    settings: TargetSettings,
+) -> NDArray[np.float32]:
+    """Targets in [0, 1].
+
+    Args:
+        labels: (N,) labels of a method.
+        embeddings: (N, D) of the teacher.
+        identities: Person of each image; each must have a clean one where a centre is used.
+        clean: (N,) images that are not damaged copies.
+        settings: See `TargetSettings`.
+
+    Raises:
+        InputError: Labels are NaN or all equal.
+    """
+    improved = np.asarray(labels, np.float64)
+    if np.isnan(improved).any():
+        raise InputError(f"{np.isnan(improved).sum()} of {len(improved)} labels are NaN; drop the rows with errors")
+    if settings.centre != "none":
+        cosine = centre_cosines(embeddings, identities, clean, settings.leave_out)
+        if settings.centre == "subtract":
+            improved = improved - settings.weight * (1 - cosine)
+        else:
+            improved = improved * np.maximum(cosine, 0) ** settings.weight
+    low, high = improved.min(), improved.max()
+    if not high > low:
+        raise InputError(f"all {len(improved)} labels are {low}, wanted labels that differ; see how they were made")
+    if settings.scale == "min-max":
+        return ((improved - low) / (high - low)).astype(np.float32)
+    groups = [improved[mask] for mask in (clean, ~clean) if mask.any()]
+    return np.mean([mid_rank(improved, group) for group in groups], axis=0).astype(np.float32)
+
+
+def mid_rank(values: Floats, reference: Floats) -> NDArray[np.float64]:
+    """Share of a reference sample that is below each value, ties counted half."""
+    ordered = np.sort(reference)
+    below, upto = (np.searchsorted(ordered, values, side) for side in ("left", "right"))
+    return (below + upto) / (2 * len(ordered))
+
+
+def centre_cosines(
+    embeddings: Floats, identities: Sequence[str], clean: NDArray[np.bool_], leave_out: bool = False
+) -> NDArray[np.float64]:
+    """Cosine of each embedding to the mean raw embedding of its person's clean images.
+
+    Raises:
+        InputError: A person has no clean image, or an embedding is NaN.
+    """
+    names, codes = np.unique(np.asarray(identities), return_inverse=True)
+    counts = np.bincount(codes[clean], minlength=len(names))
+    if (counts == 0).any():
+        raise InputError(f"{names[np.argmin(counts)]!r} has no clean image, so no centre; add one or drop this person")
+    if np.isnan(embeddings).any():
+        raise InputError("embeddings hold NaN, wanted numbers; drop the rows with errors")
+    raw = np.asarray(embeddings, np.float64)
+    sums = np.zeros((len(names), raw.shape[1]))
+    np.add.at(sums, codes[clean], raw[clean])
+    centres = sums[codes]
+    if leave_out:
+        centres = np.where(clean[:, None], centres - raw, centres)
+    cosine = np.einsum("nd,nd->n", unit(raw), unit(centres)).astype(np.float64)
+    if leave_out:
+        alone = clean & (counts[codes] == 1)
+        cosine[alone] = cosine[clean & ~alone].mean() if (clean & ~alone).any() else 1.0
+    return cosine
