@@ -1,1 +1,60 @@
-"""fiqa's SDK: score face images."""
+"""fiqa's SDK: how useful is a face image for recognising the person in it?
+
+from sdk import QualityScorer
+
+with QualityScorer() as scorer:
+    for face in scorer.assess("photo.jpg"):
+        print(face.box, face.score)
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sdk.alignment import align
+    from sdk.detection import FaceDetector
+    from sdk.errors import DeviceError, FiqaError, ImageError, InputError, ModelError
+    from sdk.faces import Face, FaceQuality
+    from sdk.models.card import InputSpec, ModelCard
+    from sdk.scorer import QualityScorer
+
+    __version__: str
+
+__all__ = [
+    "DeviceError",
+    "Face",
+    "FaceDetector",
+    "FaceQuality",
+    "FiqaError",
+    "ImageError",
+    "InputError",
+    "InputSpec",
+    "ModelCard",
+    "ModelError",
+    "QualityScorer",
+    "__version__",
+    "align",
+]
+
+_MODULES = {
+    "sdk.alignment": ("align",),
+    "sdk.detection": ("FaceDetector",),
+    "sdk.errors": ("DeviceError", "FiqaError", "ImageError", "InputError", "ModelError"),
+    "sdk.faces": ("Face", "FaceQuality"),
+    "sdk.models.card": ("InputSpec", "ModelCard"),
+    "sdk.scorer": ("QualityScorer",),
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first used: numpy and OpenCV alone take 0.1 s."""
+    if name == "__version__":
+        return import_module("importlib.metadata").version("fiqa")
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(module), name)
+    raise AttributeError(f"module 'sdk' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

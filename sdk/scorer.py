@@ -1,0 +1,220 @@
+"""QualityScorer: the class that users meet."""
+
+import os
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdk.alignment import CROP_SIZE, align
+from sdk.detection import FaceDetector
+from sdk.errors import ImageError, InputError, ModelError
+from sdk.faces import FaceQuality
+from sdk.images import ImageSource, load_image
+from sdk.models.card import InputSpec, ModelCard
+from sdk.models.loading import load_model
+from sdk.runtimes.base import Runtime
+from sdk.runtimes.onnxruntime import OnnxRuntime
+
+CROP_SHAPE = (CROP_SIZE, CROP_SIZE, 3)
+
+
+class QualityScorer:
+    """Scores faces: how useful is this image for recognising the person? Higher is better.
+
+    May be used from several threads, and as a context manager.
+
+    Args:
+        model: Name in the catalogue (`fiqa models` lists it), or path of an ONNX file.
+        device: `auto`, `cpu`, `cuda` or `cuda:1`. `auto` says in the log and in `device` what it took.
+        threads: Cores that `score_batch` uses on the CPU; None for all that the process may use.
+        card: Describes the file when it carries no card itself.
+        detector: Finds the faces in `assess`; None for `FaceDetector()`, made when it is first needed.
+
+    Raises:
+        ModelError: The model is unknown, cannot be fetched, or is not what its card says.
+        DeviceError: The device was asked for and is not there.
+        InputError: `threads` is not a positive number.
+
+    Examples:
+        >>> import numpy as np
+        >>> from sdk import QualityScorer
+        >>> with QualityScorer() as scorer:
+        ...     scores = scorer.score_batch(np.zeros((3, 112, 112, 3), np.uint8))
+        >>> scores.shape
+        (3,)
+    """
+
+    def __init__(
+        self,
+        model: str | PathLike[str] = "fiqa-nano",
+        device: str = "auto",
+        threads: int | None = None,
+        *,
+        card: ModelCard | None = None,
+        detector: FaceDetector | None = None,
+    ) -> None:
+        if threads is not None and threads < 1:
+            raise InputError(f"threads is {threads}, wanted at least 1, or None for all cores")
+        loaded = load_model(model, card)
+        spec = loaded.card.input
+        if loaded.card.task != "quality" or (spec.height, spec.width) != CROP_SHAPE[:2]:
+            raise ModelError(
+                f"{loaded.path} is for {loaded.card.task} on {spec.width} x {spec.height} pixels, "
+                f"wanted quality on {CROP_SIZE} x {CROP_SIZE}; `fiqa models` lists those"
+            )
+        self._card = loaded.card
+        self._runtime: Runtime | None = OnnxRuntime(loaded, device)
+        self._device = self._runtime.device
+        self._threads = threads or (available_cores() if self._device == "cpu" else 1)
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="fiqa")
+        self._detector = detector
+        self._lock = threading.Lock()
+
+    @property
+    def card(self) -> ModelCard:
+        """The model's card."""
+        return self._card
+
+    @property
+    def device(self) -> str:
+        """Where the model really runs: `cpu` or `cuda:0`."""
+        return self._device
+
+    @property
+    def threads(self) -> int:
+        """How many callers share the model in `score_batch`."""
+        return self._threads
+
+    def score(self, face: NDArray[np.uint8]) -> float:
+        """Score one face on the calling thread.
+
+        Args:
+            face: uint8 BGR (112, 112, 3), aligned (`sdk.align`).
+
+        Raises:
+            ImageError: The array has another type or shape.
+        """
+        return float(self._run(_check_face(face)[None])[0])
+
+    def score_batch(self, faces: NDArray[np.uint8] | Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Score many faces.
+
+        Args:
+            faces: uint8 BGR (N, 112, 112, 3), or a sequence of (112, 112, 3); N may be 0.
+
+        Returns:
+            float32 (N,), in the same order.
+
+        Raises:
+            ImageError: A face has another type or shape.
+        """
+        stacked = _stack(faces)
+        runtime = self._open_runtime()
+        size = max(1, min(runtime.batch, -(-len(stacked) // self._threads)))
+        chunks = [stacked[start : start + size] for start in range(0, len(stacked), size)]
+        results = map(self._run, chunks) if len(chunks) < 2 else self._pool.map(self._run, chunks)
+        return np.concatenate([np.empty(0, np.float32), *results])
+
+    def assess(self, image: ImageSource) -> list[FaceQuality]:
+        """Find, align and score every face of an image.
+
+        Args:
+            image: Path, bytes, array (BGR) or PIL image; see `sdk.images` for what is converted and refused.
+
+        Returns:
+            The faces, largest first; empty when there is none.
+
+        Raises:
+            ImageError: The image cannot be read or is refused.
+            ModelError: The detector's model cannot be fetched.
+        """
+        pixels = load_image(image)
+        with self._lock:
+            if self._detector is None:
+                self._detector = FaceDetector()
+        faces = self._detector.detect(pixels)
+        crops = [align(pixels, face.landmarks) for face in faces]
+        scores = self.score_batch(crops)
+        return [
+            FaceQuality(face.box, face.landmarks, face.confidence, float(score), crop)
+            for face, score, crop in zip(faces, scores, crops, strict=True)
+        ]
+
+    def close(self) -> None:
+        """Let go of the model and the threads. Scoring afterwards is an error; closing twice is not."""
+        self._pool.shutdown()
+        runtime, self._runtime = self._runtime, None
+        if runtime is not None:
+            runtime.close()
+
+    def __enter__(self) -> "QualityScorer":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open_runtime(self) -> Runtime:
+        if self._runtime is None:
+            raise ModelError(f"the scorer of {self._card.name} is closed; make a new QualityScorer")
+        return self._runtime
+
+    def _run(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return self._open_runtime().run(prepare(faces, self._card.input))
+
+
+def prepare(faces: NDArray[np.uint8], spec: InputSpec) -> NDArray[Any]:
+    """Turn faces into what a model takes.
+
+    Args:
+        faces: uint8 BGR (N, 112, 112, 3).
+        spec: The model's input.
+
+    Returns:
+        C-contiguous uint8 or float32, (N, 112, 112, 3) or (N, 3, 112, 112).
+    """
+    batch: NDArray[Any] = faces[..., ::-1] if spec.colour == "RGB" else faces
+    if spec.dtype == "float32":
+        step = 1 if spec.colour == "RGB" else -1
+        mean = np.array(spec.mean[::step], np.float32)
+        std = np.array(spec.std[::step], np.float32)
+        batch = (batch.astype(np.float32) / 255 - mean) / std
+    return np.ascontiguousarray(batch if spec.layout == "NHWC" else batch.transpose(0, 3, 1, 2))
+
+
+def available_cores() -> int:
+    """Cores that this process may use: its affinity, and its quota where a container sets one."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return count
+    return count if quota == "max" else max(1, min(count, int(quota) // int(period)))
+
+
+def _check_face(face: Any) -> NDArray[np.uint8]:
+    if not isinstance(face, np.ndarray):
+        raise ImageError(f"a face is a {type(face).__name__}, wanted a numpy array; `assess` takes images")
+    if face.dtype != np.uint8 or face.shape != CROP_SHAPE:
+        raise ImageError(
+            f"a face is {face.dtype} {face.shape}, wanted uint8 {CROP_SHAPE} BGR, aligned; "
+            "use `sdk.align` on its landmarks, or `assess` on the whole image"
+        )
+    return face
+
+
+def _stack(faces: Any) -> NDArray[np.uint8]:
+    if isinstance(faces, np.ndarray):
+        if faces.dtype != np.uint8 or faces.ndim != 4 or faces.shape[1:] != CROP_SHAPE:
+            raise ImageError(f"faces are {faces.dtype} {faces.shape}, wanted uint8 (N, 112, 112, 3) BGR, aligned")
+        return faces
+    checked = [_check_face(face) for face in faces]
+    return np.stack(checked) if checked else np.empty((0, *CROP_SHAPE), np.uint8)
