@@ -1,0 +1,60 @@
+"""fiqa-export: one command, from weights to a verified ONNX file."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from sdk.errors import FiqaError
+
+app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
+
+MODELS = ("fiqa-nano", "ediffiqa-t", "ediffiqa-s", "ediffiqa-m", "ediffiqa-l")
+
+
+def _known(name: str) -> str:
+    if name not in MODELS:
+        raise typer.BadParameter(f"{name!r}, wanted one of: {', '.join(MODELS)}")
+    return name
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Option(callback=_known, help=f"The network: {', '.join(MODELS)}.")],
+    weights: Annotated[
+        Path | None,
+        typer.Option(help=".pth, .safetensors or a published .onnx; left out, the published file is fetched."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for <model>.onnx and <model>.json.")] = Path("."),
+    faces: Annotated[
+        Path | None, typer.Option(help="Folder of aligned 112 x 112 crops to verify on; left out, packaged ones.")
+    ] = None,
+) -> None:
+    """Export a quality network to ONNX (opset 20, uint8 BGR NHWC, any batch) and verify it.
+
+    The file is compared with the network that it was made from, on real faces, in onnxruntime, in fiqa's own session
+    and in OpenCV DNN, with batches of 1, 3 and 16. Exit codes: 0 written; 1 an error or a failed check, nothing
+    written; 2 wrong usage.
+    """
+    errors = Console(stderr=True)
+    try:
+        from export.pipeline import export_model
+    except ModuleNotFoundError as error:
+        errors.print(f"[red]error:[/] {error.name} is not installed; pip install 'fiqa[export]'", highlight=False)
+        raise typer.Exit(1) from error
+    try:
+        with errors.status(f"exporting and verifying {model}"):
+            exported = export_model(model, weights, out, faces)
+    except FiqaError as error:
+        errors.print("[red]error:[/] ", end="")
+        errors.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from error
+    table = Table("runtime and batch", "largest difference", title=f"{exported.path}, {exported.faces} faces")
+    for key, difference in exported.differences.items():
+        table.add_row(key, f"{difference:.1e}")
+    console = Console()
+    console.print(table)
+    console.print(f"{exported.path}: {exported.size:,} bytes, SHA-256 {exported.sha256}", soft_wrap=True)
+    console.print(f"report: {exported.report}", soft_wrap=True)

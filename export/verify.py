@@ -1,0 +1,157 @@
+"""Step 3: prove the file: its form, and its scores in every runtime against the network that it was made from."""
+
+import json
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from export.frontend import INPUT, IR_VERSION, OPSET, OUTPUT
+from sdk.alignment import CROP_SIZE
+from sdk.errors import ModelError
+
+BATCHES = (1, 3, 16)
+"""Batch sizes that are tried, in this order, on one session: a change of the batch is what breaks runtimes."""
+
+TOLERANCE = 1e-4
+"""Largest difference of a score that is accepted."""
+
+Faces = NDArray[np.uint8]
+Scores = NDArray[np.float32]
+
+
+def check_form(path: Path) -> None:
+    """Read a written file back: operator set, IR version, ends, nothing outside the file.
+
+    Raises:
+        ModelError: Something is not as every exported file has it.
+    """
+    model = onnx.load(path, load_external_data=False)
+    graph = model.graph
+    found = {
+        "operator sets": {entry.domain: entry.version for entry in model.opset_import},
+        "IR version": model.ir_version,
+        "operator domains": sorted({node.domain for node in graph.node}),
+        "external data": any(tensor.data_location == TensorProto.EXTERNAL for tensor in graph.initializer),
+        "input": [_end(value) for value in graph.input],
+        "output": [_end(value) for value in graph.output],
+    }
+    wanted = {
+        "operator sets": {"": OPSET},
+        "IR version": IR_VERSION,
+        "operator domains": [""],
+        "external data": False,
+        "input": [(INPUT, TensorProto.UINT8, ["batch", CROP_SIZE, CROP_SIZE, 3])],
+        "output": [(OUTPUT, TensorProto.FLOAT, ["batch", 1])],
+    }
+    for what, value in found.items():
+        if value != wanted[what]:
+            raise ModelError(
+                f"the exported file's {what}: {value}, wanted {wanted[what]}; report this with the weights"
+            )
+    try:
+        onnx.checker.check_model(path, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ModelError(f"the exported file is not valid ONNX: {error}") from error
+
+
+def compare(path: Path, faces: Faces, expected: Scores) -> dict[str, float]:
+    """Score faces in every runtime and compare.
+
+    Args:
+        path: The exported file.
+        faces: uint8 BGR (N, 112, 112, 3); N at least the largest batch.
+        expected: (N,) scores of the original network.
+
+    Returns:
+        Largest absolute difference by runtime and batch size, for example {"onnxruntime, batch 1": 2.4e-07, ...}.
+
+    Raises:
+        ModelError: A runtime refuses the file, crashes on it, or differs by more than `TOLERANCE`.
+    """
+    differences: dict[str, float] = {}
+    for runtime, scores_of in RUNTIMES.items():
+        for batch, scores in zip(BATCHES, scores_of(path, faces), strict=True):
+            # Two digits: the same weights should give the same file, to the byte.
+            differences[f"{runtime}, batch {batch}"] = float(f"{np.abs(scores - expected[: len(scores)]).max():.1e}")
+    worst = max(differences, key=lambda key: np.nan_to_num(differences[key], nan=np.inf))
+    if not differences[worst] <= TOLERANCE:
+        raise ModelError(
+            f"the exported file differs from the network by {differences[worst]} ({worst}), wanted at most "
+            f"{TOLERANCE}; no file was written. All differences: {json.dumps(differences)}"
+        )
+    return differences
+
+
+def normalised(faces: Faces, mean: tuple[float, ...], std: tuple[float, ...]) -> NDArray[np.float32]:
+    """What the network itself takes, computed here once more so that the front end is checked too.
+
+    Returns:
+        float32 (N, 3, 112, 112), RGB.
+    """
+    rgb = (faces[..., ::-1] / 255.0 - mean) / std
+    return np.ascontiguousarray(rgb.transpose(0, 3, 1, 2), dtype=np.float32)
+
+
+def _in_batches(faces: Faces, score: Callable[[Faces], NDArray[np.generic]]) -> list[Scores]:
+    """For each batch size the scores of as many faces as fill whole batches."""
+    return [
+        np.concatenate(
+            [
+                np.asarray(score(faces[start : start + batch]), np.float32).reshape(-1)
+                for start in range(0, len(faces) - batch + 1, batch)
+            ]
+        )
+        for batch in BATCHES
+    ]
+
+
+def _onnxruntime(path: Path, faces: Faces) -> list[Scores]:
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return _in_batches(faces, lambda batch: session.run([OUTPUT], {INPUT: batch})[0])
+
+
+def _sdk(path: Path, faces: Faces) -> list[Scores]:
+    from sdk import QualityScorer
+
+    scorer = QualityScorer(path, device="cpu")
+    return _in_batches(faces, scorer.score_batch)
+
+
+def _opencv(path: Path, faces: Faces) -> list[Scores]:
+    # In a process of its own: OpenCV's importer is known to crash on some graphs.
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        try:
+            return pool.submit(_opencv_scores, path, faces).result()
+        except BrokenProcessPool:
+            raise ModelError("OpenCV DNN crashed on the exported file; export the checkpoint (.pth) instead") from None
+
+
+def _opencv_scores(path: Path, faces: Faces) -> list[Scores]:
+    try:
+        network = cv2.dnn.readNetFromONNX(str(path))
+
+        def score(batch: Faces) -> NDArray[np.generic]:
+            network.setInput(batch)
+            return network.forward()
+
+        return _in_batches(faces, score)
+    except cv2.error as error:  # cannot be sent to the parent process as it is
+        raise ModelError(f"OpenCV DNN refuses the exported file: {error}") from None
+
+
+RUNTIMES = {"onnxruntime": _onnxruntime, "fiqa": _sdk, "OpenCV DNN": _opencv}
+"""Every runtime that a file is proven in; `fiqa` is the SDK's own session, rewritten for speed."""
+
+
+def _end(value: onnx.ValueInfoProto) -> tuple[str, int, list[str | int]]:
+    tensor = value.type.tensor_type
+    return value.name, tensor.elem_type, [dim.dim_param or dim.dim_value for dim in tensor.shape.dim]

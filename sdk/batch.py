@@ -1,0 +1,142 @@
+"""Many files: which they are, and their scores, several in flight, in the order given."""
+
+import glob
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from sdk.errors import ImageError, InputError
+from sdk.images import load_image
+from sdk.scorer import QualityScorer
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+"""What is taken for an image in a folder; a file that is named itself is always tried."""
+
+NO_FACE = "no face found"
+
+THUMBNAIL_QUALITY = 88
+"""JPEG quality of thumbnails; about 5 kB each."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScoredFace:
+    """One face of one file, or the reason why the file has none.
+
+    Attributes:
+        path: The file.
+        face: Index of the face in the file, largest first; None without a face.
+        score: Quality; None without a face.
+        box: x, y, width, height in pixels; None for a file that is an aligned crop itself.
+        confidence: The detector's, in [0, 1].
+        landmarks: (5, 2) points x, y in pixels.
+        error: Why the file could not be scored; empty where it was.
+        thumbnail: JPEG of the aligned face, where thumbnails were wanted.
+    """
+
+    path: Path
+    face: int | None = None
+    score: float | None = None
+    box: tuple[float, float, float, float] | None = None
+    confidence: float | None = None
+    landmarks: NDArray[np.float32] | None = None
+    error: str = ""
+    thumbnail: bytes = b""
+
+
+def find_images(names: Iterable[str]) -> list[Path]:
+    """Files, folders (searched to the bottom, by suffix) and glob patterns -> files, each once, in the order given.
+
+    Raises:
+        InputError: A name is neither a file nor a folder and matches nothing, or there is no image at all.
+    """
+    names = list(names)
+    found: dict[Path, None] = {}
+    for name in names:
+        path = Path(name)
+        matches = [path] if path.exists() else sorted(Path(match) for match in glob.glob(name, recursive=True))
+        if not matches:
+            raise InputError(f"{name}: no such file or folder, and no match as a pattern; correct the path")
+        for match in matches:
+            found.update(dict.fromkeys(_images_below(match) if match.is_dir() else [match]))
+    if not found:
+        wanted = ", ".join(sorted(IMAGE_SUFFIXES))
+        raise InputError(f"no image in {', '.join(names)}; looked for {wanted}; name other files themselves")
+    return list(found)
+
+
+def score_files(
+    scorer: QualityScorer, paths: Sequence[Path], *, aligned: bool = False, thumbnails: bool = False
+) -> Iterator[list[ScoredFace]]:
+    """Score files on as many threads as the scorer has.
+
+    Args:
+        scorer: Made and closed by the caller.
+        paths: Image files.
+        aligned: Each file is an aligned crop of 112 x 112; otherwise faces are detected.
+        thumbnails: Keep a picture of every face.
+
+    Yields:
+        For each file, in the order given, its faces, or one row that holds an error.
+
+    Raises:
+        ModelError: The detector's model cannot be had.
+    """
+    work = _score_crop if aligned else _score_photo
+    with ThreadPoolExecutor(scorer.threads, thread_name_prefix="fiqa-files") as pool:
+        waiting: deque[Future[list[ScoredFace]]] = deque()
+        try:
+            for path in paths:
+                waiting.append(pool.submit(work, scorer, path, thumbnails))
+                if len(waiting) > 2 * scorer.threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _images_below(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+
+
+def _score_crop(scorer: QualityScorer, path: Path, thumbnails: bool) -> list[ScoredFace]:
+    try:
+        crop = load_image(path)
+        return [ScoredFace(path, 0, scorer.score(crop), thumbnail=_jpeg(crop) if thumbnails else b"")]
+    except ImageError as error:
+        return [_failed(path, error)]
+
+
+def _score_photo(scorer: QualityScorer, path: Path, thumbnails: bool) -> list[ScoredFace]:
+    try:
+        faces = scorer.assess(path)
+    except ImageError as error:
+        return [_failed(path, error)]
+    return [
+        ScoredFace(
+            path,
+            index,
+            face.score,
+            face.box,
+            face.confidence,
+            face.landmarks,
+            thumbnail=_jpeg(face.crop) if thumbnails else b"",
+        )
+        for index, face in enumerate(faces)
+    ] or [ScoredFace(path, error=NO_FACE)]
+
+
+def _failed(path: Path, error: ImageError) -> ScoredFace:
+    return ScoredFace(path, error=str(error).removeprefix(f"{path}: "))
+
+
+def _jpeg(crop: NDArray[np.uint8]) -> bytes:
+    _, data = cv2.imencode(".jpg", crop, (cv2.IMWRITE_JPEG_QUALITY, THUMBNAIL_QUALITY))
+    return data.tobytes()

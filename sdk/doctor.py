@@ -1,0 +1,103 @@
+"""What `fiqa doctor` looks at: versions, clashing packages, devices, the cache, models."""
+
+import os
+import platform
+import re
+import tempfile
+from dataclasses import dataclass
+from importlib import metadata
+
+import numpy as np
+
+from sdk.errors import FiqaError
+from sdk.models.catalog import catalog
+from sdk.models.store import cache_dir, locate_model
+from sdk.scorer import QualityScorer, available_cores
+
+PACKAGES = ("fiqa", "numpy", "pooch", "typer")
+VARIABLES = ("FIQA_MODELS", "FIQA_CACHE", "FIQA_OFFLINE", "FIQA_MIRROR")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the examination.
+
+    Attributes:
+        what: What was looked at.
+        found: What was found.
+        good: False where something should be done.
+        advice: What to do.
+    """
+
+    what: str
+    found: str
+    good: bool = True
+    advice: str = ""
+
+
+def examine() -> list[Finding]:
+    """Look at everything; nothing is changed or downloaded."""
+    found = [
+        Finding("python", f"{platform.python_version()} on {platform.platform()}"),
+        Finding("cores", str(available_cores())),
+        *(Finding(package, metadata.version(package)) for package in PACKAGES),
+        _wheels("onnxruntime", r"onnxruntime([-_].+)?", "onnxruntime for CPU, onnxruntime-gpu for CUDA"),
+        _wheels("opencv", r"opencv[-_](contrib[-_])?python([-_]headless)?", "opencv-python-headless"),
+        *(Finding(name, os.environ[name]) for name in VARIABLES if name in os.environ),
+        _cache(),
+    ]
+    found += [finding for name in catalog() if (finding := _model(name)) is not None]
+    return found + _devices()
+
+
+def _wheels(module: str, pattern: str, keep: str) -> Finding:
+    """Distributions that all bring one module: the one installed last overwrites the others' files."""
+    names = {dist.metadata["Name"]: dist.version for dist in metadata.distributions() if dist.metadata["Name"]}
+    wheels = sorted(f"{name} {version}" for name, version in names.items() if re.fullmatch(pattern, name.lower()))
+    if len(wheels) == 1:
+        return Finding(module, wheels[0])
+    if not wheels:
+        return Finding(module, "not installed by pip", False, f"pip install one of: {keep}")
+    remove = " ".join(wheel.split()[0] for wheel in wheels)
+    return Finding(
+        module, ", ".join(wheels), False,
+        f"they overwrite each other's files: pip uninstall {remove}, then install one ({keep})",
+    )  # fmt: skip
+
+
+def _cache() -> Finding:
+    folder = cache_dir()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        return Finding("cache", f"{folder}: {error.strerror}", False, "set FIQA_CACHE to a folder that can be written")
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    return Finding("cache", f"{folder}, {size / 1e6:.1f} MB")
+
+
+def _model(name: str) -> Finding | None:
+    """A model on this machine; None where it is not, for that is no fault."""
+    try:
+        path = locate_model(name)
+    except FiqaError as error:
+        return Finding(f"model {name}", "damaged", False, str(error))
+    return Finding(f"model {name}", str(path)) if path else None
+
+
+def _devices() -> list[Finding]:
+    """Score one face on every device that the installed onnxruntime promises, and say what really ran."""
+    import onnxruntime
+
+    providers = onnxruntime.get_available_providers()
+    findings = [Finding("providers promised", ", ".join(providers))]
+    wanted = ["auto", "cpu"] + (["cuda"] if "CUDAExecutionProvider" in providers else [])
+    for device in wanted:
+        try:
+            with QualityScorer(device=device, threads=1) as scorer:
+                scorer.score(np.zeros((112, 112, 3), np.uint8))
+                findings.append(Finding(f"device {device}", f"runs on {scorer.device}"))
+        except FiqaError as error:
+            findings.append(Finding(f"device {device}", "does not run", False, str(error)))
+    return findings
