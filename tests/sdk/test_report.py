@@ -1,0 +1,96 @@
+"""The HTML page: everything is in it, and nothing outside it."""
+
+import base64
+import re
+from html import unescape
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sdk import ModelCard
+from sdk.batch import ScoredFace, _jpeg
+from sdk.images import load_image
+from sdk.report import Run, make_page, write_page
+from tests.sdk.tiny_models import faces
+
+RUN = Run(ModelCard("tiny", licence="Apache-2.0", summary="For <tests>"), "cpu", 1.5)
+SCORES = (0.25, 0.9, 0.5)
+CROPS = faces(3)
+ROWS = [
+    ScoredFace(Path(f"folder/{index}.png"), 0, score, (1, 2, 3, 4), 0.8, thumbnail=_jpeg(crop))
+    for index, (score, crop) in enumerate(zip(SCORES, CROPS, strict=True))
+]
+FAILED = ScoredFace(Path('bad<script>alert("x")</script>.jpg'), error="not an image & <more>")
+
+
+class Elements(HTMLParser):
+    """Collects every element with its attributes, and checks that they nest."""
+
+    VOID = ("meta", "img", "input")
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.stack: list[str] = []
+        self.feed(page)
+        assert self.stack == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+        if tag not in self.VOID and not (self.get_starttag_text() or "").endswith("/>"):
+            self.stack.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.stack.pop() == tag
+
+    def of(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.found if name == tag]
+
+
+def test_faces_are_sorted_and_their_pictures_inside() -> None:
+    elements = Elements(make_page([*ROWS, FAILED], RUN))
+    assert [figure["data-score"] for figure in elements.of("figure")] == ["0.900000", "0.500000", "0.250000"]
+    for image, index in zip(elements.of("img"), (1, 2, 0), strict=True):
+        kind, _, data = str(image["src"]).partition(",")
+        assert kind == "data:image/jpeg;base64"
+        picture = load_image(base64.b64decode(data)).astype(int)
+        assert np.abs(picture - CROPS[index]).mean() < 12
+
+
+def test_nothing_is_loaded_from_outside() -> None:
+    page = make_page([*ROWS, FAILED], RUN)
+    assert not re.search(r"https?://|@import|url\(|<link|<script src", page)
+    assert len(Elements(page).of("script")) == 1
+
+
+def test_names_and_reasons_are_escaped() -> None:
+    page = make_page([*ROWS, FAILED], RUN)
+    cells = re.findall(r"<td>(.*?)</td>", page)
+    assert [unescape(cell) for cell in cells] == [str(FAILED.path), FAILED.error]
+    assert "<script>alert" not in page
+    assert "For &lt;tests&gt;" in page
+
+
+def test_histogram_counts_every_face() -> None:
+    rows = [ScoredFace(Path("a.png"), index, float(score)) for index, score in enumerate(np.linspace(-0.25, 1.3, 200))]
+    page = make_page(rows, RUN)
+    counts = [int(count) for count in re.findall(r"<title>-?[\d.]+ to -?[\d.]+: (\d+) faces</title>", page)]
+    assert sum(counts) == 200
+    bars = Elements(page).of("rect")
+    assert float(str(bars[0]["data-from"])) == pytest.approx(-0.3)
+    assert float(str(bars[-1]["data-to"])) == pytest.approx(1.3)
+    assert max(float(str(bar["height"])) for bar in bars) == pytest.approx(180)
+
+
+@pytest.mark.parametrize("rows", [[], [FAILED], ROWS[:1]])
+def test_small_pages(rows: list[ScoredFace], tmp_path: Path) -> None:
+    path = tmp_path / "new" / "report.html"
+    write_page(path, rows, RUN)
+    elements = Elements(path.read_text(encoding="utf-8"))
+    assert len(elements.of("figure")) == sum(row.score is not None for row in rows)
+    assert len(elements.of("table")) == sum(row.score is None for row in rows)
