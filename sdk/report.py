@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from html import escape
-from importlib import resources
 from pathlib import Path
 from string import Template
 
@@ -60,7 +59,7 @@ def make_page(faces: Sequence[ScoredFace], run: Run) -> str:
     scores = np.array([_score(face) for face in scored])
     low, high = _range(scores, run.card)
     card = run.card
-    return Template(resources.files("sdk").joinpath("report.html").read_text(encoding="utf-8")).substitute(
+    return Template(Path(__file__).with_name("report.html").read_text(encoding="utf-8")).substitute(
         title=f"{len(scored)} faces scored by {escape(card.name)}",
         model=escape(" · ".join(filter(None, (card.name, card.precision, card.licence)))),
         summary=escape(card.summary),
