@@ -1,0 +1,41 @@
+"""Deterministic, tame weights: every tensor is drawn from a generator seeded with its own key."""
+
+import zlib
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from train.networks import create_network
+
+
+def draw_tensor(key: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Values of one parameter or buffer, the same on every machine."""
+    draw = np.random.default_rng(zlib.crc32(key.encode()))
+    if key.endswith("running_var"):
+        return draw.uniform(0.5, 1.5, shape).astype(np.float32)
+    centre, spread = 0.0, 0.05
+    if key.endswith("running_mean"):
+        spread = 0.1
+    elif len(shape) >= 2:
+        spread = np.sqrt(1 / np.prod(shape[1:]))
+    elif "prelu" in key and key.endswith("weight"):
+        centre = 0.25
+    elif key.endswith("bn3.weight"):  # last of a residual branch: small, so that deep networks stay tame
+        centre, spread = 0.2, 0.02
+    elif key.endswith("weight"):
+        centre, spread = 1.0, 0.1
+    return (centre + spread * draw.standard_normal(shape)).astype(np.float32)
+
+
+def tame_network(name: str) -> nn.Module:
+    """A network of `train.networks` with these weights, in evaluation mode."""
+    network = create_network(name)
+    state = network.state_dict()
+    drawn = {
+        key: torch.from_numpy(draw_tensor(key, tuple(tensor.shape))) if tensor.is_floating_point() else tensor
+        for key, tensor in state.items()
+    }
+    network.load_state_dict(drawn)
+    return network.eval()
