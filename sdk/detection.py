@@ -59,12 +59,13 @@ class FaceDetector:
             raise ModelError(f"{loaded.path} is a model for {loaded.card.task}, wanted detection: yunet")
         self._lock = threading.Lock()
         data = np.frombuffer(loaded.data, np.uint8)
+        log_level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # OpenCV 5 warns needlessly
         try:
-            self._net = cv2.FaceDetectorYN.create(
-                "onnx", data, np.empty(0, np.uint8), (320, 320), min_confidence, NMS, 5000
-            )
+            self._net = cv2.FaceDetectorYN.create("onnx", data, np.empty(0, np.uint8), PASSES[:2], min_confidence, NMS)
         except cv2.error as error:
             raise ModelError(f"OpenCV {cv2.__version__} cannot load {loaded.path}: {error}") from error
+        finally:
+            cv2.utils.logging.setLogLevel(log_level)
 
     def detect(self, image: ImageSource) -> list[Face]:
         """Find all faces of an image.

@@ -89,17 +89,18 @@ def _slopes(node: Message, makers: dict[bytes, Message], tensors: dict[str, memo
 
 def _replacement(node: Message, slopes: NDArray[np.float32], name: str) -> list[bytes]:
     x, y = bytes(node[onnx.NODE_INPUT][0]), bytes(node[onnx.NODE_OUTPUT][0])
+    a, b, ax, bx, relu, rest = (f"{name}_{part}".encode() for part in ("a", "b", "ax", "bx", "relu", "rest"))
     group = _attribute("group", onnx.ATTRIBUTE_INT, len(slopes), _TYPE_INT)
-    names = {key: f"{name}_{key}".encode() for key in ("a", "b", "relu", "ax", "br")}
+    if slopes.max() <= 1:  # then (1 - a) relu(x) = relu((1 - a) x), which onnxruntime does in one step
+        scaled = [_node("Conv", [x, b], bx, group), _node("Relu", [bx], rest)]
+    else:
+        scaled = [_node("Relu", [x], relu), _node("Conv", [relu, b], rest, group)]
     return [
-        _node("Constant", [], names["a"], _attribute("value", onnx.ATTRIBUTE_TENSOR, _tensor(slopes), _TYPE_TENSOR)),
-        _node(
-            "Constant", [], names["b"], _attribute("value", onnx.ATTRIBUTE_TENSOR, _tensor(1 - slopes), _TYPE_TENSOR)
-        ),
-        _node("Relu", [x], names["relu"]),
-        _node("Conv", [x, names["a"]], names["ax"], group),
-        _node("Conv", [names["relu"], names["b"]], names["br"], group),
-        _node("Add", [names["ax"], names["br"]], y),
+        _node("Constant", [], a, _attribute("value", onnx.ATTRIBUTE_TENSOR, _tensor(slopes), _TYPE_TENSOR)),
+        _node("Constant", [], b, _attribute("value", onnx.ATTRIBUTE_TENSOR, _tensor(1 - slopes), _TYPE_TENSOR)),
+        *scaled,
+        _node("Conv", [x, a], ax, group),
+        _node("Add", [ax, rest], y),
     ]
 
 

@@ -1,0 +1,153 @@
+"""CPU figures: `python benchmarks/cpu_scoring.py [NAME_OR_FILE ...] [--rounds N]`.
+
+Compares, on the same file and in interleaved rounds, `QualityScorer` with onnxruntime's default session and with
+OpenCV DNN: one face at a time on one core, and a batch on all cores. `ediffiqa-t` and `ediffiqa-s` are their
+architectures with random weights (speed does not depend on the values); give a file to measure that. Prints medians,
+the ratio to onnxruntime's default, and the largest difference of the scores.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnxruntime
+
+from sdk import ModelCard, QualityScorer
+from sdk.models.loading import Model, load_model
+from sdk.scorer import prepare
+
+ARCHITECTURES = ("ediffiqa-t", "ediffiqa-s")
+FLOAT_INPUT = {"colour": "RGB", "layout": "NCHW", "dtype": "float32"}
+BATCH = 64
+
+
+def main() -> None:
+    """Parse the command line, measure, print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", default=[*ARCHITECTURES, "fiqa-nano"])
+    parser.add_argument("--rounds", type=int, default=15)
+    options = parser.parse_args()
+    print(f"onnxruntime {onnxruntime.__version__}, OpenCV {cv2.__version__}")
+    print("model, way, ms per face, times onnxruntime's default, largest difference")
+    with tempfile.TemporaryDirectory() as folder:
+        for name in options.models:
+            model, card = (
+                (random_model(name, Path(folder)), random_card(name)) if name in ARCHITECTURES else (name, None)
+            )
+            measure(name, model, card, options.rounds)
+
+
+def measure(name: str, model: str | Path, card: ModelCard | None, rounds: int) -> None:
+    """Time all ways of scoring with one model, and print a line for each."""
+    loaded = load_model(model, card)
+    faces = np.random.default_rng(0).integers(0, 256, (BATCH, 112, 112, 3), np.uint8)
+    one = QualityScorer(model, "cpu", threads=1, card=card)
+    every = QualityScorer(model, "cpu", card=card)
+    default_one, default_every = default_session(loaded, 1), default_session(loaded, 0)
+    opencv = opencv_network(loaded)
+    single: dict[str, Callable[[], object]] = {
+        "onnxruntime, 1 core": lambda: default_one(faces[:1]),
+        "fiqa, 1 core": lambda: one.score_batch(faces[:1]),
+    }
+    batched: dict[str, Callable[[], object]] = {
+        "onnxruntime, all cores": lambda: default_every(faces),
+        f"fiqa, {every.threads} callers": lambda: every.score_batch(faces),
+    }
+    if opencv is not None:
+        single["OpenCV DNN, all cores"] = lambda: opencv(faces[:1])
+    difference = float(np.abs(default_one(faces) - every.score_batch(faces)).max())
+    for ways, count in ((single, 1), (batched, BATCH)):
+        times = interleaved(ways, rounds if count > 1 else 4 * rounds)
+        reference = next(iter(times.values()))
+        for way, seconds in times.items():
+            shown = f"{difference:.1e}" if way.startswith("fiqa") else ""
+            print(f"{name}, {way}, batch {count}, {1000 * seconds / count:.2f}, {reference / seconds:.2f}, {shown}")
+
+
+def interleaved(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Median seconds of each way; rounds alternate, so that other work on the machine hits all alike."""
+    times: dict[str, list[float]] = {way: [] for way in ways}
+    for call in ways.values():
+        call()
+    for _ in range(rounds):
+        for way, call in ways.items():
+            start = time.perf_counter()
+            call()
+            times[way].append(time.perf_counter() - start)
+    return {way: statistics.median(values) for way, values in times.items()}
+
+
+def default_session(model: Model, threads: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Onnxruntime as it comes; 0 threads for its own choice."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(model.data, options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda faces: session.run(None, {name: prepare(faces, model.card.input)})[0][:, 0]
+
+
+def opencv_network(model: Model) -> Callable[[np.ndarray], np.ndarray] | None:
+    """OpenCV DNN, or None when it cannot run the file."""
+    try:
+        network = cv2.dnn.readNetFromONNX(np.frombuffer(model.data, np.uint8))
+    except cv2.error as error:
+        print(f"OpenCV DNN cannot load the file: {error}")
+        return None
+
+    def score(faces: np.ndarray) -> np.ndarray:
+        network.setInput(prepare(faces, model.card.input))
+        return network.forward()
+
+    return score
+
+
+def random_card(name: str) -> ModelCard:
+    """Card of `random_model`."""
+    return ModelCard.from_dict({"name": name, "input": FLOAT_INPUT})
+
+
+def random_model(name: str, folder: Path) -> Path:
+    """An ONNX file of an architecture with random weights under which no value explodes (needs the extra `train`)."""
+    import torch
+
+    from train.networks.variants import create_network
+
+    network = create_network(name).eval()
+    state = network.state_dict()
+    for key, tensor in state.items():
+        draw = np.random.default_rng(zlib.crc32(key.encode()))
+        if key.endswith("running_var"):
+            values = draw.uniform(0.5, 1.5, tensor.shape)
+        elif tensor.ndim >= 2:
+            values = draw.standard_normal(tensor.shape) / np.sqrt(np.prod(tensor.shape[1:]))
+        elif tensor.is_floating_point():
+            centre = 0.25 if "prelu" in key else 0.2 if key.endswith("bn3.weight") else float(key.endswith("weight"))
+            values = centre + 0.05 * draw.standard_normal(tensor.shape)
+        else:
+            continue
+        state[key] = torch.from_numpy(np.asarray(values, np.float32))
+    network.load_state_dict(state)
+    path = folder / f"{name}.onnx"
+    torch.onnx.export(
+        network,
+        (torch.zeros(2, 3, 112, 112),),
+        str(path),
+        input_names=["input"],
+        output_names=["quality"],
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        opset_version=20,
+        dynamo=True,
+        external_data=False,
+        verbose=False,
+    )
+    return path
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""The public API: it changes only on purpose."""
+
+import inspect
+import subprocess
+import sys
+from importlib.metadata import version
+
+import sdk
+
+PARAMETERS = {
+    "QualityScorer": "model='fiqa-nano', device='auto', threads=None, *, card=None, detector=None",
+    "QualityScorer.score": "self, face",
+    "QualityScorer.score_batch": "self, faces",
+    "QualityScorer.assess": "self, image",
+    "QualityScorer.close": "self",
+    "FaceDetector": "model='yunet', min_confidence=0.7",
+    "FaceDetector.detect": "self, image",
+    "align": "image, landmarks",
+    "Face": "box, landmarks, confidence",
+    "FaceQuality": "box, landmarks, confidence, score, crop",
+    "InputSpec": "height=112, width=112, colour='BGR', layout='NHWC', dtype='uint8', mean=(0.5, 0.5, 0.5), "
+    "std=(0.5, 0.5, 0.5)",
+    "ModelCard": "name, variant='', task='quality', summary='', licence='', attribution='', input=<factory>, "
+    "output='quality', score_range=(0.0, 1.0), precision='fp32', source='', source_sha256='', training_data='', "
+    "training_commit='', paper='', verification=<factory>, notes=''",
+    "ModelCard.to_dict": "self",
+    "ModelCard.to_json": "self",
+    "ModelCard.from_dict": "values",
+    "ModelCard.from_json": "text",
+}
+PROPERTIES = ("card", "device", "threads")
+ERRORS = {
+    "FiqaError": Exception,
+    "ImageError": ValueError,
+    "InputError": ValueError,
+    "DeviceError": RuntimeError,
+    "ModelError": sdk.FiqaError,
+}
+
+
+def parameters(path: str) -> str:
+    """Parameters of a public callable without their types."""
+    thing = sdk
+    for name in path.split("."):
+        thing = getattr(thing, name)
+    signature = inspect.signature(thing)
+    bare = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in signature.parameters.values()]
+    return str(signature.replace(parameters=bare, return_annotation=inspect.Signature.empty))[1:-1]
+
+
+def test_names() -> None:
+    classes = {name.split(".")[0] for name in PARAMETERS}
+    assert set(sdk.__all__) == classes | set(ERRORS) | {"__version__"}
+    assert dir(sdk) == sorted(sdk.__all__)
+    assert not hasattr(sdk, "anything_else")
+
+
+def test_parameters() -> None:
+    assert {path: parameters(path) for path in PARAMETERS} == PARAMETERS
+
+
+def test_methods() -> None:
+    for name in ("QualityScorer", "FaceDetector"):
+        public = {f"{name}.{method}" for method in vars(getattr(sdk, name)) if not method.startswith("_")}
+        properties = {f"{name}.{prop}" for prop in PROPERTIES} if name == "QualityScorer" else set()
+        assert public == {path for path in PARAMETERS if path.startswith(f"{name}.")} | properties
+
+
+def test_errors() -> None:
+    for name, base in ERRORS.items():
+        assert issubclass(getattr(sdk, name), base)
+        assert issubclass(getattr(sdk, name), sdk.FiqaError)
+
+
+def test_version() -> None:
+    assert sdk.__version__ == version("fiqa")
+
+
+def test_import_is_quick_and_light() -> None:
+    code = (
+        "import sys, time; start = time.perf_counter(); import sdk; took = time.perf_counter() - start\n"
+        "from sdk import QualityScorer, FaceDetector, align\n"
+        "print(took, *sorted({'torch', 'onnx', 'onnxruntime', 'pooch', 'PIL', 'export', 'train'} & set(sys.modules)))"
+    )
+    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(3)]
+    words = [run.stdout.split() for run in runs]
+    assert [loaded for _, *loaded in words] == [[]] * 3
+    assert min(float(took) for took, *_ in words) < 0.15
