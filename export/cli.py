@@ -7,7 +7,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from sdk.errors import FiqaError
+from sdk.console import error_exits, print_plain
+from sdk.errors import ModelError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
 
@@ -38,23 +39,16 @@ def export(
     and in OpenCV DNN, with batches of 1, 3 and 16. Exit codes: 0 written; 1 an error or a failed check, nothing
     written; 2 wrong usage.
     """
-    errors = Console(stderr=True)
-    try:
-        from export.pipeline import export_model
-    except ModuleNotFoundError as error:
-        errors.print(f"[red]error:[/] {error.name} is not installed; pip install 'fiqa[export]'", highlight=False)
-        raise typer.Exit(1) from error
-    try:
-        with errors.status(f"exporting and verifying {model}"):
-            exported = export_model(model, weights, out, faces)
-    except FiqaError as error:
-        errors.print("[red]error:[/] ", end="")
-        errors.print(str(error), markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from error
+    with error_exits(), Console(stderr=True).status(f"exporting and verifying {model}"):
+        try:
+            from export.pipeline import export_model
+        except ModuleNotFoundError as error:
+            raise ModelError(f"{error.name} is not installed; pip install 'fiqa[export]'") from error
+        exported = export_model(model, weights, out, faces)
     table = Table("runtime and batch", "largest difference", title=f"{exported.path}, {exported.faces} faces")
     for key, difference in exported.differences.items():
         table.add_row(key, f"{difference:.1e}")
     console = Console()
     console.print(table)
-    console.print(f"{exported.path}: {exported.size:,} bytes, SHA-256 {exported.sha256}", soft_wrap=True)
-    console.print(f"report: {exported.report}", soft_wrap=True)
+    print_plain(console, f"{exported.path}: {exported.size:,} bytes, SHA-256 {exported.sha256}")
+    print_plain(console, f"report: {exported.report}")

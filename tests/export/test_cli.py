@@ -1,0 +1,68 @@
+"""fiqa-export: what it prints, and what it returns."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from export.cli import MODELS, app
+from export.pipeline import Exported
+from train.networks import VARIANTS
+
+
+def run(*arguments: object, code: int = 0) -> tuple[str, str]:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == code, result.output
+    return result.stdout, result.stderr
+
+
+def test_every_quality_network_can_be_named() -> None:
+    assert set(MODELS) == {name for name, variant in VARIANTS.items() if variant.hidden is not None}
+
+
+def test_numbers_are_printed(exported: dict[str, Exported], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    result = exported[".pth"]
+    asked: list[object] = []
+    monkeypatch.setattr("export.pipeline.export_model", lambda *arguments: asked.append(arguments) or result)
+    out, _ = run("--model", "ediffiqa-t", "--weights", "w.pth", "--out", tmp_path)
+    assert asked == [("ediffiqa-t", Path("w.pth"), tmp_path, None)]
+    for key, difference in result.differences.items():
+        assert key in out
+        assert f"{difference:.1e}" in out
+    assert result.sha256 in out
+
+
+@pytest.mark.parametrize(
+    ("model", "weights", "code", "message"),
+    [
+        ("ediffiqa-x", None, 2, "wanted one of: fiqa-nano, ediffiqa-t"),
+        ("ediffiqa-t", "missing.pth", 1, "no file at"),
+        ("ediffiqa-t", "nano.safetensors", 1, "checkpoint of fiqa-nano: use that name"),
+        ("ediffiqa-t", "garbage.pth", 1, "garbage.pth"),
+        ("ediffiqa-t", "garbage.onnx", 1, "not an ONNX file"),
+        ("ediffiqa-s", None, 1, "FIQA_OFFLINE forbids the network"),
+        ("fiqa-nano", None, 1, "comes with the package, exported already"),
+    ],
+)
+def test_errors_write_nothing(
+    model: str, weights: str | None, code: int, message: str, files: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "garbage.pth").write_bytes(b"garbage")
+    (tmp_path / "garbage.onnx").write_bytes(b"garbage")
+    arguments: list[object] = ["--model", model, "--out", tmp_path / "out"]
+    if weights is not None:
+        arguments += ["--weights", next((f for f in files.iterdir() if f.name == weights), tmp_path / weights)]
+    _, err = run(*arguments, code=code)
+    assert message in " ".join(err.replace("│", "").split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert torch.__version__
+    for name in [name for name in sys.modules if name.startswith("export.") and name != "export.cli"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    _, err = run("--model", "fiqa-nano", code=1)
+    assert "pip install 'fiqa[export]'" in err

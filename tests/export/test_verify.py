@@ -1,0 +1,122 @@
+"""The proof itself: it must be able to fail."""
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from export import verify
+from export.faces import verification_faces
+from export.frontend import INPUT, OUTPUT
+from export.pipeline import Exported
+from sdk import InputError, ModelError
+from sdk.alignment import align
+from sdk.images import load_image
+
+ROOT = Path(__file__).parents[2]
+ZEROS = np.zeros(18, np.float32)
+
+
+@pytest.fixture
+def one_runtime(monkeypatch: pytest.MonkeyPatch) -> list[NDArray[np.float32]]:
+    """Replace the runtimes by one that gives what the test puts into this list."""
+    given: list[NDArray[np.float32]] = []
+    monkeypatch.setattr(verify, "RUNTIMES", {"fake": lambda path, faces: given})
+    return given
+
+
+def test_largest_difference_by_batch(one_runtime: list[NDArray[np.float32]], faces: NDArray[np.uint8]) -> None:
+    one_runtime += [ZEROS, ZEROS + 1e-5, ZEROS - 9.96e-5]
+    differences = verify.compare(Path("file"), faces, ZEROS)
+    assert differences == {"fake, batch 1": 0.0, "fake, batch 3": 1e-5, "fake, batch 16": 1e-4}
+
+
+@pytest.mark.parametrize("wrong", [1.1e-4, -0.5, np.nan, np.inf])
+def test_one_wrong_score_fails(wrong: float, one_runtime: list[NDArray[np.float32]], faces: NDArray[np.uint8]) -> None:
+    bad = ZEROS.copy()
+    bad[7] = wrong
+    one_runtime += [ZEROS, bad, ZEROS]
+    with pytest.raises(ModelError, match=r"\(fake, batch 3\), wanted at most 0\.0001"):
+        verify.compare(Path("file"), faces, ZEROS)
+
+
+def test_batches_hold_every_face(faces: NDArray[np.uint8]) -> None:
+    seen: list[int] = []
+
+    def count(batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        seen.append(len(batch))
+        return batch[:, 0, 0, :1].astype(np.float32)
+
+    for scores in verify._in_batches(faces, count):
+        np.testing.assert_array_equal(scores, faces[:, 0, 0, 0])
+    assert seen == [1] * 18 + [3] * 6 + [16, 2]
+
+
+def crash(path: Path, faces: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+    os._exit(3)
+
+
+def test_a_crash_of_opencv_is_an_error(monkeypatch: pytest.MonkeyPatch, faces: NDArray[np.uint8]) -> None:
+    monkeypatch.setattr(verify, "_opencv_scores", crash)
+    with pytest.raises(ModelError, match="OpenCV DNN crashed"):
+        verify._opencv(Path("file"), faces)
+
+
+def test_a_file_that_opencv_refuses_is_an_error(tmp_path: Path, faces: NDArray[np.uint8]) -> None:
+    (tmp_path / "bad.onnx").write_bytes(b"no model")
+    with pytest.raises(ModelError, match="OpenCV DNN refuses"):
+        verify._opencv(tmp_path / "bad.onnx", faces)
+
+
+@pytest.mark.parametrize(
+    ("opset", "ir_version", "kind", "output", "message"),
+    [
+        (18, 9, TensorProto.UINT8, OUTPUT, r"operator sets: \{'': 18\}, wanted \{'': 20\}"),
+        (20, 10, TensorProto.UINT8, OUTPUT, "IR version: 10, wanted 9"),
+        (20, 9, TensorProto.FLOAT, OUTPUT, "input"),
+        (20, 9, TensorProto.UINT8, "score", "output"),
+    ],
+)
+def test_form_is_read_back(opset: int, ir_version: int, kind: int, output: str, message: str, tmp_path: Path) -> None:
+    faces = helper.make_tensor_value_info(INPUT, kind, ["batch", 112, 112, 3])
+    quality = helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", 1])
+    graph = helper.make_graph([helper.make_node("Relu", [INPUT], [output])], "any", [faces], [quality])
+    opsets = [helper.make_opsetid("", opset)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=ir_version), tmp_path / "file.onnx")
+    with pytest.raises(ModelError, match=message):
+        verify.check_form(tmp_path / "file.onnx")
+
+
+def test_an_exported_file_has_the_right_form(exported: dict[str, Exported]) -> None:
+    for result in exported.values():
+        verify.check_form(result.path)
+
+
+def test_the_packaged_face_is_the_astronaut(faces: NDArray[np.uint8]) -> None:
+    assert faces.shape == (18, 112, 112, 3)
+    assert len(np.unique(faces.reshape(18, -1), axis=0)) == 18
+    # Landmarks as YuNet finds them at 1024 pixels.
+    landmarks = [(201.74, 104.98), (245.29, 105.35), (220.66, 126.84), (203.66, 144.84), (241.99, 144.98)]
+    crop = align(load_image(ROOT / "examples/media/astronaut.jpg"), landmarks)
+    assert np.abs(crop.astype(int) - faces[0]).max() <= 2
+
+
+def test_own_faces(tmp_path: Path, faces: NDArray[np.uint8]) -> None:
+    folder = tmp_path / "faces"
+    with pytest.raises(InputError, match="no folder"):
+        verification_faces(folder)
+    folder.mkdir()
+    for index, face in enumerate(faces[:15]):
+        cv2.imwrite(str(folder / f"{index:02}.png"), face)
+    with pytest.raises(InputError, match="holds 15 images, wanted at least 16"):
+        verification_faces(folder)
+    cv2.imwrite(str(folder / "15.png"), faces[15])
+    np.testing.assert_array_equal(verification_faces(folder), faces[:16])
+    cv2.imwrite(str(folder / "16.png"), faces[0][:100])
+    with pytest.raises(InputError, match=r"16\.png is 112 x 100, wanted an aligned crop"):
+        verification_faces(folder)
