@@ -1,0 +1,87 @@
+"""A wheel built from the project: what is in it, what it needs, and that it scores in an empty environment."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import venv
+import zipfile
+from email.parser import BytesParser
+from pathlib import Path
+from sysconfig import get_path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BASE = {"numpy", "onnxruntime", "opencv-python-headless", "pooch", "tomli", "typer"}
+PROGRAM = """
+import sys
+import numpy as np
+import sdk
+with sdk.QualityScorer() as scorer:
+    score = scorer.score(np.full((112, 112, 3), 128, np.uint8))
+print(sdk.__file__, np.isfinite(score), *sorted({"torch", "onnx", "train", "export"} & set(sys.modules)))
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy, for setuptools leaves files in the folder it builds in, and takes old ones from there."""
+    source = tmp_path_factory.mktemp("source")
+    for name in ("sdk", "export", "train", "tests", "examples"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE"):
+        shutil.copy(ROOT / name, source)
+    target = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", target, source]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = target.glob("*.whl")
+    return path
+
+
+def test_contents(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as file:
+        names = file.namelist()
+    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"sdk", "export", "train"}
+    data = {"sdk/py.typed", "export/py.typed", "train/py.typed", "sdk/models/catalog.toml", "sdk/models/fiqa-nano.onnx",
+            "sdk/report.html", "export/face.png"}  # fmt: skip
+    recipes = {path.relative_to(ROOT).as_posix() for path in (ROOT / "train/configs").glob("*.yaml")}
+    modules = {path.relative_to(ROOT).as_posix() for name in ("sdk", "export", "train") for path in
+               (ROOT / name).rglob("*.py")}  # fmt: skip
+    assert recipes
+    assert data | recipes | modules <= set(names)
+    licences = {name.rsplit("/", 1)[-1] for name in names if "/licenses/" in name}
+    assert licences == {"LICENSE", "NOTICE"}
+
+
+def test_base_install_is_small(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as file:
+        name = next(name for name in file.namelist() if name.endswith(".dist-info/METADATA"))
+        metadata = BytesParser().parsebytes(file.read(name))
+    needed = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
+    assert {re.split(r"[ <>=!;~]", line)[0] for line in needed} == BASE
+    assert metadata["License-Expression"] == "Apache-2.0"
+    assert metadata["Requires-Python"] == ">=3.10"
+
+
+def test_scores_in_an_empty_environment(wheel: Path, tmp_path: Path) -> None:
+    """Installed alone; the packages it needs are lent by this environment, whose own fiqa stays out of sight."""
+    home = tmp_path / "venv"
+    venv.create(home, with_pip=False)
+    python = next(path for path in (home / "bin/python", home / "Scripts/python.exe") if path.exists())
+    install = [sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", wheel]
+    done = subprocess.run(install, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (packages,) = home.rglob("site-packages")
+    # A line in a .pth file adds the folder without reading the .pth files in it, one of which may be ours.
+    (packages / "lent.pth").write_text(get_path("purelib") + "\n", encoding="utf-8")
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("FIQA_", "PYTHON"))}
+    environment |= {"FIQA_CACHE": str(tmp_path / "cache"), "FIQA_OFFLINE": "1"}
+    done = subprocess.run([python, "-c", PROGRAM], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(packages / "sdk" / "__init__.py"), "True"]
+    command = python.with_name("fiqa" + python.suffix)
+    done = subprocess.run([command, "--version"], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert done.stdout.startswith("fiqa ")
