@@ -30,7 +30,7 @@ types: $(VENV)/.dev
 	$(BIN)/mypy
 
 bench: $(VENV)/.dev
-	$(BIN)/fiqa bench
+	$(BIN)/python benchmarks/cpu_scoring.py
 
 wheel: $(VENV)/.dev
 	rm -rf build

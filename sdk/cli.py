@@ -14,7 +14,6 @@ from rich.table import Column, Table
 
 from sdk import __version__
 from sdk.batch import ScoredFace, find_images, score_files
-from sdk.bench import measure
 from sdk.console import FAILED, INTERRUPTED, SOME_FAILED, error_exits, print_plain, progress_bar
 from sdk.doctor import examine
 from sdk.models.cli import models
@@ -142,25 +141,3 @@ def doctor() -> None:
     Console().print(table)
     if not all(finding.good for finding in findings):
         raise typer.Exit(FAILED)
-
-
-@app.command()
-def bench(
-    model: ModelOption = "fiqa-nano",
-    threads: ThreadsOption = None,
-    seconds: Annotated[float, typer.Option(min=0.1, help="Time for each line.")] = 3.0,
-) -> None:
-    """Measure how fast a model scores aligned crops on this machine's CPU, against onnxruntime's default."""
-    with error_exits():
-        lines = measure(model, threads, seconds)
-    table = Table("session", "callers", "batch", "ms a face", "faces/s", "times the first", title=model)
-    for line in lines:
-        table.add_row(
-            line.session,
-            str(line.callers),
-            str(line.batch),
-            f"{1000 / line.faces_per_second:.2f}",
-            f"{line.faces_per_second:.0f}",
-            f"{line.faces_per_second / lines[0].faces_per_second:.2f}",
-        )
-    Console().print(table)

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("sdk", "export", "train")
 COMMANDS = {
-    "fiqa": ("sdk.cli", ((), ("score",), ("bench",), ("doctor",), ("models",), ("models", "fetch"))),
+    "fiqa": ("sdk.cli", ((), ("score",), ("doctor",), ("models",), ("models", "fetch"))),
     "fiqa-export": ("export.cli", ((),)),
     "fiqa-train": ("train.cli", ((), ("label",), ("label", "faceqan"), ("fit",), ("fit", "ediffiqa"), ("evaluate",))),
 }

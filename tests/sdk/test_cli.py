@@ -267,11 +267,6 @@ def test_doctor_finds_clashing_wheels(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "pip uninstall onnxruntime onnxruntime-gpu" in finding.advice
 
 
-def test_bench_compares(tiny_path: Path) -> None:
-    out, _ = run("bench", "--model", tiny_path, "--threads", 2, "--seconds", 0.1)
-    assert len(re.findall(r"│ (?:onnxruntime|fiqa) ", out)) == 5
-
-
 def test_version_and_a_real_process(crops: Path, tiny_path: Path) -> None:
     assert run("--version")[0] == f"fiqa {__version__}\n"
     program = "import sys; from sdk.cli import app; app()"
