@@ -26,6 +26,9 @@ in an image and in its mirror image then differ by at most 7 % of the face's wid
 from 60 pixels on by 4 to 6 %.
 """
 
+MIN_INPUT = 64
+"""Flatter images get a black border up to this height or width: OpenCV 4 finds faces at infinity in them."""
+
 MAX_ENLARGEMENT = 4
 """An image is not enlarged more than this: it shows no more."""
 
@@ -59,13 +62,10 @@ class FaceDetector:
             raise ModelError(f"{loaded.path} is a model for {loaded.card.task}, wanted detection: yunet")
         self._lock = threading.Lock()
         data = np.frombuffer(loaded.data, np.uint8)
-        log_level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # OpenCV 5 warns needlessly
         try:
             self._net = cv2.FaceDetectorYN.create("onnx", data, np.empty(0, np.uint8), PASSES[:2], min_confidence, NMS)
         except cv2.error as error:
             raise ModelError(f"OpenCV {cv2.__version__} cannot load {loaded.path}: {error}") from error
-        finally:
-            cv2.utils.logging.setLogLevel(log_level)
 
     def detect(self, image: ImageSource) -> list[Face]:
         """Find all faces of an image.
@@ -96,8 +96,10 @@ class FaceDetector:
         height, width = pixels.shape[:2]
         size = max(1, round(width * scale)), max(1, round(height * scale))
         resized = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+        right, bottom = (max(0, MIN_INPUT - side) for side in size)
+        resized = cv2.copyMakeBorder(resized, 0, bottom, 0, right, cv2.BORDER_CONSTANT)
         with self._lock:
-            self._net.setInputSize(size)
+            self._net.setInputSize((resized.shape[1], resized.shape[0]))
             rows: Any = self._net.detect(resized)[1]  # None when there is no face, whatever OpenCV's stubs say
         if rows is None:
             return []

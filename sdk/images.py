@@ -2,7 +2,7 @@
 
 Conversions, all of them:
 
-- EXIF orientation is applied.
+- EXIF orientation is applied (in WebP files from OpenCV 5 on).
 - Grey becomes three equal channels; an alpha channel is dropped; a palette or CMYK is expanded.
 - 16 bits become 8 by keeping the upper byte (TIFF files: by OpenCV's decoder, at most one level apart).
 

@@ -42,12 +42,12 @@ def locate_model(name: str) -> Path | None:
     Looked in, in this order: `FIQA_MODELS`, the package, the cache; then the same for the entry's alternatives.
 
     Raises:
-        ModelError: The name is unknown, or a file has the right name and a wrong hash.
+        ModelError: The name is unknown, or a file has the right name and a wrong hash or cannot be read.
     """
     entry = find_entry(name)
     for path in _places(entry):
         if path.is_file():
-            check_hash(path, path.read_bytes(), entry)
+            _check_hash(path, entry)
             return path
     for other in entry.alternatives:
         found = locate_model(other)
@@ -95,13 +95,11 @@ def fetch_model(name: str, progress: Any = False) -> Path:
     )
 
 
-def check_hash(path: Path, data: bytes, entry: CatalogEntry) -> None:
-    """Compare a file's content with the catalogue.
-
-    Raises:
-        ModelError: The hash is another one.
-    """
-    found = hashlib.sha256(data).hexdigest()
+def _check_hash(path: Path, entry: CatalogEntry) -> None:
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}; change its permissions or delete it") from error
     if found != entry.sha256:
         raise ModelError(
             f"{path} has SHA-256 {found}, wanted {entry.sha256}: it is damaged or another file; "

@@ -4,6 +4,7 @@ import hashlib
 import logging
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -140,9 +141,10 @@ def _without_prelu(data: bytes) -> bytes | Path:
     """
     folder = cache_dir() / "rewritten"
     prefix = f"{hashlib.sha256(data).hexdigest()[:32]}-{VERSION}-"
-    for path in folder.glob(f"{prefix}*.onnx"):
-        if _digest(path.read_bytes()) == path.stem.removeprefix(prefix):
-            return path
+    with suppress(OSError):  # a cache that cannot be read is no cache
+        for path in folder.glob(f"{prefix}*.onnx"):
+            if _digest(path.read_bytes()) == path.stem.removeprefix(prefix):
+                return path
     rewritten = replace_prelu(data)
     if rewritten is data:
         return data

@@ -34,7 +34,7 @@ def pil_bytes(image: Image.Image, kind: str, **options: object) -> bytes:
 
 def huge(suffix: str) -> bytes:
     """A small file whose header says 30,000 x 30,000."""
-    data = bytearray(encode(RAMP, suffix))
+    data = bytearray(encode(RAMP, suffix) if suffix != ".gif" else pil_bytes(rgb_image(), "GIF"))
     side = 30_000
     if suffix == ".png":
         data[16:24] = struct.pack(">II", side, side)
@@ -44,7 +44,6 @@ def huge(suffix: str) -> bytes:
         at = data.index(b"\xff\xc0") + 5
         data[at : at + 4] = struct.pack(">HH", side, side)
     elif suffix == ".gif":
-        data = bytearray(pil_bytes(Image.fromarray(RAMP), "GIF"))
         data[6:10] = struct.pack("<HH", side, side)
     elif suffix == ".tiff":
         data = bytearray(struct.pack("<2sHIH", b"II", 42, 8, 2))
@@ -136,6 +135,8 @@ def test_16_bit_pil_image_is_not_clipped() -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
 def test_exif_orientation(kind: str, tmp_path: Path) -> None:
+    if kind == "WEBP" and int(cv2.__version__.split(".")[0]) < 5:
+        pytest.skip("OpenCV 4 does not read the EXIF data of WebP files")
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees to the right to see it upright
     data = pil_bytes(rgb_image(), kind, exif=exif, **({"lossless": True} if kind == "WEBP" else {}))
