@@ -26,7 +26,8 @@ ZEROS = np.zeros(18, np.float32)
 def one_runtime(monkeypatch: pytest.MonkeyPatch) -> list[NDArray[np.float32]]:
     """Replace the runtimes by one that gives what the test puts into this list."""
     given: list[NDArray[np.float32]] = []
-    monkeypatch.setattr(verify, "RUNTIMES", {"fake": lambda path, faces: given})
+    monkeypatch.setattr(verify, "RUNTIMES", {"fake": None})
+    monkeypatch.setattr(verify, "_apart", lambda *_: given)
     return given
 
 
@@ -36,7 +37,7 @@ def test_largest_difference_by_batch(one_runtime: list[NDArray[np.float32]], fac
     assert differences == {"fake, batch 1": 0.0, "fake, batch 3": 1e-5, "fake, batch 16": 1e-4}
 
 
-@pytest.mark.parametrize("wrong", [1.1e-4, -0.5, np.nan, np.inf])
+@pytest.mark.parametrize("wrong", [1.02e-4, -0.5, np.nan, np.inf])
 def test_one_wrong_score_fails(wrong: float, one_runtime: list[NDArray[np.float32]], faces: NDArray[np.uint8]) -> None:
     bad = ZEROS.copy()
     bad[7] = wrong
@@ -61,16 +62,16 @@ def crash(path: Path, faces: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
     os._exit(3)
 
 
-def test_a_crash_of_opencv_is_an_error(monkeypatch: pytest.MonkeyPatch, faces: NDArray[np.uint8]) -> None:
-    monkeypatch.setattr(verify, "_opencv_scores", crash)
+def test_a_crash_is_an_error(monkeypatch: pytest.MonkeyPatch, faces: NDArray[np.uint8]) -> None:
+    monkeypatch.setattr(verify, "RUNTIMES", {"OpenCV DNN": crash})
     with pytest.raises(ModelError, match="OpenCV DNN crashed"):
-        verify._opencv(Path("file"), faces)
+        verify.compare(Path("file"), faces, ZEROS)
 
 
 def test_a_file_that_opencv_refuses_is_an_error(tmp_path: Path, faces: NDArray[np.uint8]) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"no model")
     with pytest.raises(ModelError, match="OpenCV DNN refuses"):
-        verify._opencv(tmp_path / "bad.onnx", faces)
+        verify._apart("OpenCV DNN", verify._opencv, tmp_path / "bad.onnx", faces)
 
 
 @pytest.mark.parametrize(
@@ -120,3 +121,14 @@ def test_own_faces(tmp_path: Path, faces: NDArray[np.uint8]) -> None:
     cv2.imwrite(str(folder / "16.png"), faces[0][:100])
     with pytest.raises(InputError, match=r"16\.png is 112 x 100, wanted an aligned crop"):
         verification_faces(folder)
+
+
+def test_the_users_cache_stays_as_it_was(
+    tmp_path: Path, exported: dict[str, Exported], faces: NDArray[np.uint8]
+) -> None:
+    file = tmp_path / "draft" / "file.onnx"
+    file.parent.mkdir()
+    file.write_bytes(exported[".pth"].path.read_bytes())
+    assert len(verify._apart("fiqa", verify._sdk, file, faces)) == 3
+    assert (file.parent / "rewritten").is_dir()
+    assert not Path(os.environ["FIQA_CACHE"]).exists()
