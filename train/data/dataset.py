@@ -55,7 +55,10 @@ class FaceDataset(Dataset[Item]):
         if self._flip and np.random.default_rng([self._seed, epoch, row]).random() < self._flip:
             face = face[:, ::-1]
         image = np.ascontiguousarray(face[..., ::-1].transpose(2, 0, 1))
-        return {"image": torch.from_numpy(image), **{name: values[row] for name, values in self._targets.items()}}
+        return {"image": torch.from_numpy(image), **self._targets_of(row)}
+
+    def _targets_of(self, row: int) -> Item:
+        return {name: torch.from_numpy(np.array(values[row])) for name, values in self._targets.items()}
 
     def _load(self, row: int) -> NDArray[np.uint8]:
         if self._cache is None:

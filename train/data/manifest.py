@@ -24,10 +24,9 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from sdk.alignment import align
+from sdk.batch import IMAGE_SUFFIXES
 from sdk.errors import ImageError, InputError
 from sdk.images import load_image
-
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from typing import Any
 
 import cv2
 import numpy as np
-from rich.progress import track
 
+from sdk.console import progress_bar
 from sdk.errors import ImageError, InputError
 from train.data.degradations import degrade, describe, draw_damages
 from train.data.manifest import Manifest, make_manifest, read_manifest, write_table
@@ -76,9 +76,11 @@ def prepare(source: Path, out: Path, settings: PrepareSettings, landmarks: Path 
             logger.warning("left out: %s", error)
             return []
 
-    with ThreadPoolExecutor() as pool:
-        done = track(pool.map(crops_of, range(len(manifest))), "crops", total=len(manifest), transient=True)
-        rows = [row for rows in done for row in rows]
+    with ThreadPoolExecutor() as pool, progress_bar("crops", len(manifest)) as advance:
+        rows = []
+        for made in pool.map(crops_of, range(len(manifest))):
+            rows += made
+            advance(1)
     if not rows:
         raise InputError(f"no image of {source} could be read; see the log for each one's reason")
     write_table(make_manifest(rows, out).table, target)

@@ -23,7 +23,7 @@ class Comparisons:
 
 
 def mated_comparisons(
-    identities: Sequence[str], embeddings: NDArray[np.floating[Any]], limit: int = 200, seed: int = 0
+    identities: Sequence[str] | NDArray[np.str_], embeddings: NDArray[np.floating[Any]], limit: int = 200, seed: int = 0
 ) -> Comparisons:
     """All pairs of images of one person.
 
@@ -54,7 +54,7 @@ def mated_comparisons(
 
 
 def non_mated_comparisons(
-    identities: Sequence[str], embeddings: NDArray[np.floating[Any]], count: int = 2_000_000, seed: int = 0
+    identities: Sequence[str] | NDArray[np.str_], embeddings: NDArray[np.floating[Any]], count: int = 2_000_000, seed: int = 0
 ) -> Comparisons:
     """Random pairs of images of different people, about `count`; a pair may be drawn twice.
 

@@ -112,7 +112,7 @@ def bootstrap_pauc(
     repetitions: int = 1000,
     seed: int = 0,
 ) -> NDArray[np.float64]:
-    """pAUC on resampled people.
+    """PAUC on resampled people.
 
     Identities are drawn with replacement, each with all its mated comparisons; the threshold stays. The same seed and
     groups draw the same people, so that two measures can be compared pair by pair.

@@ -37,7 +37,7 @@ class Preparation:
 def prepare(
     quality: Floats,
     embeddings: Floats,
-    identities: Sequence[str],
+    identities: Sequence[str] | NDArray[np.str_],
     beta: float = 0.2,
     min_images: int = 10,
     eligible: NDArray[np.bool_] | None = None,

@@ -11,18 +11,19 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
-from rich.progress import track
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
+from sdk.console import progress_bar
 from sdk.errors import InputError
 from train.data.dataset import EpochBatches, FaceDataset, normalised
 from train.networks import QualityNetwork, Variant, save_network
+from train.networks.depthwise import speed_up_depthwise
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +134,9 @@ class _Run:
         self.accelerator = Accelerator(mixed_precision=precision, log_with="tensorboard", project_dir=out)
         self.batches = EpochBatches(len(train_set), settings.batch_size, True, settings.seed)
         self.total_steps = settings.epochs * math.ceil(len(self.batches) / self.accelerator.num_processes)
-        self.network = network.to(memory_format=torch.channels_last)
+        if self.accelerator.device.type == "cpu":
+            speed_up_depthwise(network)
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         groups = parameter_groups(network, settings)
         optimiser = torch.optim.AdamW(groups) if settings.weight_decay else torch.optim.Adam(groups)
         check = EpochBatches(len(validation_set), settings.batch_size, False)
@@ -145,7 +148,7 @@ class _Run:
         )
         self.average: AveragedModel | None = None
         if settings.ema:
-            average = get_ema_multi_avg_fn(settings.ema)
+            average = get_ema_multi_avg_fn(settings.ema)  # type: ignore[no-untyped-call]
             self.average = AveragedModel(self.network, multi_avg_fn=average, use_buffers=True)
         self.epoch, self.step_in_epoch, self.step = 0, 0, 0
         self.history: list[dict[str, float]] = []
@@ -165,22 +168,26 @@ class _Run:
         self.model.train()
         self.batches.epoch, self.batches.start = self.epoch, self.step_in_epoch * self.accelerator.num_processes
         left = len(self.train_loader) - self.step_in_epoch
-        bar = track(self.train_loader, f"epoch {self.epoch + 1}", total=left, transient=True, disable=not _terminal())
-        for batch in bar:
-            self._set_rates()
-            terms = self._terms(batch, training=True)
-            self.optimiser.zero_grad()
-            self.accelerator.backward(terms["total"])
-            self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip)
-            self.optimiser.step()
-            if self.average is not None:
-                self.average.update_parameters(self.network)
-            self.step += 1
-            self.step_in_epoch += 1
-            if self.step % 20 == 0:
-                self.accelerator.log({f"train/{name}": value.item() for name, value in terms.items()}, self.step)
-            if self.step % self.settings.save_every == 0:
-                self._save()
+        with progress_bar(f"epoch {self.epoch + 1}", left) as advance:
+            for batch in self.train_loader:
+                self._train_step(batch)
+                advance(1)
+
+    def _train_step(self, batch: Batch) -> None:
+        self._set_rates()
+        terms = self._terms(batch, training=True)
+        self.optimiser.zero_grad()
+        self.accelerator.backward(terms["total"])
+        self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip)
+        self.optimiser.step()
+        if self.average is not None:
+            self.average.update_parameters(self.network)
+        self.step += 1
+        self.step_in_epoch += 1
+        if self.step % 20 == 0:
+            self.accelerator.log({f"train/{name}": value.item() for name, value in terms.items()}, self.step)
+        if self.step % self.settings.save_every == 0:
+            self._save()
 
     def _terms(self, batch: Batch, training: bool) -> dict[str, Tensor]:
         images = normalised(batch["image"], self.variant.mean, self.variant.std)
@@ -191,7 +198,7 @@ class _Run:
 
     def _kept(self) -> QualityNetwork:
         """The weights that are validated and saved."""
-        return self.network if self.average is None else self.average.module
+        return self.network if self.average is None else cast(QualityNetwork, self.average.module)
 
     def _set_rates(self) -> None:
         factor = rate_factor(self.settings.schedule, self.step, self.total_steps)
@@ -212,7 +219,9 @@ class _Run:
         entry = {"epoch": float(self.epoch), "step": float(self.step)}
         entry |= {name: value / count for name, value in sums.items()}
         self.history.append(entry)
-        logger.info("epoch %d: %s", self.epoch, "  ".join(f"{name} {value / count:.4f}" for name, value in sums.items()))
+        logger.info(
+            "epoch %d: %s", self.epoch, "  ".join(f"{name} {value / count:.4f}" for name, value in sums.items())
+        )
         self.accelerator.log({f"validation/{name}": value / count for name, value in sums.items()}, self.step)
         if self.accelerator.is_main_process:
             save_network(self._kept(), self.out / "last.safetensors")
@@ -281,7 +290,3 @@ def rate_factor(schedule: str, step: int, total: int) -> float:
     if step < warm:
         return (step + 1) / warm
     return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
-
-
-def _terminal() -> bool:
-    return os.isatty(2)

@@ -6,23 +6,27 @@ again reads the journal and goes on. The output appears, whole, when every row i
 
 import json
 import logging
-import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from sdk.console import progress_bar
 from sdk.errors import FiqaError, InputError
 from train.data.manifest import Manifest, check_table_path, write_table
 
 logger = logging.getLogger(__name__)
 
 Row = dict[str, Any]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class Labeller(Protocol):
@@ -40,6 +44,7 @@ def label_manifest(
     settings: Row,
     batch_size: int = 16,
     embeddings: Path | None = None,
+    callers: int = 1,
 ) -> pa.Table:
     """Label every image and write the manifest with a column `labeller.name` and a column `error`.
 
@@ -50,6 +55,8 @@ def label_manifest(
         settings: Whatever decides the labels, as plain values; a journal made with others is refused.
         batch_size: Faces a call.
         embeddings: `.npy` for the embeddings, float32 (N, D) in the order of the rows, NaN where an image failed.
+        callers: Threads that read and label a batch each. On a CPU one a core, each with one torch thread, is faster
+            than one caller with all of them, most of all on a machine that has other work too.
 
     Returns:
         The table that was written.
@@ -63,20 +70,18 @@ def label_manifest(
     todo = [row for row in range(len(paths)) if row not in journal.rows]
     if journal.rows:
         logger.info("%d of %d images are labelled already", len(journal.rows), len(paths))
-    with journal, _progress(labeller.name, len(paths), len(journal.rows)) as advance:
-        for rows, faces, errors in _batches(manifest, todo, batch_size):
-            for row, error in errors.items():
+    chunks = [todo[start : start + batch_size] for start in range(0, len(todo), batch_size)]
+    with journal, progress_bar(labeller.name, len(todo)) as advance, ThreadPoolExecutor(callers) as pool:
+        for done in bounded_map(pool, partial(_label_batch, manifest, labeller), chunks, 2 * callers):
+            if embeddings is not None and done.embeddings is not None:
+                journal.store_embeddings(done.rows, done.embeddings)
+            for row, error in done.errors.items():
                 logger.warning("%s", error)
                 journal.add({"row": row, "path": paths[row], "error": error})
-            if rows:
-                result = labeller(faces, [paths[row] for row in rows])
-                vectors = result.get("embedding")
-                if embeddings is not None and vectors is not None:
-                    journal.store_embeddings(rows, vectors)
-                for row, value in zip(rows, result[labeller.name].tolist(), strict=True):
-                    journal.add({"row": row, "path": paths[row], "value": value})
+            for row, value in zip(done.rows, done.values, strict=True):
+                journal.add({"row": row, "path": paths[row], "value": value})
             journal.flush()
-            advance(len(rows) + len(errors))
+            advance(len(done.rows) + len(done.errors))
     table = _labelled(manifest.table, labeller.name, journal.rows)
     write_table(table, out)
     journal.remove()
@@ -90,46 +95,41 @@ def _labelled(table: pa.Table, name: str, rows: dict[int, Row]) -> pa.Table:
     return kept.append_column(name, values).append_column("error", errors)
 
 
-def _batches(
-    manifest: Manifest, todo: Sequence[int], batch_size: int
-) -> Iterator[tuple[list[int], NDArray[np.uint8], dict[int, str]]]:
-    """Batches of readable faces, each decoded while the one before is labelled, and the errors of the others."""
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """A labelled batch: its readable rows with their labels, and the errors of the others."""
 
-    def read(rows: Sequence[int]) -> tuple[list[int], NDArray[np.uint8], dict[int, str]]:
-        good, faces, errors = [], [], {}
-        for row in rows:
-            try:
-                faces.append(manifest.load_face(row))
-                good.append(row)
-            except FiqaError as error:
-                errors[row] = str(error)
-        return good, np.stack(faces) if faces else np.empty((0, 112, 112, 3), np.uint8), errors
-
-    chunks = [todo[start : start + batch_size] for start in range(0, len(todo), batch_size)]
-    with ThreadPoolExecutor(1) as pool:
-        ahead = pool.submit(read, chunks[0]) if chunks else None
-        for following in [*chunks[1:], None]:
-            if ahead is None:
-                return
-            batch = ahead.result()
-            ahead = pool.submit(read, following) if following else None
-            yield batch
+    rows: list[int]
+    values: list[float]
+    embeddings: NDArray[np.float32] | None
+    errors: dict[int, str]
 
 
-class _progress:
-    """A progress bar that is silent where there is no terminal."""
+def _label_batch(manifest: Manifest, labeller: Labeller, rows: Sequence[int]) -> _Done:
+    faces, good, errors = [], [], {}
+    for row in rows:
+        try:
+            faces.append(manifest.load_face(row))
+            good.append(row)
+        except FiqaError as error:
+            errors[row] = str(error)
+    if not good:
+        return _Done([], [], None, errors)
+    result = labeller(np.stack(faces), [manifest.table["path"][row].as_py() for row in good])
+    return _Done(good, result[labeller.name].tolist(), result.get("embedding"), errors)
 
-    def __init__(self, name: str, total: int, done: int) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._bar = Progress(*columns, disable=None if os.isatty(2) else True)
-        self._task = self._bar.add_task(name, total=total, completed=done)
 
-    def __enter__(self) -> Any:
-        self._bar.start()
-        return lambda count: self._bar.advance(self._task, count)
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+def bounded_map(
+    pool: ThreadPoolExecutor, function: Callable[[Item], Result], items: Iterable[Item], ahead: int
+) -> Iterator[Result]:
+    """`pool.map` in order, with at most `ahead` items in flight, so that memory stays bounded."""
+    waiting: deque[Future[Result]] = deque()
+    for item in items:
+        waiting.append(pool.submit(function, item))
+        if len(waiting) >= ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
 class Journal:

@@ -46,7 +46,7 @@ class TargetSettings:
 def make_targets(
     labels: Floats,
     embeddings: Floats,
-    identities: Sequence[str],
+    identities: Sequence[str] | NDArray[np.str_],
     clean: NDArray[np.bool_],
     settings: TargetSettings,
 ) -> NDArray[np.float32]:
@@ -88,7 +88,7 @@ def mid_rank(values: Floats, reference: Floats) -> NDArray[np.float64]:
 
 
 def centre_cosines(
-    embeddings: Floats, identities: Sequence[str], clean: NDArray[np.bool_], leave_out: bool = False
+    embeddings: Floats, identities: Sequence[str] | NDArray[np.str_], clean: NDArray[np.bool_], leave_out: bool = False
 ) -> NDArray[np.float64]:
     """Cosine of each embedding to the mean raw embedding of its person's clean images.
 

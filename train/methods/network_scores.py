@@ -1,0 +1,45 @@
+"""Scores of a torch network as a labeller, and the scale of its output."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sdk.errors import InputError
+from train.data.dataset import normalised
+from train.networks import QualityNetwork, Variant
+
+
+class NetworkScores:
+    """Quality by a torch network: uint8 BGR (N, 112, 112, 3) -> float32 (N,).
+
+    Args:
+        name: Of the column.
+        network: In evaluation mode, on the CPU.
+        variant: Its normalisation.
+    """
+
+    def __init__(self, name: str, network: QualityNetwork, variant: Variant) -> None:
+        self.name, self._network, self._variant = name, network, variant
+
+    @torch.inference_mode()
+    def __call__(self, faces: NDArray[np.uint8], keys: Sequence[str]) -> dict[str, NDArray[Any]]:
+        images = torch.from_numpy(np.ascontiguousarray(faces[..., ::-1].transpose(0, 3, 1, 2)))
+        quality = self._network(normalised(images, self._variant.mean, self._variant.std))
+        return {self.name: quality[:, 0].numpy()}
+
+
+@torch.no_grad()
+def rescale(network: QualityNetwork, low: float, high: float) -> None:
+    """Change the last layer so that what scored `low` scores 0 and what scored `high` scores 1.
+
+    Raises:
+        InputError: `high` is not above `low`.
+    """
+    if not high > low:
+        raise InputError(f"scores from {low} to {high} have no spread, so no scale; the network has not learned")
+    last = network.mlp.l2
+    last.weight.div_(high - low)
+    last.bias.sub_(low).div_(high - low)

@@ -1,0 +1,83 @@
+"""Simple and published peers that labels and networks are compared with.
+
+Each is a labeller: uint8 BGR crops (N, 112, 112, 3) -> scores (N,), higher is better.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from sdk import FaceDetector, QualityScorer
+from sdk.alignment import TEMPLATE, similarity_transform
+from sdk.errors import ModelError
+
+
+class Sharpness:
+    """Variance of the Laplacian of the grey image, the usual measure of focus."""
+
+    name = "sharpness"
+
+    def __call__(self, faces: NDArray[np.uint8], keys: Sequence[str]) -> dict[str, NDArray[Any]]:
+        greys = (cv2.cvtColor(face, cv2.COLOR_BGR2GRAY) for face in faces)
+        return {self.name: np.array([cv2.Laplacian(grey, cv2.CV_64F).var() for grey in greys])}
+
+
+class DetectorConfidence:
+    """Confidence of YuNet in the best face that it finds in the crop; 0 where it finds none.
+
+    The crop gets a border of its mean colour, half its size wide, so that the face does not touch the edge.
+    """
+
+    name = "detector"
+
+    def __init__(self, model: str = "yunet") -> None:
+        self._detector = FaceDetector(model, min_confidence=0.01)
+
+    def __call__(self, faces: NDArray[np.uint8], keys: Sequence[str]) -> dict[str, NDArray[Any]]:
+        return {self.name: np.array([self._best(face) for face in faces])}
+
+    def _best(self, face: NDArray[np.uint8]) -> float:
+        colour = tuple(float(value) for value in face.mean(axis=(0, 1)))
+        framed = cv2.copyMakeBorder(face, 56, 56, 56, 56, cv2.BORDER_CONSTANT, value=colour)
+        return max((found.confidence for found in self._detector.detect(framed)), default=0.0)
+
+
+class LightQNet:
+    """LightQNet (Chen et al., IEEE SPL 2021), the published `lightqnet-dm100.pb`.
+
+    It takes RGB 96 x 96 as `(x - 128) / 128`, aligned on the eyes and the centre of the mouth. The crop is warped once
+    more, from where these points are in an aligned crop.
+
+    Raises:
+        ModelError: The file is not there.
+    """
+
+    name = "lightqnet"
+    _POINTS = np.array([(32.8, 44.3), (63.0, 44.1), (48.1, 79.1)])
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            raise ModelError(f"no LightQNet at {path}; give the path of lightqnet-dm100.pb")
+        self._network = cv2.dnn.readNetFromTensorflow(str(path))
+        source = np.array([TEMPLATE[0], TEMPLATE[1], TEMPLATE[3:].mean(axis=0)])
+        self._matrix = similarity_transform(source, self._POINTS)
+
+    def __call__(self, faces: NDArray[np.uint8], keys: Sequence[str]) -> dict[str, NDArray[Any]]:
+        crops = [cv2.warpAffine(face, self._matrix, (96, 96), flags=cv2.INTER_LINEAR) for face in faces]
+        self._network.setInput(cv2.dnn.blobFromImages(crops, 1 / 128, mean=(128, 128, 128), swapRB=True))
+        return {self.name: np.asarray(self._network.forward(), np.float64).reshape(len(faces), -1)[:, 0]}
+
+
+class Model:
+    """A quality model of the SDK, by name or by path; the column has its card's name."""
+
+    def __init__(self, model: str) -> None:
+        self._scorer = QualityScorer(model)
+        self.name = self._scorer.card.name
+
+    def __call__(self, faces: NDArray[np.uint8], keys: Sequence[str]) -> dict[str, NDArray[Any]]:
+        return {self.name: self._scorer.score_batch(list(faces))}

@@ -1,0 +1,156 @@
+"""A whole recipe: prepare -> label -> fit -> scale -> compare; every stage resumes, a finished one is not done again."""
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from sdk.errors import InputError
+from train.data.manifest import Manifest, read_manifest, write_table
+from train.data.prepare import PrepareSettings, prepare
+from train.evaluation.protocol import EvaluationSettings
+from train.evaluation.run import evaluate
+from train.methods.faceqan import FaceQANSettings
+from train.methods.fit_ediffiqa import EDifFIQARecipe, fit_ediffiqa
+from train.methods.label_faceqan import LabelFaceQAN, run_faceqan
+from train.methods.labelling import Labeller, label_manifest
+from train.methods.network_scores import NetworkScores, rescale
+from train.methods.peers import DetectorConfidence, LightQNet, Sharpness
+from train.methods.targets import make_targets
+from train.networks import QualityNetwork, get_variant, load_network, save_network
+from train.recipes import Recipe, settings_from
+
+logger = logging.getLogger(__name__)
+
+SCALE_QUANTILES = (0.005, 0.995)
+"""Validation scores that become 0 and 1: the worst and the best faces, but for a few outliers."""
+
+SECTIONS = ("network", "prepare", "teacher", "faceqan", "ediffiqa", "targets", "training", "evaluate", "peers")
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Where a recipe's stages leave what they make, below one folder."""
+
+    folder: Path
+
+    @property
+    def labels(self) -> Path:
+        """Labelled manifest, beside the crops, for its paths are relative to it."""
+        return self.folder / "faces" / "labels.parquet"
+
+    @property
+    def scores(self) -> Path:
+        """The test rows of the same, with a column a method."""
+        return self.folder / "faces" / "scores.parquet"
+
+    @property
+    def embeddings(self) -> Path:
+        """Embeddings of the rows of `labels`."""
+        return self.folder / "embeddings.npy"
+
+    @property
+    def weights(self) -> Path:
+        """The network that the recipe is about."""
+        return self.folder / "weights.safetensors"
+
+
+def run_recipe(recipe: Recipe, data: Path, out: Path) -> Path:
+    """Run every stage of a recipe.
+
+    Args:
+        recipe: Sections: see `SECTIONS` and `train/configs/fiqa-nano.yaml`.
+        data: Folder that the recipe's paths are relative to.
+        out: Folder to write; started again, the run goes on there.
+
+    Returns:
+        Path of the network's weights.
+
+    Raises:
+        InputError: The recipe has an unknown section, or a stage refuses its input.
+    """
+    for section in recipe:
+        if section not in SECTIONS:
+            raise InputError(f"the recipe has a section {section!r}, wanted: {', '.join(SECTIONS)}")
+    files = Files(out)
+    teacher = recipe["teacher"]
+    weights = data / teacher["weights"]
+    _prepare(dict(recipe["prepare"]), data, out)
+    _label(dict(recipe["faceqan"]), teacher["model"], weights, files)
+    settings = EDifFIQARecipe.from_recipe(recipe)
+    best = fit_ediffiqa(settings, files.labels, files.embeddings, weights, out / "fit")
+    _scale(settings, best, files)
+    _compare(recipe, settings, data, files)
+    return files.weights
+
+
+def _prepare(section: dict[str, Any], data: Path, out: Path) -> None:
+    source, landmarks = data / section.pop("source"), data / section.pop("landmarks")
+    prepare(source, out / "faces", settings_from(PrepareSettings, section), landmarks)
+
+
+def _label(section: dict[str, Any], model: str, weights: Path, files: Files) -> None:
+    if files.labels.exists():
+        logger.info("%s is there already", files.labels)
+        return
+    bf16, batch = section.pop("bf16", False), section.pop("batch", 16)
+    options = LabelFaceQAN(settings_from(FaceQANSettings, section), model, bf16=bf16, batch=batch)
+    run_faceqan(files.folder / "faces" / "manifest.csv", files.labels, options, weights, files.embeddings)
+
+
+def _scale(settings: EDifFIQARecipe, best: Path, files: Files) -> None:
+    network = load_network(settings.network, best)
+    assert isinstance(network, QualityNetwork)
+    manifest = read_manifest(files.labels)
+    rows = np.flatnonzero(np.array(manifest.column("split")) == "validation")
+    scores = _scores(manifest.select(rows), NetworkScores("scale", network, get_variant(settings.network)))
+    low, high = np.quantile(scores, SCALE_QUANTILES).tolist()
+    rescale(network, low, high)
+    save_network(network, files.weights, {"variant": settings.network, "scale": json.dumps([low, high])})
+
+
+def _scores(manifest: Manifest, labeller: Labeller, batch: int = 32) -> np.ndarray[Any, Any]:
+    values = []
+    for start in range(0, len(manifest), batch):
+        rows = range(start, min(start + batch, len(manifest)))
+        faces = np.stack([manifest.load_face(row) for row in rows])
+        values.append(labeller(faces, [manifest.paths[row] for row in rows])[labeller.name])
+    return np.concatenate(values)
+
+
+def _compare(recipe: Recipe, settings: EDifFIQARecipe, data: Path, files: Files) -> None:
+    """Score the test people with the network and its peers, and evaluate."""
+    manifest = read_manifest(files.labels)
+    test = np.flatnonzero(np.array(manifest.column("split")) == "test")
+    embeddings = np.load(files.embeddings)[test]
+    part = manifest.select(test)
+    network = load_network(settings.network, files.weights)
+    assert isinstance(network, QualityNetwork)
+    labellers: list[Labeller] = [NetworkScores(settings.network, network, get_variant(settings.network))]
+    labellers += _peers(recipe.get("peers") or {}, data)
+    write_table(part.table, files.scores)
+    for labeller in labellers:
+        label_manifest(read_manifest(files.scores), labeller, files.scores, {}, 32)
+    clean = np.array([not value for value in part.column("degradation")])
+    values = np.array(part.column(settings.method.label), np.float64)
+    target = make_targets(values, embeddings, part.identities, clean, settings.targets)
+    table = read_manifest(files.scores).table
+    write_table(table.append_column("target", pa.array(target.astype(np.float64))), files.scores)
+    np.save(files.folder / "test-embeddings.npy", embeddings)
+    methods = [settings.network, settings.method.label, "target", *(item.name for item in labellers[1:])]
+    chosen = settings_from(EvaluationSettings, recipe.get("evaluate"))
+    out, judge = files.folder / "evaluation", files.folder / "test-embeddings.npy"
+    evaluate(files.scores, judge, methods, ("clean", "mixed"), None, chosen, out)
+
+
+def _peers(section: dict[str, Any], data: Path) -> list[Labeller]:
+    peers: list[Labeller] = [Sharpness()]
+    if "lightqnet" in section:
+        peers.append(LightQNet(data / section["lightqnet"]))
+    if "detector" in section:
+        peers.append(DetectorConfidence(section["detector"]))
+    return peers
