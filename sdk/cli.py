@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Annotated
 
+import cv2
 import typer
 from rich.console import Console
 from rich.table import Column, Table
@@ -41,6 +42,8 @@ def main(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which.")] = False,
 ) -> None:
     """Face image quality: how useful is an image of a face for recognising the person?"""
+    # OpenCV writes notes for its developers to stderr; its errors reach the user as fiqa's.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
     )
@@ -116,11 +119,11 @@ def _summarise(faces: list[ScoredFace], run: Run, written: list[Path], interrupt
     files = len({face.path for face in faces})
     print_plain(
         console,
-        f"{done} faces in {files - len(failed)} of {files} files, {len(failed)} files without a score; "
+        f"{done} faces in {files - len(failed)} of {files} files; {len(failed)} without a score; "
         f"{run.seconds:.1f} s on {run.device} with {run.card.name}",
     )
     for path in written:
-        print_plain(console, f"wrote {path}")
+        print_plain(console, f"wrote {path_text(path)}")
     if interrupted:
         print_plain(console, "interrupted: the other files were not looked at", "yellow")
         return INTERRUPTED

@@ -15,6 +15,8 @@ from sdk.models.store import cache_dir, locate_model
 from sdk.scorer import QualityScorer, available_cores
 
 PACKAGES = ("fiqa", "numpy", "pooch", "typer")
+ONNXRUNTIME = r"onnxruntime([-_](gpu|openvino|directml|rocm|migraphx|qnn|cann|vitisai|silicon|training|azure))?"
+OPENCV = r"opencv[-_](contrib[-_])?python([-_]headless)?"
 VARIABLES = ("FIQA_MODELS", "FIQA_CACHE", "FIQA_OFFLINE", "FIQA_MIRROR")
 
 
@@ -41,8 +43,8 @@ def examine() -> list[Finding]:
         Finding("python", f"{platform.python_version()} on {platform.platform()}"),
         Finding("cores", str(available_cores())),
         *(Finding(package, metadata.version(package)) for package in PACKAGES),
-        _wheels("onnxruntime", r"onnxruntime([-_].+)?", "onnxruntime for CPU, onnxruntime-gpu for CUDA"),
-        _wheels("opencv", r"opencv[-_](contrib[-_])?python([-_]headless)?", "opencv-python-headless"),
+        _wheels("onnxruntime", ONNXRUNTIME, "onnxruntime for CPU, onnxruntime-gpu for CUDA"),
+        _wheels("opencv", OPENCV, "opencv-python-headless"),
         *(Finding(name, os.environ[name]) for name in VARIABLES if name in os.environ),
         _cache(),
     ]

@@ -60,7 +60,7 @@ def make_page(faces: Sequence[ScoredFace], run: Run) -> str:
     low, high = _range(scores, run.card)
     card = run.card
     return Template(Path(__file__).with_name("report.html").read_text(encoding="utf-8")).substitute(
-        title=f"{len(scored)} faces scored by {escape(card.name)}",
+        title=f"Face quality by {escape(card.name)}",
         model=escape(" · ".join(filter(None, (card.name, card.precision, card.licence)))),
         summary=escape(card.summary),
         made=escape(

@@ -21,18 +21,18 @@ def path_text(path: Path) -> str:
 
 
 def to_row(face: ScoredFace) -> dict[str, Any]:
-    """A face as plain values, one a column."""
-    x, y, width, height = face.box or (None,) * 4
+    """A face as plain values, one a column: pixels to two digits, scores to six."""
+    x, y, width, height = (None,) * 4 if face.box is None else (round(value, 2) for value in face.box)
     landmarks = None if face.landmarks is None else [round(float(value), 2) for value in face.landmarks.reshape(-1)]
     values = (
         path_text(face.path),
         face.face,
-        face.score,
+        None if face.score is None else round(face.score, 6),
         x,
         y,
         width,
         height,
-        face.confidence,
+        None if face.confidence is None else round(face.confidence, 4),
         landmarks,
         face.error or None,
     )

@@ -9,4 +9,5 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         return
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None and not reporter.stats.get("passed"):
+        reporter.write_line("no test passed, so nothing was shown: exit code 5", red=True)
         session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
