@@ -39,3 +39,11 @@ def tame_network(name: str) -> nn.Module:
     }
     network.load_state_dict(drawn)
     return network.eval()
+
+
+def golden_image(name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """The image that recorded outputs were made with: noise in [-1, 1], smoothed along its last two axes."""
+    image = np.random.default_rng(zlib.crc32(name.encode())).uniform(-1, 1, shape)
+    for axis in (-1, -2):
+        image = np.mean([np.roll(image, shift, axis) for shift in range(-3, 4)], axis=0)
+    return np.clip(3 * image, -1, 1).astype(np.float32)

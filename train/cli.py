@@ -5,15 +5,17 @@ Exit codes: 0 done; 1 an error; 2 wrong usage or input; 3 done, but some images 
 
 import logging
 import os
-from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
 from sdk.console import SOME_FAILED, error_exits
+
+if TYPE_CHECKING:
+    from train.methods.labelling import Labeller
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 label_app = typer.Typer(no_args_is_help=True, help="Label images with a method; adds a column to their manifest.")
@@ -135,7 +137,7 @@ def fit_ediffiqa_command(
     backbone: Annotated[Path, typer.Option(help="Checkpoint of the FR network to start from.")],
     out: Out,
 ) -> None:
-    """eDifFIQA (TBIOM 2024); start it with `accelerate launch` for several devices."""
+    """EDifFIQA (TBIOM 2024); start it with `accelerate launch` for several devices."""
     from train.methods.fit_ediffiqa import EDifFIQARecipe, fit_ediffiqa
     from train.recipes import read_recipe
 
@@ -150,7 +152,7 @@ def evaluate_command(
     embeddings: Annotated[Path, typer.Option(help="Embeddings of the same rows (.npy): the FR model that judges.")],
     methods: Annotated[str, typer.Option(help="Columns to compare, by commas; the first is the reference.")],
     out: Out,
-    sets: Annotated[str, typer.Option(help="clean, mixed, or both by a comma.")] = "clean",
+    sets: Annotated[str, typer.Option(help="clean, mixed and harsh, by commas.")] = "clean",
     split: Annotated[str | None, typer.Option(help="Only rows with this value of the column 'split'.")] = None,
     fmr: Annotated[float, typer.Option(help="False-match rate that fixes the threshold.")] = 1e-3,
     rates: Annotated[str, typer.Option(help="Discard rates, by commas.")] = "0.2,0.3",
@@ -182,11 +184,10 @@ def recipe_command(
         typer.echo(run_recipe(read_recipe(name), data, out))
 
 
-def _label_with_peer(source: Path, out: Path, labeller: object, callers: int | None) -> None:
+def _label_with_peer(source: Path, out: Path, labeller: "Labeller", callers: int | None) -> None:
     from train.data.manifest import read_manifest
-    from train.methods.labelling import Labeller, label_manifest
+    from train.methods.labelling import label_manifest
 
-    assert isinstance(labeller, Labeller)
     table = label_manifest(read_manifest(source), labeller, out, {}, callers=callers or os.cpu_count() or 1)
     _report(out, table["error"].to_pylist())
 

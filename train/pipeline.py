@@ -1,4 +1,4 @@
-"""A whole recipe: prepare -> label -> fit -> scale -> compare; every stage resumes, a finished one is not done again."""
+"""A whole recipe: prepare -> label -> fit -> scale -> compare; stages resume, a finished one is not done again."""
 
 import json
 import logging
@@ -12,7 +12,7 @@ import pyarrow as pa
 from sdk.errors import InputError
 from train.data.manifest import Manifest, read_manifest, write_table
 from train.data.prepare import PrepareSettings, prepare
-from train.evaluation.protocol import EvaluationSettings
+from train.evaluation.protocol import SETS, EvaluationSettings
 from train.evaluation.run import evaluate
 from train.methods.faceqan import FaceQANSettings
 from train.methods.fit_ediffiqa import EDifFIQARecipe, fit_ediffiqa
@@ -114,11 +114,11 @@ def _scale(settings: EDifFIQARecipe, best: Path, files: Files) -> None:
 
 
 def _scores(manifest: Manifest, labeller: Labeller, batch: int = 32) -> np.ndarray[Any, Any]:
-    values = []
+    paths, values = manifest.paths, []
     for start in range(0, len(manifest), batch):
         rows = range(start, min(start + batch, len(manifest)))
         faces = np.stack([manifest.load_face(row) for row in rows])
-        values.append(labeller(faces, [manifest.paths[row] for row in rows])[labeller.name])
+        values.append(labeller(faces, [paths[row] for row in rows])[labeller.name])
     return np.concatenate(values)
 
 
@@ -144,7 +144,7 @@ def _compare(recipe: Recipe, settings: EDifFIQARecipe, data: Path, files: Files)
     methods = [settings.network, settings.method.label, "target", *(item.name for item in labellers[1:])]
     chosen = settings_from(EvaluationSettings, recipe.get("evaluate"))
     out, judge = files.folder / "evaluation", files.folder / "test-embeddings.npy"
-    evaluate(files.scores, judge, methods, ("clean", "mixed"), None, chosen, out)
+    evaluate(files.scores, judge, methods, SETS, None, chosen, out)
 
 
 def _peers(section: dict[str, Any], data: Path) -> list[Labeller]:

@@ -31,7 +31,7 @@ def blur(face: Image, grade: float, rng: Generator) -> Image:
     kernel = np.zeros((length, length), np.float32)
     kernel[length // 2] = 1
     turn = cv2.getRotationMatrix2D((length // 2, length // 2), rng.uniform(0, 180), 1)
-    kernel = cv2.warpAffine(kernel, turn, (length, length))
+    kernel = np.asarray(cv2.warpAffine(kernel, turn, (length, length)), np.float32)
     return _uint8(cv2.filter2D(face, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REFLECT_101))
 
 
@@ -54,7 +54,7 @@ def noise(face: Image, grade: float, rng: Generator) -> Image:
 def compression(face: Image, grade: float, rng: Generator) -> Image:
     """JPEG, quality 40 down to 2."""
     _, data = cv2.imencode(".jpg", face, [cv2.IMWRITE_JPEG_QUALITY, max(2, round(40 * (1 - grade) ** 1.5))])
-    return _uint8(cv2.imdecode(data, cv2.IMREAD_COLOR))
+    return _uint8(np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR)))
 
 
 def darkness(face: Image, grade: float, rng: Generator) -> Image:
@@ -166,6 +166,11 @@ def draw_damages(grade_range: tuple[float, float], rng: Generator) -> list[Damag
 def describe(damages: Sequence[Damage]) -> str:
     """`blur=0.25+noise=0.5`, the form in which manifests keep it."""
     return "+".join(f"{kind}={grade:g}" for kind, grade in damages)
+
+
+def worst_grade(description: str) -> float:
+    """Highest grade in what `describe` wrote; 0 for an empty description."""
+    return max((float(part.partition("=")[2]) for part in description.split("+") if part), default=0.0)
 
 
 def _uint8(values: NDArray[np.number]) -> Image:

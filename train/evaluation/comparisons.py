@@ -54,7 +54,10 @@ def mated_comparisons(
 
 
 def non_mated_comparisons(
-    identities: Sequence[str] | NDArray[np.str_], embeddings: NDArray[np.floating[Any]], count: int = 2_000_000, seed: int = 0
+    identities: Sequence[str] | NDArray[np.str_],
+    embeddings: NDArray[np.floating[Any]],
+    count: int = 2_000_000,
+    seed: int = 0,
 ) -> Comparisons:
     """Random pairs of images of different people, about `count`; a pair may be drawn twice.
 

@@ -1,6 +1,6 @@
 """Results as a table (terminal, CSV, Markdown), curves, histograms, and a contact sheet."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ def plot_edc(results: Sequence[SetResult], out: Path, most: float = 0.5) -> None
     plt.close(figure)
 
 
-def plot_histograms(scores: dict[str, NDArray[np.floating[Any]]], damaged: NDArray[np.bool_], path: Path) -> None:
+def plot_histograms(scores: Mapping[str, NDArray[np.floating[Any]]], damaged: NDArray[np.bool_], path: Path) -> None:
     """Distribution of each method's scores on undamaged and damaged images."""
     figure, axes = plt.subplots(1, len(scores), figsize=(3 * len(scores), 2.6), squeeze=False, layout="constrained")
     for axis, (name, values) in zip(axes[0], scores.items(), strict=True):

@@ -1,7 +1,7 @@
 """Score columns of a labelled manifest -> EDC table with bootstrap intervals."""
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +10,18 @@ from numpy.typing import NDArray
 from scipy.stats import kendalltau, spearmanr
 
 from sdk.errors import InputError
+from train.data.degradations import worst_grade
 from train.data.manifest import Manifest
 from train.evaluation.comparisons import Comparisons, mated_comparisons, non_mated_comparisons
 from train.evaluation.edc import EDC, bootstrap_pauc, edc, pair_quality, threshold_at_fmr
 
-SETS = ("clean", "mixed")
-"""`clean`: undamaged images. `mixed`: of each image either itself or its first damaged copy, half of each."""
+SETS = ("clean", "mixed", "harsh")
+"""`clean`: undamaged images. `harsh`: of each image, at even odds, itself or its damaged copy. `mixed`: the same, but a
+copy that was damaged with a grade above `MIXED_GRADE` is replaced by its original: beyond it hardly any comparison
+succeeds, collapsed images resemble each other and raise the threshold, and every quality measure looks alike."""
+
+MIXED_GRADE = 0.5
+"""Highest grade of damage in the set `mixed`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +85,16 @@ def set_rows(manifest: Manifest, name: str, split: str | None, seed: int = 0) ->
     splits = manifest.column("split") if split else [None] * count
     damaged = manifest.column("degradation") if "degradation" in columns else [""] * count
     originals = manifest.column("original") if "original" in columns else manifest.paths
+    highest = MIXED_GRADE if name == "mixed" else 1.0
     chosen: dict[str, int] = {}
     for row in range(count):
         if splits[row] != split:
             continue
-        wants_damage = name == "mixed" and _coin(originals[row], seed)
-        if bool(damaged[row]) == wants_damage:
-            chosen.setdefault(originals[row], row)
+        original = originals[row]
+        if not damaged[row]:
+            chosen.setdefault(original, row)
+        elif name != "clean" and _coin(original, seed) and worst_grade(damaged[row]) <= highest:
+            chosen[original] = row
     if not chosen:
         raise InputError(f"the set {name} has no image of split {split!r}; see the manifest's columns")
     return np.array(sorted(chosen.values()), np.int64)
@@ -99,7 +108,7 @@ def evaluate_set(
     name: str,
     identities: Sequence[str] | NDArray[np.str_],
     embeddings: NDArray[np.floating[Any]],
-    scores: dict[str, NDArray[np.floating[Any]]],
+    scores: Mapping[str, NDArray[np.floating[Any]]],
     settings: EvaluationSettings,
 ) -> SetResult:
     """Evaluate methods on one set.
@@ -138,7 +147,7 @@ def evaluate_set(
 def _methods(
     mated: Comparisons,
     errors: NDArray[np.bool_],
-    scores: dict[str, NDArray[np.floating[Any]]],
+    scores: Mapping[str, NDArray[np.floating[Any]]],
     settings: EvaluationSettings,
 ) -> list[MethodResult]:
     groups = np.unique(mated.identity, return_inverse=True)[1]

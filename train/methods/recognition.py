@@ -18,6 +18,9 @@ class RecognitionModel(nn.Module):
     Takes RGB faces (N, 3, 112, 112) in [0, 1], gives embeddings (N, D). So noise added to its input is in pixel units.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         self.network = network

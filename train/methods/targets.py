@@ -98,7 +98,9 @@ def centre_cosines(
     names, codes = np.unique(np.asarray(identities), return_inverse=True)
     counts = np.bincount(codes[clean], minlength=len(names))
     if (counts == 0).any():
-        raise InputError(f"{names[np.argmin(counts)]!r} has no clean image, so no centre; add one or drop this person")
+        raise InputError(
+            f"{str(names[np.argmin(counts)])!r} has no clean image, so no centre; add one or drop this person"
+        )
     if np.isnan(embeddings).any():
         raise InputError("embeddings hold NaN, wanted numbers; drop the rows with errors")
     raw = np.asarray(embeddings, np.float64)

@@ -1,4 +1,4 @@
-"""Networks prepared for many passes forward and back to the input, with frozen weights: labelling spends its time there."""
+"""Frozen networks, prepared for many passes forward and back to the input: labelling spends its time there."""
 
 import copy
 import logging
@@ -33,4 +33,4 @@ def frozen_for_attack(network: nn.Module, device: torch.device) -> nn.Module:
     frozen = frozen.requires_grad_(False).to(device)
     if device.type == "cpu":
         speed_up_depthwise(frozen)
-    return frozen.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return frozen.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -21,7 +21,7 @@ class DepthwiseConv2d(nn.Conv2d):
             dtype = torch.get_autocast_dtype(x.device.type)
             x, weight = x.to(dtype), weight.to(dtype)
             bias = bias if bias is None else bias.to(dtype)
-        return _DepthwiseFunction.apply(x, weight, bias, self.stride[0], self.padding[0])
+        return _DepthwiseFunction.apply(x, weight, bias, self.stride[0], self.padding[0])  # type: ignore[no-untyped-call]
 
 
 class _DepthwiseFunction(torch.autograd.Function):

@@ -1,0 +1,179 @@
+"""Degradations, preparation and targets."""
+
+import tarfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from sdk.errors import InputError
+from tests.weights import golden_image
+from train.data.degradations import DEGRADATIONS, degrade, describe, draw_damages, worst_grade
+from train.data.manifest import read_manifest
+from train.data.prepare import PrepareSettings, prepare, split_people
+from train.methods.targets import TargetSettings, centre_cosines, make_targets, mid_rank
+
+
+@pytest.fixture(scope="module")
+def face() -> NDArray[np.uint8]:
+    return ((golden_image("face", (112, 112, 3)) + 1) * 127.5).astype(np.uint8)
+
+
+@pytest.mark.parametrize("kind", DEGRADATIONS)
+def test_damage_grows_with_its_grade(kind: str, face: NDArray[np.uint8]) -> None:
+    def change(grade: float) -> float:
+        draws = [degrade(face, [(kind, grade)], np.random.default_rng(seed)) for seed in range(20)]
+        return float(np.mean([np.abs(draw.astype(float) - face).mean() for draw in draws]))
+
+    before = face.copy()
+    changes = [change(grade) for grade in (0.0, 0.33, 0.66, 1.0)]
+    assert changes == sorted(changes)
+    assert changes[-1] > 1.3 * changes[0]
+    assert changes[-1] > 10
+    np.testing.assert_array_equal(face, before)
+
+
+@pytest.mark.parametrize("kind", DEGRADATIONS)
+def test_damage_is_repeatable(kind: str, face: NDArray[np.uint8]) -> None:
+    first, second = (degrade(face, [(kind, 0.7)], np.random.default_rng(5)) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert first.shape == face.shape
+    assert first.dtype == np.uint8
+
+
+def test_what_some_degradations_are(face: NDArray[np.uint8]) -> None:
+    rng = np.random.default_rng(0)
+    assert degrade(face, [("darkness", 1.0)], rng).mean() < 0.1 * face.mean()
+    assert (degrade(face, [("over_exposure", 1.0)], rng) == 255).mean() > 0.5
+    assert np.abs(degrade(face, [("noise", 1.0)], rng).astype(float) - face).std() > 30
+    covered = (degrade(face, [("occlusion", 1.0)], rng) != face).any(axis=2).mean()
+    assert 0.5 < covered <= 0.8
+
+
+def test_draws_are_graded_and_described() -> None:
+    rng = np.random.default_rng(0)
+    draws = [draw_damages((0.2, 0.4), rng) for _ in range(500)]
+    sizes = np.bincount([len(draw) for draw in draws], minlength=4)
+    assert (sizes[1:] > 50).all()
+    assert all(0.1 < grade <= 0.4 for draw in draws for _, grade in draw)
+    assert {kind for draw in draws for kind, _ in draw} == set(DEGRADATIONS)
+    assert describe([("blur", 0.25), ("noise", 0.5)]) == "blur=0.25+noise=0.5"
+    assert worst_grade("blur=0.25+noise=0.5") == 0.5
+    assert worst_grade("") == 0
+
+
+@pytest.mark.parametrize(
+    ("damages", "message"), [([("rain", 0.5)], "unknown degradation 'rain'"), ([("blur", 1.5)], "grade of blur is 1.5")]
+)
+def test_bad_damage(face: NDArray[np.uint8], damages: list[tuple[str, float]], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        degrade(face, damages, np.random.default_rng(0))
+
+
+def test_damage_wants_a_crop() -> None:
+    with pytest.raises(InputError, match="align it first"):
+        degrade(np.zeros((50, 50, 3), np.uint8), [], np.random.default_rng(0))
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> tuple[Path, Path]:
+    """A tar of 40 people and their landmarks, as LFW comes; one image is broken."""
+    points = np.array([(80.0, 90), (130, 92), (106, 120), (86, 148), (128, 149)])
+    names = []
+    for index in range(60):
+        person = f"P{index % 40:02d}"
+        path = tmp_path / "lfw" / person / f"{person}_{index:04d}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image = np.random.default_rng(index).integers(0, 256, (25, 25, 3), dtype=np.uint8)
+        cv2.imwrite(str(path), cv2.resize(image, (250, 250)))
+        names.append(f"{person}/{path.name}")
+    (tmp_path / "lfw" / names[0]).write_bytes(b"broken")
+    with tarfile.open(tmp_path / "lfw.tar", "w") as tar:
+        tar.add(tmp_path / "lfw", "lfw")
+    np.savez(tmp_path / "marks.npz", names=np.array(names), landmarks=np.repeat(points[None], 60, 0))
+    return tmp_path / "lfw.tar", tmp_path / "marks.npz"
+
+
+def test_prepare(archive: tuple[Path, Path], tmp_path: Path) -> None:
+    settings = PrepareSettings(copies=2, test_copies=1, validation=0.2)
+    made = read_manifest(prepare(archive[0], tmp_path / "out", settings, archive[1]))
+    rows = made.table.to_pylist()
+    by_person: dict[str, set[str]] = {}
+    for index, row in enumerate(rows):
+        assert made.load_face(index).shape == (112, 112, 3)
+        by_person.setdefault(row["identity"], set()).add(row["split"])
+    assert all(len(splits) == 1 for splits in by_person.values())
+    counts = {split: sum(row["split"] == split for row in rows) for split in ("train", "validation", "test")}
+    assert all(counts.values())
+    clean = [row for row in rows if not row["degradation"]]
+    assert len(clean) == 59  # all but the broken one
+    assert all(row["path"] == row["original"] for row in clean)
+    for row in clean:
+        copies = sum(other["original"] == row["path"] for other in rows) - 1
+        assert copies == (1 if row["split"] == "test" else 2)
+    again = read_manifest(prepare(archive[0], tmp_path / "again", settings, archive[1]))
+    assert again.table.equals(made.table)
+    assert all(np.array_equal(made.load_face(i), again.load_face(i)) for i in range(len(rows)))
+
+
+def test_split_is_by_name_not_by_company() -> None:
+    settings = PrepareSettings()
+    people = [f"p{index // 2}" for index in range(400)]
+    splits = split_people(people, settings)
+    assert split_people(people[:100], settings) == {name: splits[name] for name in set(people[:100])}
+    share = sum(split == "test" for split in splits.values()) / 200
+    assert 0.3 < share < 0.5
+    assert "test" not in split_people([f"p{index}" for index in range(200)], settings).values()
+
+
+def test_two_images_that_would_become_one(tmp_path: Path) -> None:
+    for suffix in (".png", ".bmp"):
+        cv2.imwrite(str(tmp_path / f"a{suffix}"), np.zeros((112, 112, 3), np.uint8))
+    with pytest.raises(InputError, match="give each image of a person its own name"):
+        prepare(tmp_path, tmp_path / "out", PrepareSettings())
+
+
+EMBEDDINGS = np.array([[2.0, 0], [0, 1], [1, 1], [0, 3]])
+PEOPLE = ["a", "a", "a", "b"]
+CLEAN = np.array([True, True, False, True])
+
+
+def test_centre_cosines_by_hand() -> None:
+    # Centre of a: (2, 1); of b: (0, 3). Without itself the first image of a meets (0, 1), the second (2, 0).
+    found = centre_cosines(EMBEDDINGS, PEOPLE, CLEAN)
+    np.testing.assert_allclose(found, [2 / 5**0.5, 1 / 5**0.5, 3 / 10**0.5, 1], rtol=1e-6)
+    left = centre_cosines(EMBEDDINGS, PEOPLE, CLEAN, leave_out=True)
+    np.testing.assert_allclose(left, [0, 0, 3 / 10**0.5, 0], atol=1e-6)  # b has no other: the mean of a's two
+
+
+def test_targets_by_hand() -> None:
+    labels = np.array([0.4, 0.2, 0.6, 0.5])
+    plain = make_targets(labels, EMBEDDINGS, PEOPLE, CLEAN, TargetSettings())
+    np.testing.assert_allclose(plain, [0.5, 0, 1, 0.75])
+    cosine = centre_cosines(EMBEDDINGS, PEOPLE, CLEAN)
+    less = make_targets(labels, EMBEDDINGS, PEOPLE, CLEAN, TargetSettings(centre="subtract", weight=0.5))
+    raw = labels - 0.5 * (1 - cosine)
+    np.testing.assert_allclose(less, (raw - raw.min()) / np.ptp(raw), rtol=1e-5)
+    ranked = make_targets(labels, EMBEDDINGS, PEOPLE, CLEAN, TargetSettings(centre="product", weight=1, scale="rank"))
+    order = np.argsort(labels * cosine)
+    assert np.array_equal(np.argsort(ranked), order)
+    assert 0 <= ranked.min() < ranked.max() <= 1
+
+
+def test_mid_rank() -> None:
+    np.testing.assert_allclose(mid_rank(np.array([0.0, 1, 5]), np.array([1.0, 1, 2, 3])), [0, 0.25, 1])
+
+
+@pytest.mark.parametrize(
+    ("labels", "people", "settings", "message"),
+    [
+        ([0.5] * 4, PEOPLE, TargetSettings(), "all 4 labels are 0.5"),
+        ([0.1, np.nan, 0.2, 0.3], PEOPLE, TargetSettings(), "1 of 4 labels are NaN"),
+        ([0.1, 0.2, 0.3, 0.4], ["a", "a", "c", "b"], TargetSettings(centre="product"), "'c' has no clean image"),
+    ],
+)
+def test_bad_targets(labels: list[float], people: list[str], settings: TargetSettings, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make_targets(np.array(labels), EMBEDDINGS, people, CLEAN, settings)

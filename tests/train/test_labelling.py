@@ -1,0 +1,111 @@
+"""Labelling a manifest: rows, errors, resuming, and many callers."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from sdk.errors import InputError
+from train.data.manifest import Manifest, read_manifest, read_table
+from train.methods.labelling import label_manifest
+
+
+class Brightness:
+    """A labeller that counts what it is given, and can be interrupted."""
+
+    name = "brightness"
+
+    def __init__(self, fail_after: int | None = None) -> None:
+        self.seen: list[str] = []
+        self.fail_after = fail_after
+
+    def __call__(self, faces: NDArray[np.uint8], keys: Sequence[str]) -> dict[str, NDArray[Any]]:
+        if self.fail_after is not None and len(self.seen) >= self.fail_after:
+            raise KeyboardInterrupt
+        self.seen += keys
+        means = faces.mean(axis=(1, 2, 3))
+        return {self.name: means, "embedding": np.stack([means, -means], axis=1).astype(np.float32)}
+
+
+def expected(manifest: Manifest) -> list[float]:
+    return [float(manifest.load_face(row).mean()) for row in range(len(manifest))]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+@pytest.mark.parametrize("callers", [1, 3])
+def test_every_row_gets_its_label(crops: Path, tmp_path: Path, suffix: str, callers: int) -> None:
+    manifest = read_manifest(crops)
+    out = tmp_path / f"labels{suffix}"
+    label_manifest(manifest, Brightness(), out, {}, 5, tmp_path / "e.npy", callers)
+    table = read_table(out)
+    assert table["path"].to_pylist() == manifest.paths
+    assert table["identity"].to_pylist() == manifest.identities
+    np.testing.assert_allclose(table["brightness"].to_pylist(), expected(manifest))
+    np.testing.assert_allclose(np.load(tmp_path / "e.npy")[:, 1], [-value for value in expected(manifest)], rtol=1e-6)
+    assert list(tmp_path.glob("*.journal")) == list(tmp_path.glob("*.tmp")) == []
+
+
+def test_unreadable_images_become_rows(crops: Path, tmp_path: Path) -> None:
+    (crops / "person0" / "0.png").write_bytes(b"text")
+    (crops / "person1" / "3.png").write_bytes((crops / "person2" / "6.png").read_bytes()[:2000])
+    table = label_manifest(read_manifest(crops), Brightness(), tmp_path / "l.csv", {}, 4, tmp_path / "e.npy")
+    labels = dict(zip(table["path"].to_pylist(), table["brightness"].to_pylist(), strict=True))
+    reasons = dict(zip(table["path"].to_pylist(), table["error"].to_pylist(), strict=True))
+    errors = {path: error for path, error in reasons.items() if error}
+    assert set(errors) == {"person0/0.png", "person1/3.png"} == {path for path in labels if labels[path] is None}
+    assert "0.png" in errors["person0/0.png"]
+    assert np.isnan(np.load(tmp_path / "e.npy")).any(axis=1).sum() == 2
+
+
+def test_interrupted_and_started_again_it_continues(crops: Path, tmp_path: Path) -> None:
+    manifest, out = read_manifest(crops), tmp_path / "labels.csv"
+    first = Brightness(fail_after=6)
+    with pytest.raises(KeyboardInterrupt):
+        label_manifest(manifest, first, out, {"k": 1}, 3, tmp_path / "e.npy")
+    assert not out.exists()
+    journal = tmp_path / "labels.csv.journal"
+    done = len(journal.read_text().splitlines()) - 1
+    assert 3 <= done <= 6
+    with journal.open("a") as file:
+        file.write('{"row": 11, "pa')  # a line that was being written when the machine went down
+    second = Brightness()
+    label_manifest(manifest, second, out, {"k": 1}, 3, tmp_path / "e.npy")
+    assert len(second.seen) == 12 - done
+    np.testing.assert_allclose(read_table(out)["brightness"].to_pylist(), expected(manifest))
+    assert not np.isnan(np.load(tmp_path / "e.npy")).any()
+
+
+def test_other_settings_do_not_continue(crops: Path, tmp_path: Path) -> None:
+    manifest, out = read_manifest(crops), tmp_path / "labels.csv"
+    with pytest.raises(KeyboardInterrupt):
+        label_manifest(manifest, Brightness(fail_after=6), out, {"k": 1}, 3)
+    with pytest.raises(InputError, match="k=1, this one has k=2"):
+        label_manifest(manifest, Brightness(), out, {"k": 2}, 3)
+    assert json.loads((tmp_path / "labels.csv.journal").read_text().splitlines()[0])["k"] == 1
+
+
+def test_a_second_method_adds_a_column(crops: Path, tmp_path: Path) -> None:
+    labelled = crops / "labels.parquet"
+    label_manifest(read_manifest(crops), Brightness(), labelled, {})
+    other = Brightness()
+    other.name = "other"
+    label_manifest(read_manifest(labelled), other, labelled, {})
+    assert read_table(labelled).column_names == ["path", "identity", "brightness", "other", "error"]
+
+
+@pytest.mark.parametrize("name", ["labels.txt", "labels"])
+def test_output_is_checked_before_the_work(crops: Path, tmp_path: Path, name: str) -> None:
+    labeller = Brightness()
+    with pytest.raises(InputError, match=r"wanted .csv or .parquet"):
+        label_manifest(read_manifest(crops), labeller, tmp_path / name, {})
+    assert labeller.seen == []
+
+
+def test_embeddings_of_another_size_are_refused(crops: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "e.npy", np.zeros((3, 2), np.float32))
+    with pytest.raises(InputError, match=r"\(3, 2\), wanted float32 \(12, 2\)"):
+        label_manifest(read_manifest(crops), Brightness(), tmp_path / "l.csv", {}, 4, tmp_path / "e.npy")
