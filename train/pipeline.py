@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from sdk.errors import InputError
 from train.data.manifest import Manifest, read_manifest, write_table
+from train.data.mislabelled import find_mislabelled
 from train.data.prepare import PrepareSettings, prepare
 from train.evaluation.protocol import SETS, EvaluationSettings
 from train.evaluation.run import evaluate
@@ -29,7 +31,18 @@ logger = logging.getLogger(__name__)
 SCALE_QUANTILES = (0.005, 0.995)
 """Validation scores that become 0 and 1: the worst and the best faces, but for a few outliers."""
 
-SECTIONS = ("network", "prepare", "teacher", "faceqan", "ediffiqa", "targets", "training", "evaluate", "peers")
+SECTIONS = (
+    "network",
+    "prepare",
+    "teacher",
+    "faceqan",
+    "ediffiqa",
+    "targets",
+    "warm_up",
+    "training",
+    "evaluate",
+    "peers",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +112,22 @@ def _label(section: dict[str, Any], model: str, weights: Path, files: Files) -> 
         return
     bf16, batch = section.pop("bf16", False), section.pop("batch", 16)
     options = LabelFaceQAN(settings_from(FaceQANSettings, section), model, bf16=bf16, batch=batch)
-    run_faceqan(files.folder / "faces" / "manifest.csv", files.labels, options, weights, files.embeddings)
+    manifest, unchecked = files.folder / "faces" / "manifest.csv", files.labels.with_stem("labels-unchecked")
+    run_faceqan(manifest, unchecked, options, weights, files.embeddings)
+    write_table(_without_wrong_names(read_manifest(unchecked), np.load(files.embeddings)), files.labels)
+    unchecked.unlink()
+
+
+def _without_wrong_names(manifest: Manifest, embeddings: NDArray[np.float32]) -> pa.Table:
+    """The table with the split `mislabelled`, which no later stage takes, for images of other people."""
+    clean = np.flatnonzero([not value for value in manifest.column("degradation")])
+    wrong = find_mislabelled(embeddings[clean], np.array(manifest.identities)[clean])
+    paths = manifest.paths
+    originals = {paths[row] for row in clean[wrong]}
+    logger.info("%d images carry another person's name and are left out: %s", len(originals), sorted(originals))
+    columns = zip(manifest.column("split"), manifest.column("original"), strict=True)
+    splits = ["mislabelled" if original in originals else split for split, original in columns]
+    return manifest.table.set_column(manifest.table.column_names.index("split"), "split", pa.array(splits))
 
 
 def _scale(settings: EDifFIQARecipe, best: Path, files: Files) -> None:
@@ -113,7 +141,7 @@ def _scale(settings: EDifFIQARecipe, best: Path, files: Files) -> None:
     save_network(network, files.weights, {"variant": settings.network, "scale": json.dumps([low, high])})
 
 
-def _scores(manifest: Manifest, labeller: Labeller, batch: int = 32) -> np.ndarray[Any, Any]:
+def _scores(manifest: Manifest, labeller: Labeller, batch: int = 32) -> NDArray[np.floating[Any]]:
     paths, values = manifest.paths, []
     for start in range(0, len(manifest), batch):
         rows = range(start, min(start + batch, len(manifest)))

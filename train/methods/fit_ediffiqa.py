@@ -16,6 +16,7 @@ from train.data.manifest import Manifest, read_manifest
 from train.methods.ediffiqa import Preparation, losses, prepare
 from train.methods.fitting import FitSettings, LossFunction, fit
 from train.methods.targets import TargetSettings, make_targets
+from train.methods.warm_up import WarmUpSettings, warm_up_head
 from train.networks import QualityNetwork, create_network, get_variant, load_state, read_state
 from train.recipes import Recipe, settings_from
 
@@ -50,11 +51,12 @@ class EDifFIQARecipe:
     network: str
     method: EDifFIQASettings = field(default_factory=EDifFIQASettings)
     targets: TargetSettings = field(default_factory=TargetSettings)
+    warm_up: WarmUpSettings = field(default_factory=WarmUpSettings)
     training: FitSettings = field(default_factory=FitSettings)
 
     @classmethod
     def from_recipe(cls, recipe: Recipe) -> "EDifFIQARecipe":
-        """Read the sections `network`, `ediffiqa`, `targets` and `training`.
+        """Read the sections `network`, `ediffiqa`, `targets`, `warm_up` and `training`.
 
         Raises:
             InputError: There is no network, or a section has an unknown setting.
@@ -65,6 +67,7 @@ class EDifFIQARecipe:
             recipe["network"],
             settings_from(EDifFIQASettings, recipe.get("ediffiqa")),
             settings_from(TargetSettings, recipe.get("targets")),
+            settings_from(WarmUpSettings, recipe.get("warm_up")),
             settings_from(FitSettings, recipe.get("training")),
         )
 
@@ -98,6 +101,7 @@ def fit_ediffiqa(recipe: EDifFIQARecipe, labels: Path, embeddings: Path, backbon
     logger.info("%d images to train on, %d to validate", len(train_rows), len(validation_rows))
     train_set = FaceDataset(data.manifest, train_rows, data.targets, settings.flip, settings.seed, settings.cache)
     validation_set = FaceDataset(data.manifest, validation_rows, data.targets, cache=settings.cache)
+    warm_up_head(network, data.targets["teacher"][train_rows], data.targets["label"][train_rows], recipe.warm_up)
     loss = batch_loss(recipe.method, data.preparation)
     return fit(network, variant, train_set, validation_set, loss, settings, out)
 

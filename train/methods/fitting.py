@@ -42,6 +42,7 @@ class FitSettings:
         head_lr: Learning rate of the head.
         backbone_lr: Learning rate of the backbone.
         backbone_tensors: How many of the last backbone parameter tensors are trained, the rest is frozen; -1 for all.
+        frozen_norm: Keep the batch norms of the backbone as they are, statistics included.
         weight_decay: Of Adam (AdamW where above 0).
         schedule: `constant`, or `one-cycle`: linear rise over the first tenth of the steps, cosine fall to 0.
         clip: Largest gradient norm.
@@ -59,6 +60,7 @@ class FitSettings:
     head_lr: float = 1e-3
     backbone_lr: float = 1e-4
     backbone_tensors: int = 100
+    frozen_norm: bool = False
     weight_decay: float = 0.0
     schedule: str = "constant"
     clip: float = 5.0
@@ -166,6 +168,10 @@ class _Run:
 
     def _train_epoch(self) -> None:
         self.model.train()
+        if self.settings.frozen_norm:
+            for module in self.network.base_model.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
         self.batches.epoch, self.batches.start = self.epoch, self.step_in_epoch * self.accelerator.num_processes
         left = len(self.train_loader) - self.step_in_epoch
         with progress_bar(f"epoch {self.epoch + 1}", left) as advance:
@@ -272,6 +278,14 @@ class _Run:
 def parameter_groups(network: QualityNetwork, settings: FitSettings) -> list[dict[str, Any]]:
     """Head and the last backbone tensors with their rates; the other parameters are frozen in place."""
     backbone = list(network.base_model.parameters())
+    if settings.frozen_norm:
+        norms = [
+            module for module in network.base_model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        ]
+        frozen = {id(parameter) for module in norms for parameter in module.parameters()}
+        for parameter in backbone:
+            parameter.requires_grad_(id(parameter) not in frozen)
+        backbone = [parameter for parameter in backbone if id(parameter) not in frozen]
     count = len(backbone) if settings.backbone_tensors < 0 else min(settings.backbone_tensors, len(backbone))
     for parameter in backbone[: len(backbone) - count]:
         parameter.requires_grad_(False)

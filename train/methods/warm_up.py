@@ -1,0 +1,80 @@
+"""Train the head alone first, on the teacher's embeddings.
+
+The backbone starts as the teacher, whose embeddings of every image are at hand, so this takes seconds and no image is
+read. Fine-tuning that starts from a random head distorts good features before the head has learned (Kumar et al.,
+"Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution", ICLR 2022).
+"""
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from train.networks import QualityNetwork
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class WarmUpSettings:
+    """How to train the head alone.
+
+    Attributes:
+        epochs: Passes over the data; 0 for no warm-up, as published.
+        batch_size: Embeddings a step.
+        lr: Learning rate, falling linearly to 0.
+        weight_decay: Of AdamW.
+        dropout: Of the hidden layer.
+        seed: Of order and dropout.
+    """
+
+    epochs: int = 0
+    batch_size: int = 128
+    lr: float = 1e-3
+    weight_decay: float = 1e-2
+    dropout: float = 0.3
+    seed: int = 0
+
+
+def warm_up_head(
+    network: QualityNetwork, embeddings: NDArray[Any], labels: NDArray[np.float32], settings: WarmUpSettings
+) -> None:
+    """Train `network.mlp` in place to predict labels from embeddings, with the L1 loss.
+
+    Args:
+        network: Its backbone must give such embeddings.
+        embeddings: float32 (N, D) of the teacher.
+        labels: (N,) in [0, 1].
+        settings: See `WarmUpSettings`.
+    """
+    if not settings.epochs:
+        return
+    head = network.mlp
+    inputs, targets = torch.from_numpy(np.asarray(embeddings)), torch.from_numpy(labels)
+    # The head is trained on embeddings of unit spread, and takes raw ones afterwards: the same function, but the
+    # learning rate suits it whatever the teacher's scale.
+    spread = float(inputs.std())
+    optimiser = torch.optim.AdamW(head.parameters(), settings.lr, weight_decay=settings.weight_decay)
+    steps = settings.epochs * -(-len(inputs) // settings.batch_size)
+    step = 0
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        for _ in range(settings.epochs):
+            losses = []
+            for rows in torch.randperm(len(inputs)).split(settings.batch_size):
+                for group in optimiser.param_groups:
+                    group["lr"] = settings.lr * (1 - step / steps)
+                hidden = F.dropout(head.gelu(head.l1(inputs[rows] / spread)), settings.dropout)
+                loss = (head.l2(hidden).squeeze(-1) - targets[rows]).abs().mean()
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                losses.append(loss.item())
+                step += 1
+    with torch.no_grad():
+        head.l1.weight.div_(spread)
+    logger.info("head warmed up: loss %.4f", np.mean(losses))
