@@ -169,9 +169,8 @@ class _Run:
     def _train_epoch(self) -> None:
         self.model.train()
         if self.settings.frozen_norm:
-            for module in self.network.base_model.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.eval()
+            for norm in _batch_norms(self.network.base_model):
+                norm.eval()
         self.batches.epoch, self.batches.start = self.epoch, self.step_in_epoch * self.accelerator.num_processes
         left = len(self.train_loader) - self.step_in_epoch
         with progress_bar(f"epoch {self.epoch + 1}", left) as advance:
@@ -279,10 +278,7 @@ def parameter_groups(network: QualityNetwork, settings: FitSettings) -> list[dic
     """Head and the last backbone tensors with their rates; the other parameters are frozen in place."""
     backbone = list(network.base_model.parameters())
     if settings.frozen_norm:
-        norms = [
-            module for module in network.base_model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)
-        ]
-        frozen = {id(parameter) for module in norms for parameter in module.parameters()}
+        frozen = {id(parameter) for norm in _batch_norms(network.base_model) for parameter in norm.parameters()}
         for parameter in backbone:
             parameter.requires_grad_(id(parameter) not in frozen)
         backbone = [parameter for parameter in backbone if id(parameter) not in frozen]
@@ -294,6 +290,10 @@ def parameter_groups(network: QualityNetwork, settings: FitSettings) -> list[dic
         groups.append((backbone[-count:], settings.backbone_lr))
     decay = settings.weight_decay
     return [{"params": params, "lr": rate, "base_lr": rate, "weight_decay": decay} for params, rate in groups]
+
+
+def _batch_norms(backbone: nn.Module) -> list[nn.Module]:
+    return [module for module in backbone.modules() if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d))]
 
 
 def rate_factor(schedule: str, step: int, total: int) -> float:

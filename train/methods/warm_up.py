@@ -65,7 +65,9 @@ def warm_up_head(
         torch.manual_seed(settings.seed)
         for _ in range(settings.epochs):
             losses = []
-            for rows in torch.randperm(len(inputs)).split(settings.batch_size):
+            order = torch.randperm(len(inputs))
+            for start in range(0, len(order), settings.batch_size):
+                rows = order[start : start + settings.batch_size]
                 for group in optimiser.param_groups:
                     group["lr"] = settings.lr * (1 - step / steps)
                 hidden = F.dropout(head.gelu(head.l1(inputs[rows] / spread)), settings.dropout)
