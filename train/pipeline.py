@@ -2,6 +2,7 @@
 
 import json
 import logging
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from sdk import __version__
 from sdk.errors import InputError
+from sdk.models.card import METADATA_KEY
 from train.data.manifest import Manifest, read_manifest, write_table
 from train.data.mislabelled import find_mislabelled
 from train.data.prepare import PrepareSettings, prepare
@@ -30,19 +33,6 @@ logger = logging.getLogger(__name__)
 
 SCALE_QUANTILES = (0.005, 0.995)
 """Validation scores that become 0 and 1: the worst and the best faces, but for a few outliers."""
-
-SECTIONS = (
-    "network",
-    "prepare",
-    "teacher",
-    "faceqan",
-    "ediffiqa",
-    "targets",
-    "warm_up",
-    "training",
-    "evaluate",
-    "peers",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +66,7 @@ def run_recipe(recipe: Recipe, data: Path, out: Path) -> Path:
     """Run every stage of a recipe.
 
     Args:
-        recipe: Sections: see `SECTIONS` and `train/configs/fiqa-nano.yaml`.
+        recipe: Sections: see `train.recipes.SECTIONS` and `train/configs/fiqa-nano.yaml`.
         data: Folder that the recipe's paths are relative to.
         out: Folder to write; started again, the run goes on there.
 
@@ -84,11 +74,11 @@ def run_recipe(recipe: Recipe, data: Path, out: Path) -> Path:
         Path of the network's weights.
 
     Raises:
-        InputError: The recipe has an unknown section, or a stage refuses its input.
+        InputError: The recipe lacks a section, or a stage refuses its input.
     """
-    for section in recipe:
-        if section not in SECTIONS:
-            raise InputError(f"the recipe has a section {section!r}, wanted: {', '.join(SECTIONS)}")
+    for section in ("prepare", "teacher", "faceqan"):
+        if section not in recipe:
+            raise InputError(f"the recipe has no section {section!r}: it is for `fiqa-train fit`, not a whole road")
     files = Files(out)
     teacher = recipe["teacher"]
     weights = data / teacher["weights"]
@@ -96,7 +86,7 @@ def run_recipe(recipe: Recipe, data: Path, out: Path) -> Path:
     _label(dict(recipe["faceqan"]), teacher["model"], weights, files)
     settings = EDifFIQARecipe.from_recipe(recipe)
     best = fit_ediffiqa(settings, files.labels, files.embeddings, weights, out / "fit")
-    _scale(settings, best, files)
+    _scale(settings, best, files, dict(recipe.get("card") or {}))
     _compare(recipe, settings, data, files)
     return files.weights
 
@@ -130,7 +120,8 @@ def _without_wrong_names(manifest: Manifest, embeddings: NDArray[np.float32]) ->
     return manifest.table.set_column(manifest.table.column_names.index("split"), "split", pa.array(splits))
 
 
-def _scale(settings: EDifFIQARecipe, best: Path, files: Files) -> None:
+def _scale(settings: EDifFIQARecipe, best: Path, files: Files, card: dict[str, Any]) -> None:
+    """Put scores on a scale from 0 to 1, and write the weights with what their card must say."""
     network = load_network(settings.network, best)
     assert isinstance(network, QualityNetwork)
     manifest = read_manifest(files.labels)
@@ -138,7 +129,18 @@ def _scale(settings: EDifFIQARecipe, best: Path, files: Files) -> None:
     scores = _scores(manifest.select(rows), NetworkScores("scale", network, get_variant(settings.network)))
     low, high = np.quantile(scores, SCALE_QUANTILES).tolist()
     rescale(network, low, high)
-    save_network(network, files.weights, {"variant": settings.network, "scale": json.dumps([low, high])})
+    logger.info("scores %.3f and %.3f become 0 and 1", low, high)
+    card["training_commit"] = _commit()
+    save_network(network, files.weights, {METADATA_KEY: json.dumps(card)})
+
+
+def _commit() -> str:
+    """Commit of this code where it runs from a checkout, else its version."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return f"fiqa {__version__}"
 
 
 def _scores(manifest: Manifest, labeller: Labeller, batch: int = 32) -> NDArray[np.floating[Any]]:

@@ -14,12 +14,27 @@ Settings = TypeVar("Settings")
 
 Recipe = dict[str, Any]
 
+SECTIONS = (
+    "network",
+    "card",
+    "prepare",
+    "teacher",
+    "faceqan",
+    "ediffiqa",
+    "targets",
+    "warm_up",
+    "training",
+    "peers",
+    "evaluate",
+)
+"""What a recipe may hold; a command takes those that it needs."""
+
 
 def read_recipe(name_or_path: str) -> Recipe:
     """Read a recipe of `train/configs` by name, or a file by path.
 
     Raises:
-        InputError: There is no such recipe, or it is not a YAML mapping.
+        InputError: There is no such recipe, it is not a YAML mapping, or it has an unknown section.
     """
     folder = resources.files("train") / "configs"
     names = sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
@@ -35,6 +50,9 @@ def read_recipe(name_or_path: str) -> Recipe:
         raise InputError(f"recipe {name_or_path} is not YAML: {error}") from error
     if not isinstance(recipe, dict):
         raise InputError(f"recipe {name_or_path} is a {type(recipe).__name__}, wanted a mapping")
+    for section in recipe:
+        if section not in SECTIONS:
+            raise InputError(f"recipe {name_or_path} has a section {section!r}, wanted: {', '.join(SECTIONS)}")
     return recipe
 
 

@@ -1,0 +1,131 @@
+"""The whole road on a small, synthetic set: recipe in, weights and evaluation out; and the commands."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from safetensors import safe_open
+from typer.testing import CliRunner
+
+from sdk.models.card import METADATA_KEY
+from tests.weights import tame_network
+from train.cli import app
+from train.data.manifest import read_manifest, read_table
+from train.networks import identify, read_state, save_network
+
+RECIPE = """
+network: fiqa-nano
+card: {licence: Apache-2.0, summary: a test}
+prepare: {source: people, landmarks: marks.npz, copies: 2, test: 0.5, validation: 0.3}
+teacher: {model: mobilefacenet128, weights: teacher.safetensors}
+faceqan: {copies: 1, iterations: 2}
+ediffiqa: {label: faceqan, beta: 1.0, min_images: 1, epsilon: 0.0}
+targets: {centre: product, weight: 1.0, leave_out: true, scale: rank}
+warm_up: {epochs: 2}
+training: {epochs: 1, batch_size: 16, frozen_norm: true, ema: 0.9, flip: 0.5, schedule: one-cycle}
+evaluate: {fmr: 0.1, repetitions: 20}
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty people with two images each, landmarks, a teacher and a recipe."""
+    folder = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    names = []
+    for person in range(20):
+        base = rng.integers(0, 256, (14, 14, 3))
+        for index in range(2):
+            path = folder / "people" / f"p{person}" / f"{index}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            image = np.clip(base + rng.normal(0, 30, base.shape), 0, 255).astype(np.uint8)
+            cv2.imwrite(str(path), cv2.resize(image, (140, 140), interpolation=cv2.INTER_CUBIC))
+            names.append(f"p{person}/{index}.png")
+    points = np.array([(50.0, 60), (90, 60), (70, 80), (55, 102), (86, 102)])
+    np.savez(folder / "marks.npz", names=np.array(names), landmarks=np.repeat(points[None], len(names), 0))
+    save_network(tame_network("mobilefacenet128"), folder / "teacher.safetensors")
+    (folder / "recipe.yaml").write_text(RECIPE)
+    return folder
+
+
+def run(*arguments: str | Path, code: int = 0) -> str:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def test_recipe_from_images_to_evaluation(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    run("recipe", data / "recipe.yaml", "--data", data, "--out", out)
+    weights = out / "weights.safetensors"
+    assert identify(read_state(weights)) == "fiqa-nano"
+    with safe_open(weights, framework="pt") as file:
+        card = json.loads(file.metadata()[METADATA_KEY])
+    assert card["licence"] == "Apache-2.0"
+    assert card["training_commit"]
+    labels = read_table(out / "faces/labels.parquet")
+    assert labels["faceqan"].null_count == 0
+    assert len(np.load(out / "embeddings.npy")) == len(labels)
+    scores = read_manifest(out / "faces/scores.parquet")
+    assert {"faceqan", "fiqa-nano", "sharpness", "target"} <= set(scores.table.column_names)
+    assert {row["split"] for row in scores.table.to_pylist()} == {"test"}
+    table = read_table(out / "evaluation/table.csv").to_pylist()
+    assert {row["set"] for row in table} == {"clean", "mixed", "harsh"}
+    assert {row["method"] for row in table} == {"faceqan", "fiqa-nano", "sharpness", "target"}
+    assert all((out / "evaluation" / name).stat().st_size > 1000 for name in ("edc.png", "edc.svg", "faces-clean.png"))
+    stamp = (out / "faces/labels.parquet").stat().st_mtime_ns
+    run("recipe", data / "recipe.yaml", "--data", data, "--out", out)
+    assert (out / "faces/labels.parquet").stat().st_mtime_ns == stamp
+
+
+def test_commands_one_by_one(data: Path, tmp_path: Path) -> None:
+    faces = tmp_path / "faces"
+    options = ("--landmarks", data / "marks.npz", "--copies", "1", "--validation", "0.3")
+    run("prepare", data / "people", "--out", faces, *options)
+    labels = faces / "labels.parquet"
+    weights = ("--weights", data / "teacher.safetensors")
+    run("label", "faceqan", faces / "manifest.csv", "--out", labels, *weights, "--k", "1", "-l", "1",
+        "--embeddings", tmp_path / "e.npy")  # fmt: skip
+    run("label", "sharpness", labels, "--out", labels)
+    trained = tmp_path / "trained"
+    (tmp_path / "r.yaml").write_text(
+        "network: fiqa-nano\nediffiqa: {beta: 1.0, min_images: 1}\ntraining: {epochs: 1}\n"
+    )
+    run("fit", "ediffiqa", tmp_path / "r.yaml", "--labels", labels, "--embeddings", tmp_path / "e.npy",
+        "--backbone", data / "teacher.safetensors", "--out", trained)  # fmt: skip
+    assert identify(read_state(trained / "best.safetensors")) == "fiqa-nano"
+    run("evaluate", labels, "--embeddings", tmp_path / "e.npy", "--methods", "faceqan,sharpness", "--out",
+        tmp_path / "evaluation", "--fmr", "0.1", "--bootstrap", "20", "--split", "test")  # fmt: skip
+    assert "| sharpness |" in (tmp_path / "evaluation/table.md").read_text()
+
+
+def test_unreadable_images_have_their_own_exit_code(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"text")
+    cv2.imwrite(str(tmp_path / "b.png"), np.zeros((112, 112, 3), np.uint8))
+    assert "1 labelled, 1 failed" in run("label", "sharpness", tmp_path, "--out", tmp_path / "l.csv", code=3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("recipe", "ediffiqa-t", "--data", ".", "--out", "x"), "no section 'prepare'"),
+        (("recipe", "absent", "--data", ".", "--out", "x"), "no recipe 'absent'"),
+        (("label", "faceqan", "nowhere", "--out", "l.csv"), "no file at nowhere"),
+        (("label", "lightqnet", ".", "--out", "l.csv", "--weights", "no.pb"), "no LightQNet"),
+    ],
+)
+def test_errors_reach_the_user(
+    arguments: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, list(arguments))
+    assert result.exit_code in (1, 2)
+    assert message in " ".join(result.output.split())
+
+
+def test_sections_of_recipes_are_checked(tmp_path: Path, data: Path) -> None:
+    (tmp_path / "r.yaml").write_text("network: fiqa-nano\ntrainng: {}\n")
+    output = run("recipe", tmp_path / "r.yaml", "--data", data, "--out", tmp_path / "x", code=2)
+    assert "section 'trainng'" in output
