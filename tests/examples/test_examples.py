@@ -80,7 +80,7 @@ def test_score_one() -> None:
     assert line.startswith("score 0.")
 
 
-@pytest.mark.parametrize("name", ["score_one.py", "batch_folder.py", "media/make_bad_copies.py"])
+@pytest.mark.parametrize("name", ["score_one.py", "batch_folder.py", "draw_scores.py", "media/make_bad_copies.py"])
 def test_usage(name: str) -> None:
     done = subprocess.run([sys.executable, f"examples/{name}"], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 1

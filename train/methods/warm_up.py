@@ -29,6 +29,7 @@ class WarmUpSettings:
         lr: Learning rate, falling linearly to 0.
         weight_decay: Of AdamW.
         dropout: Of the hidden layer.
+        noise: Deviation of Gaussian noise added to the embeddings, in units of their spread.
         seed: Of order and dropout.
     """
 
@@ -37,6 +38,7 @@ class WarmUpSettings:
     lr: float = 1e-3
     weight_decay: float = 1e-2
     dropout: float = 0.3
+    noise: float = 0.0
     seed: int = 0
 
 
@@ -70,7 +72,9 @@ def warm_up_head(
                 rows = order[start : start + settings.batch_size]
                 for group in optimiser.param_groups:
                     group["lr"] = settings.lr * (1 - step / steps)
-                hidden = F.dropout(head.gelu(head.l1(inputs[rows] / spread)), settings.dropout)
+                taken = inputs[rows] / spread
+                taken = taken + settings.noise * torch.randn_like(taken)
+                hidden = F.dropout(head.gelu(head.l1(taken)), settings.dropout)
                 loss = (head.l2(hidden).squeeze(-1) - targets[rows]).abs().mean()
                 optimiser.zero_grad()
                 loss.backward()
