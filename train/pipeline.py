@@ -74,12 +74,13 @@ def run_recipe(recipe: Recipe, data: Path, out: Path) -> Path:
         Path of the network's weights.
 
     Raises:
-        InputError: The recipe lacks a section, or a stage refuses its input.
+        InputError: The recipe lacks a section, the folder is of another recipe, or a stage refuses its input.
     """
     for section in ("prepare", "teacher", "faceqan"):
         if section not in recipe:
             raise InputError(f"the recipe has no section {section!r}: it is for `fiqa-train fit`, not a whole road")
     files = Files(out)
+    _check_same(recipe, out / "recipe.json")
     teacher = recipe["teacher"]
     weights = data / teacher["weights"]
     _prepare(dict(recipe["prepare"]), data, out)
@@ -89,6 +90,22 @@ def run_recipe(recipe: Recipe, data: Path, out: Path) -> Path:
     _scale(settings, best, files, dict(recipe.get("card") or {}))
     _compare(recipe, settings, data, files)
     return files.weights
+
+
+def _check_same(recipe: Recipe, path: Path) -> None:
+    """Keep the recipe beside its results, and refuse to mix results of two."""
+    made = {name: section for name, section in recipe.items() if name not in ("card", "peers", "evaluate")}
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(made, indent=1))
+        return
+    found = json.loads(path.read_text())
+    for name in {**found, **made}:
+        if found.get(name) != made.get(name):
+            raise InputError(
+                f"{path.parent} has results of another recipe: its {name!r} is {found.get(name)}, here it is "
+                f"{made.get(name)}; give another --out"
+            )
 
 
 def _prepare(section: dict[str, Any], data: Path, out: Path) -> None:
@@ -103,7 +120,8 @@ def _label(section: dict[str, Any], model: str, weights: Path, files: Files) -> 
     bf16, batch = section.pop("bf16", False), section.pop("batch", 16)
     options = LabelFaceQAN(settings_from(FaceQANSettings, section), model, bf16=bf16, batch=batch)
     manifest, unchecked = files.folder / "faces" / "manifest.csv", files.labels.with_stem("labels-unchecked")
-    run_faceqan(manifest, unchecked, options, weights, files.embeddings)
+    if not unchecked.exists():
+        run_faceqan(manifest, unchecked, options, weights, files.embeddings)
     write_table(_without_wrong_names(read_manifest(unchecked), np.load(files.embeddings)), files.labels)
     unchecked.unlink()
 
@@ -154,6 +172,9 @@ def _scores(manifest: Manifest, labeller: Labeller, batch: int = 32) -> NDArray[
 
 def _compare(recipe: Recipe, settings: EDifFIQARecipe, data: Path, files: Files) -> None:
     """Score the test people with the network and its peers, and evaluate."""
+    if (files.folder / "evaluation" / "table.csv").exists():
+        logger.info("%s is there already", files.folder / "evaluation")
+        return
     manifest = read_manifest(files.labels)
     test = np.flatnonzero(np.array(manifest.column("split")) == "test")
     embeddings = np.load(files.embeddings)[test]
