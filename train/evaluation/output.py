@@ -42,7 +42,7 @@ def markdown(results: Sequence[SetResult]) -> str:
         lines.append(f"| {first.method} | {' | '.join(cells)} |")
     notes = [
         f"{result.name}: {result.images} images of {result.identities} people, {result.mated} mated comparisons, "
-        f"FNMR {result.fnmr:.4f} at threshold {result.threshold:.4f}"
+        f"FNMR {result.fnmr:.4f} at FMR {result.fmr:g} (threshold {result.threshold:.4f})"
         for result in results
     ]
     return "\n".join([*lines, "", *(f"- {note}" for note in notes), ""])
@@ -83,7 +83,7 @@ def plot_edc(results: Sequence[SetResult], out: Path, most: float = 0.5) -> None
             width = 2.4 if index == 0 else 1.3
             curve = method.curve
             axis.step(curve.discard[shown], curve.fnmr[shown], where="post", lw=width, label=method.method)
-        axis.set(title=result.name, xlabel="fraction of comparisons discarded", ylabel="FNMR at FMR 1e-3")
+        axis.set(title=result.name, xlabel="fraction of comparisons discarded", ylabel=f"FNMR at FMR {result.fmr:g}")
         axis.set_xlim(0, most)
         axis.set_ylim(bottom=0)
         axis.grid(alpha=0.3)

@@ -65,6 +65,7 @@ class SetResult:
     images: int
     identities: int
     mated: int
+    fmr: float
     threshold: float
     fnmr: float
     methods: list[MethodResult]
@@ -136,6 +137,7 @@ def evaluate_set(
         images=len(embeddings),
         identities=len(set(identities)),
         mated=len(errors),
+        fmr=settings.fmr,
         threshold=threshold,
         fnmr=float(errors.mean()),
         methods=results,
