@@ -1,9 +1,8 @@
 """Many files: which they are, and their scores, several in flight, in the order given."""
 
 import glob
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from sdk.errors import ImageError, InputError
 from sdk.images import load_image
+from sdk.parallel import bounded_map
 from sdk.scorer import QualityScorer
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
@@ -63,7 +63,7 @@ def find_images(names: Iterable[str]) -> list[Path]:
         if not matches:
             raise InputError(f"{name}: no such file or folder, and no match as a pattern; correct the path")
         for match in matches:
-            found.update(dict.fromkeys(_images_below(match) if match.is_dir() else [match]))
+            found.update(dict.fromkeys(images_below(match) if match.is_dir() else [match]))
     if not found:
         wanted = ", ".join(sorted(IMAGE_SUFFIXES))
         raise InputError(f"no image in {', '.join(names)}; looked for {wanted}; name other files themselves")
@@ -89,20 +89,11 @@ def score_files(
     """
     work = _score_crop if aligned else _score_photo
     with ThreadPoolExecutor(scorer.threads, thread_name_prefix="fiqa-files") as pool:
-        waiting: deque[Future[list[ScoredFace]]] = deque()
-        try:
-            for path in paths:
-                waiting.append(pool.submit(work, scorer, path, thumbnails))
-                if len(waiting) > 2 * scorer.threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+        yield from bounded_map(pool, lambda path: work(scorer, path, thumbnails), paths, 2 * scorer.threads + 1)
 
 
-def _images_below(folder: Path) -> list[Path]:
+def images_below(folder: Path) -> list[Path]:
+    """All images of a folder and its sub-folders, by suffix, sorted."""
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
 
 

@@ -24,7 +24,7 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from sdk.alignment import align
-from sdk.batch import IMAGE_SUFFIXES
+from sdk.batch import IMAGE_SUFFIXES, images_below
 from sdk.errors import ImageError, InputError
 from sdk.images import load_image
 
@@ -111,7 +111,7 @@ def read_manifest(source: Path) -> Manifest:
         InputError: The source is missing, empty, of another kind, has no column `path`, or names a path twice.
     """
     if source.is_dir():
-        files = sorted(path.relative_to(source) for path in source.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+        files = [path.relative_to(source) for path in images_below(source)]
         if not files:
             raise InputError(f"{source} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
         return make_manifest([{"path": path.as_posix()} for path in files], source)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from train.data.embeddings import class_sums
 from train.evaluation.comparisons import unit
 
 SIMILARITY = 0.5
@@ -36,8 +37,7 @@ def find_mislabelled(
     names, codes = np.unique(np.asarray(identities), return_inverse=True)
     counts = np.bincount(codes)
     raw = np.asarray(embeddings, np.float64)
-    sums = np.zeros((len(names), raw.shape[1]))
-    np.add.at(sums, codes, raw)
+    sums = class_sums(raw, codes, len(names))
     rows = unit(raw)
     own = np.einsum("nd,nd->n", rows, unit(sums[codes] - raw))
     centres = unit(sums)

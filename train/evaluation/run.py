@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sdk.errors import InputError
+from train.data.embeddings import open_embeddings
 from train.data.manifest import read_manifest
 from train.evaluation.output import contact_sheet, plot_histograms, write_results
 from train.evaluation.protocol import EvaluationSettings, SetResult, evaluate_set, set_rows
@@ -35,9 +35,7 @@ def evaluate(
         InputError: A column is missing, or rows and embeddings do not belong together.
     """
     manifest = read_manifest(labels)
-    vectors = np.load(embeddings, mmap_mode="r")
-    if len(vectors) != len(manifest):
-        raise InputError(f"{embeddings} has {len(vectors)} rows and {labels} {len(manifest)}, wanted equally many")
+    vectors = open_embeddings(embeddings, manifest, labels)
     columns = {method: np.array(manifest.column(method), np.float64) for method in methods}
     results = []
     for name in sets:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sdk.errors import InputError
+from train.data.embeddings import class_sums
 
 Floats = NDArray[np.floating[Any]]
 
@@ -71,8 +72,7 @@ def prepare(
             f"no identity has {min_images} images at or above the quality threshold (the most is {counts.max()}); "
             "lower min_images or raise beta"
         )
-    sums = np.zeros((len(names), embeddings.shape[1]), np.float64)
-    np.add.at(sums, codes[good], embeddings[good].astype(np.float64))
+    sums = class_sums(embeddings[good], codes[good], len(names))
     new_class = np.cumsum(kept) - 1
     rows = np.flatnonzero(kept[codes])
     centres = (sums[kept] / counts[kept, None]).astype(np.float32)

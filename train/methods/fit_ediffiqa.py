@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sdk.errors import InputError
 from train.data.dataset import FaceDataset, even_validation
+from train.data.embeddings import open_embeddings
 from train.data.manifest import Manifest, read_manifest
 from train.methods.ediffiqa import Preparation, losses, prepare
 from train.methods.fitting import FitSettings, LossFunction, fit
@@ -126,9 +127,7 @@ class TrainingData:
 def load_training_data(recipe: EDifFIQARecipe, labels: Path, embeddings: Path) -> TrainingData:
     """Read labels and embeddings, and prepare them (see `fit_ediffiqa`)."""
     manifest = read_manifest(labels)
-    vectors = np.load(embeddings, mmap_mode="r")
-    if len(vectors) != len(manifest):
-        raise InputError(f"{embeddings} has {len(vectors)} rows and {labels} {len(manifest)}, wanted equally many")
+    vectors = open_embeddings(embeddings, manifest, labels)
     has = manifest.table.column_names
     split = np.array(manifest.column("split") if "split" in has else ["train"] * len(manifest))
     clean = np.array([not value for value in manifest.column("degradation")] if "degradation" in has else [True])

@@ -6,13 +6,12 @@ again reads the journal and goes on. The output appears, whole, when every row i
 
 import json
 import logging
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -20,13 +19,12 @@ from numpy.typing import NDArray
 
 from sdk.console import progress_bar
 from sdk.errors import FiqaError, InputError
+from sdk.parallel import bounded_map
 from train.data.manifest import Manifest, check_table_path, write_table
 
 logger = logging.getLogger(__name__)
 
 Row = dict[str, Any]
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 class Labeller(Protocol):
@@ -117,19 +115,6 @@ def _label_batch(manifest: Manifest, labeller: Labeller, rows: Sequence[int]) ->
         return _Done([], [], None, errors)
     result = labeller(np.stack(faces), [manifest.table["path"][row].as_py() for row in good])
     return _Done(good, result[labeller.name].tolist(), result.get("embedding"), errors)
-
-
-def bounded_map(
-    pool: ThreadPoolExecutor, function: Callable[[Item], Result], items: Iterable[Item], ahead: int
-) -> Iterator[Result]:
-    """`pool.map` in order, with at most `ahead` items in flight, so that memory stays bounded."""
-    waiting: deque[Future[Result]] = deque()
-    for item in items:
-        waiting.append(pool.submit(function, item))
-        if len(waiting) >= ahead:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
 
 
 class Journal:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdk.errors import InputError
+from train.data.embeddings import class_sums
 from train.evaluation.comparisons import unit
 
 Floats = NDArray[np.floating[Any]]
@@ -104,9 +105,7 @@ def centre_cosines(
     if np.isnan(embeddings).any():
         raise InputError("embeddings hold NaN, wanted numbers; drop the rows with errors")
     raw = np.asarray(embeddings, np.float64)
-    sums = np.zeros((len(names), raw.shape[1]))
-    np.add.at(sums, codes[clean], raw[clean])
-    centres = sums[codes]
+    centres = class_sums(raw[clean], codes[clean], len(names))[codes]
     if leave_out:
         centres = np.where(clean[:, None], centres - raw, centres)
     cosine = np.einsum("nd,nd->n", unit(raw), unit(centres)).astype(np.float64)
