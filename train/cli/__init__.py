@@ -1,0 +1,63 @@
+"""fiqa-train: prepare | label | fit | evaluate | recipe.
+
+Exit codes: 0 done; 1 an error; 2 wrong usage or input; 3 done, but some images could not be labelled.
+"""
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+
+from sdk.console import error_exits
+from train.cli import evaluate, fit, label
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+app.add_typer(label.app, name="label")
+app.add_typer(fit.app, name="fit")
+app.command("evaluate")(evaluate.evaluate_command)
+
+Out = Annotated[Path, typer.Option(help="Where to write.")]
+
+
+@app.callback()
+def main(verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False) -> None:
+    """Set logging up."""
+    handler = RichHandler(console=Console(stderr=True), show_path=False)
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format="%(message)s", handlers=[handler])
+    for name in ("matplotlib", "PIL", "urllib3"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+@app.command("prepare")
+def prepare_command(
+    source: Annotated[Path, typer.Argument(help="Folder, manifest, or a .tar of a folder of images.")],
+    out: Out,
+    landmarks: Annotated[Path | None, typer.Option(help=".npz with names and landmarks (N, 5, 2).")] = None,
+    copies: Annotated[int, typer.Option(min=0, help="Damaged copies of each training image.")] = 3,
+    test: Annotated[float, typer.Option(help="Share of the people with several images kept for the test.")] = 0.4,
+    validation: Annotated[float, typer.Option(help="Share of the people kept for validation.")] = 0.05,
+    seed: int = 0,
+) -> None:
+    """Align faces, make graded damaged copies, and split them by person."""
+    from train.data.prepare import PrepareSettings, prepare
+
+    with error_exits():
+        settings = PrepareSettings(copies=copies, test=test, validation=validation, seed=seed)
+        typer.echo(prepare(source, out, settings, landmarks))
+
+
+@app.command("recipe")
+def recipe_command(
+    name: Annotated[str, typer.Argument(help="Recipe with a section for every stage, such as fiqa-nano.")],
+    data: Annotated[Path, typer.Option(help="Folder that the recipe's paths are relative to.")],
+    out: Out,
+) -> None:
+    """A whole recipe: prepare, label, fit, export and evaluate; finished stages are not done again."""
+    from train.pipeline import run_recipe
+    from train.recipes import read_recipe
+
+    with error_exits():
+        typer.echo(run_recipe(read_recipe(name), data, out))

@@ -1,0 +1,107 @@
+"""fiqa-train label: a column of quality labels a method."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sdk.console import SOME_FAILED, error_exits
+
+if TYPE_CHECKING:
+    from train.methods.labelling import Labeller
+
+app = typer.Typer(no_args_is_help=True, help="Label images with a method; adds a column to their manifest.")
+
+Source = Annotated[Path, typer.Argument(help="Folder of images, or a manifest (.csv, .parquet).")]
+Out = Annotated[Path, typer.Option(help="Where to write.")]
+Embeddings = Annotated[Path | None, typer.Option(help="Write the FR embeddings here (.npy).")]
+Batch = Annotated[int, typer.Option(min=1, help="Faces a batch.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
+Callers = Annotated[int | None, typer.Option(min=1, help="Labelling threads; one a core on a CPU, 2 on a GPU.")]
+
+
+@app.command("faceqan")
+def label_faceqan(
+    source: Source,
+    out: Out,
+    model: Annotated[str, typer.Option(help="FR model: a network's name, or module:function.")] = "mobilefacenet128",
+    weights: Annotated[Path | None, typer.Option(help="Its checkpoint.")] = None,
+    mean: Annotated[tuple[float, float, float] | None, typer.Option(help="Its mean, RGB in [0, 1].")] = None,
+    std: Annotated[tuple[float, float, float] | None, typer.Option(help="Its deviation.")] = None,
+    k: Annotated[int, typer.Option(min=1, help="Adversarial copies of each face.")] = 10,
+    iterations: Annotated[int, typer.Option("--iterations", "-l", min=1, help="Steps of the attack.")] = 5,
+    epsilon: Annotated[float, typer.Option(help="Size of the noise, pixels in [0, 1].")] = 0.001,
+    p: Annotated[float, typer.Option(help="Exponent of the score.")] = 5.0,
+    clip_to_image: Annotated[bool, typer.Option(help="Clip noisy images to [0, 1], not [-1, 1].")] = False,
+    seed: int = 0,
+    bf16: Annotated[bool, typer.Option(help="Run the network in bfloat16.")] = False,
+    embeddings: Embeddings = None,
+    batch: Batch = 16,
+    device: Device = "auto",
+    callers: Callers = None,
+) -> None:
+    """FaceQAN (ICPR 2022); needs a face-recognition model."""
+    from train.methods.faceqan import FaceQANSettings
+    from train.methods.label_faceqan import LabelFaceQAN, run_faceqan
+
+    with error_exits():
+        clip = (0.0, 1.0) if clip_to_image else (-1.0, 1.0)
+        options = LabelFaceQAN(
+            settings=FaceQANSettings(epsilon, iterations, k, p, clip), model=model, mean=mean, std=std, seed=seed,
+            bf16=bf16, batch=batch, device=device, callers=callers,
+        )  # fmt: skip
+        _report(out, run_faceqan(source, out, options, weights, embeddings))
+
+
+@app.command("sharpness")
+def label_sharpness(source: Source, out: Out, callers: Callers = None) -> None:
+    """Variance of the Laplacian."""
+    from train.methods.peers import Sharpness
+
+    with error_exits():
+        _label_with_peer(source, out, Sharpness(), callers)
+
+
+@app.command("detector")
+def label_detector(source: Source, out: Out, model: str = "yunet", callers: Callers = None) -> None:
+    """Confidence of the face detector."""
+    from train.methods.peers import DetectorConfidence
+
+    with error_exits():
+        _label_with_peer(source, out, DetectorConfidence(model), callers)
+
+
+@app.command("lightqnet")
+def label_lightqnet(
+    source: Source, out: Out, weights: Annotated[Path, typer.Option(help="lightqnet-dm100.pb")]
+) -> None:
+    """LightQNet (SPL 2021)."""
+    from train.methods.peers import LightQNet
+
+    with error_exits():
+        _label_with_peer(source, out, LightQNet(weights), 1)
+
+
+@app.command("model")
+def label_model(source: Source, out: Out, model: Annotated[str, typer.Option(help="Name or ONNX file.")]) -> None:
+    """A quality model of the SDK."""
+    from train.methods.peers import Model
+
+    with error_exits():
+        _label_with_peer(source, out, Model(model), 1)
+
+
+def _label_with_peer(source: Path, out: Path, labeller: "Labeller", callers: int | None) -> None:
+    from train.data.manifest import read_manifest
+    from train.methods.labelling import label_manifest
+
+    table = label_manifest(read_manifest(source), labeller, out, {}, callers=callers or os.cpu_count() or 1)
+    _report(out, table["error"].to_pylist())
+
+
+def _report(out: Path, errors: list[str]) -> None:
+    failed = sum(bool(error) for error in errors)
+    typer.echo(f"{out}: {len(errors) - failed} labelled, {failed} failed")
+    if failed:
+        raise typer.Exit(SOME_FAILED)
