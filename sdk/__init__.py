@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sdk.alignment import align
     from sdk.detection import FaceDetector
-    from sdk.errors import DeviceError, FiqaError, ImageError, InputError, ModelError
+    from sdk.errors import DeviceError, FiqaError, ImageError, InputError, ModelError, OutputError
     from sdk.faces import Face, FaceQuality
     from sdk.models.card import InputSpec, ModelCard
     from sdk.scorer import QualityScorer
@@ -31,6 +31,7 @@ __all__ = [
     "InputSpec",
     "ModelCard",
     "ModelError",
+    "OutputError",
     "QualityScorer",
     "__version__",
     "align",
@@ -39,7 +40,7 @@ __all__ = [
 _MODULES = {
     "sdk.alignment": ("align",),
     "sdk.detection": ("FaceDetector",),
-    "sdk.errors": ("DeviceError", "FiqaError", "ImageError", "InputError", "ModelError"),
+    "sdk.errors": ("DeviceError", "FiqaError", "ImageError", "InputError", "ModelError", "OutputError"),
     "sdk.faces": ("Face", "FaceQuality"),
     "sdk.models.card": ("InputSpec", "ModelCard"),
     "sdk.scorer": ("QualityScorer",),

@@ -20,5 +20,9 @@ class DeviceError(FiqaError, RuntimeError):
     """A device or an execution provider that was asked for is not there."""
 
 
+class OutputError(FiqaError):
+    """A file cannot be written any further: the disk or the quota is full."""
+
+
 class InputError(FiqaError, ValueError):
     """A manifest, a table, a recipe or an option is wrong."""

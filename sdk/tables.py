@@ -1,6 +1,7 @@
 """Scores as tables: CSV, JSON Lines, Parquet."""
 
 import csv
+import errno
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -9,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from sdk.batch import ScoredFace
-from sdk.errors import InputError
+from sdk.errors import InputError, OutputError
 
 COLUMNS = ("path", "face", "score", "x", "y", "width", "height", "confidence", "landmarks", "error")
 """Of every table: `landmarks` is x1 y1 ... x5 y5 (in CSV as text), and what is not known is empty."""
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What the system says when no more can be written: disk, quota, and largest file."""
 
 
 def path_text(path: Path) -> str:
@@ -69,6 +73,7 @@ def write_table(path: Path, faces: Sequence[ScoredFace]) -> None:
 
     Raises:
         InputError: As `check_table` does.
+        OutputError: The disk is full.
     """
     check_table(path)
     replace_file(path, lambda temporary: WRITERS[path.suffix.lower()](temporary, faces))
@@ -123,6 +128,7 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
 
     Raises:
         InputError: The file cannot be written.
+        OutputError: The disk is full.
     """
     with _writing(path) as temporary:
         write(temporary)
@@ -134,10 +140,26 @@ def _writing(path: Path) -> Iterator[Path]:
     """The temporary file beside a path, removed afterwards."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror}; choose another place") from error
+        with write_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+@contextmanager
+def write_errors(path: Path) -> Iterator[None]:
+    """Turn what the system says while a file is written into fiqa's errors.
+
+    Raises:
+        InputError: The place is wrong.
+        OutputError: The disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        if error.errno in FULL:
+            raise OutputError(f"{path} cannot be written: {reason}; make room and start again") from error
+        raise InputError(f"{path} cannot be written: {reason}; choose another place") from error

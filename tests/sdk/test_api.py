@@ -35,6 +35,7 @@ ERRORS = {
     "InputError": ValueError,
     "DeviceError": RuntimeError,
     "ModelError": sdk.FiqaError,
+    "OutputError": sdk.FiqaError,
 }
 
 

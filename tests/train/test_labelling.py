@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sdk.errors import InputError
 from train.data.manifest import Manifest, read_manifest, read_table
+from train.methods.engines import Threads
 from train.methods.labelling import label_manifest
 
 
@@ -40,7 +41,7 @@ def expected(manifest: Manifest) -> list[float]:
 def test_every_row_gets_its_label(crops: Path, tmp_path: Path, suffix: str, callers: int) -> None:
     manifest = read_manifest(crops)
     out = tmp_path / f"labels{suffix}"
-    label_manifest(manifest, Brightness(), out, {}, 5, tmp_path / "e.npy", callers)
+    label_manifest(manifest, Brightness(), out, {}, 5, tmp_path / "e.npy", Threads(callers))
     table = read_table(out)
     assert table["path"].to_pylist() == manifest.paths
     assert table["identity"].to_pylist() == manifest.identities

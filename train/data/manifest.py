@@ -10,9 +10,9 @@ A manifest is a table, CSV or Parquet, with a row an image:
 Any further column is kept. A folder of images, one sub-folder a person, is a manifest too.
 """
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from sdk.alignment import align
 from sdk.batch import IMAGE_SUFFIXES, images_below
 from sdk.errors import ImageError, InputError
 from sdk.images import load_image
+from sdk.tables import replace_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,14 +172,17 @@ def check_table_path(path: Path) -> None:
 
 
 def write_table(table: pa.Table, path: Path) -> None:
-    """Write a CSV or Parquet file, beside the target first and then renamed."""
+    """Write a CSV or Parquet file, beside the target first and then renamed.
+
+    Raises:
+        InputError: The file cannot be written there.
+        OutputError: The disk is full.
+    """
     check_table_path(path)
-    temporary = path.with_name(path.name + ".tmp")
     if path.suffix == ".csv":
-        pyarrow.csv.write_csv(_flat(table), temporary)
+        replace_file(path, partial(pyarrow.csv.write_csv, _flat(table)))
     else:
-        pyarrow.parquet.write_table(table, temporary)
-    os.replace(temporary, path)
+        replace_file(path, partial(pyarrow.parquet.write_table, table))
 
 
 def _flat(table: pa.Table) -> pa.Table:

@@ -10,6 +10,7 @@ does not depend on the scale of the loss, so the sum of the faces' losses serves
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sdk.errors import InputError
+from train.methods.lazily import Lazily
 from train.methods.recognition import RecognitionModel
 from train.networks.attack import frozen_for_attack
 
@@ -121,6 +123,7 @@ class FaceQANLabeller:
         seed: Of all noise.
         device: Where to compute.
         bf16: Run the network in bfloat16 (autocast).
+        embed: Give embeddings too. They are computed in float32 whatever `bf16` says, for they judge and teach.
     """
 
     name = "faceqan"
@@ -132,12 +135,14 @@ class FaceQANLabeller:
         seed: int = 0,
         device: torch.device | None = None,
         bf16: bool = False,
+        embed: bool = True,
     ) -> None:
         self.device = device or torch.device("cpu")
         self.settings = settings or FaceQANSettings()
         self.seed = seed
         self.bf16 = bf16
-        self._model = frozen_for_attack(model, self.device)
+        self.embed = embed
+        self._model = Lazily(partial(frozen_for_attack, model, self.device))
 
     def __call__(self, faces: NDArray[np.uint8], keys: Sequence[str]) -> dict[str, NDArray[Any]]:
         """Label a batch.
@@ -147,13 +152,21 @@ class FaceQANLabeller:
             keys: Name of each image, which seeds its noise.
 
         Returns:
-            `faceqan` float32 (N,) and `embedding` float32 (N, D).
+            `faceqan` float32 (N,) and, where asked for, `embedding` float32 (N, D).
         """
         images = torch.from_numpy(np.ascontiguousarray(faces[..., ::-1])).permute(0, 3, 1, 2).to(self.device)
         noise = torch.from_numpy(np.stack([self._noise(key, faces.shape[1:3]) for key in keys])).to(self.device)
+        inputs = images.float() / 255
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            result = faceqan(self._model, images.float() / 255, noise, self.settings)
-        return {self.name: result.quality.cpu().numpy(), "embedding": result.embeddings.cpu().numpy()}
+            result = faceqan(self._model(), inputs, noise, self.settings)
+        labels = {self.name: result.quality.cpu().numpy()}
+        if self.embed:
+            labels["embedding"] = (self._embeddings(inputs) if self.bf16 else result.embeddings).cpu().numpy()
+        return labels
+
+    @torch.no_grad()
+    def _embeddings(self, inputs: Tensor) -> Tensor:
+        return self._model()(inputs)
 
     def _noise(self, key: str, size: tuple[int, ...]) -> NDArray[np.float32]:
         rng = np.random.default_rng([self.seed, zlib.crc32(key.encode())])

@@ -1,15 +1,15 @@
 """From a manifest to FaceQAN labels: model, device and threads chosen, run and resumed."""
 
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
 
 from train.data.manifest import read_manifest
+from train.methods.engines import open_engine
 from train.methods.faceqan import FaceQANLabeller, FaceQANSettings
 from train.methods.labelling import label_manifest
-from train.methods.recognition import device_of, load_recognition_model
+from train.methods.recognition import fingerprint, load_recognition_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,7 @@ class LabelFaceQAN:
     batch: int = 16
     device: str = "auto"
     callers: int | None = None
+    engine: str = "plain"
 
 
 def run_faceqan(
@@ -37,16 +38,11 @@ def run_faceqan(
     """
     manifest = read_manifest(source)
     network = load_recognition_model(options.model, weights, options.mean, options.std)
-    device = device_of(options.device)
-    callers = options.callers or (os.cpu_count() or 1 if device.type == "cpu" else 2)
-    threads = torch.get_num_threads()
-    if device.type == "cpu":
-        torch.set_num_threads(max(1, threads // callers))
-    labeller = FaceQANLabeller(network, options.settings, options.seed, device, options.bf16)
     decides = {**asdict(options.settings), "model": options.model, "seed": options.seed, "bf16": options.bf16}
-    decides |= {"mean": options.mean, "std": options.std}
-    try:
-        table = label_manifest(manifest, labeller, out, decides, options.batch, embeddings, callers)
-    finally:
-        torch.set_num_threads(threads)
+    decides |= {"mean": options.mean, "std": options.std, "weights": fingerprint(network)}
+    with open_engine(options.engine, options.callers, options.device) as engine:
+        device = torch.device(engine.device)
+        embed = embeddings is not None
+        labeller = FaceQANLabeller(network, options.settings, options.seed, device, options.bf16, embed)
+        table = label_manifest(manifest, labeller, out, decides, options.batch, embeddings, engine)
     return table["error"].to_pylist()

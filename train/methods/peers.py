@@ -4,6 +4,7 @@ Each is a labeller: uint8 BGR crops (N, 112, 112, 3) -> scores (N,), higher is b
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 from sdk import FaceDetector, QualityScorer
 from sdk.alignment import TEMPLATE, similarity_transform
 from sdk.errors import ModelError
+from sdk.models.loading import load_model
+from train.methods.lazily import Lazily
 
 
 class Sharpness:
@@ -35,7 +38,7 @@ class DetectorConfidence:
     name = "detector"
 
     def __init__(self, model: str = "yunet") -> None:
-        self._detector = FaceDetector(model, min_confidence=0.01)
+        self._detector = Lazily(partial(FaceDetector, _found_anywhere(model), min_confidence=0.01))
 
     def __call__(self, faces: NDArray[np.uint8], keys: Sequence[str]) -> dict[str, NDArray[Any]]:
         return {self.name: np.array([self._best(face) for face in faces])}
@@ -43,7 +46,7 @@ class DetectorConfidence:
     def _best(self, face: NDArray[np.uint8]) -> float:
         colour = tuple(float(value) for value in face.mean(axis=(0, 1)))
         framed = cv2.copyMakeBorder(face, 56, 56, 56, 56, cv2.BORDER_CONSTANT, value=colour)
-        return max((found.confidence for found in self._detector.detect(framed)), default=0.0)
+        return max((found.confidence for found in self._detector().detect(framed)), default=0.0)
 
 
 class LightQNet:
@@ -62,22 +65,28 @@ class LightQNet:
     def __init__(self, path: Path) -> None:
         if not path.is_file():
             raise ModelError(f"no LightQNet at {path}; give the path of lightqnet-dm100.pb")
-        self._network = cv2.dnn.readNetFromTensorflow(str(path))
+        self._network = Lazily(partial(cv2.dnn.readNetFromTensorflow, path.read_bytes()))
         source = np.array([TEMPLATE[0], TEMPLATE[1], TEMPLATE[3:].mean(axis=0)])
         self._matrix = similarity_transform(source, self._POINTS)
 
     def __call__(self, faces: NDArray[np.uint8], keys: Sequence[str]) -> dict[str, NDArray[Any]]:
         crops = [cv2.warpAffine(face, self._matrix, (96, 96), flags=cv2.INTER_LINEAR) for face in faces]
-        self._network.setInput(cv2.dnn.blobFromImages(crops, 1 / 128, mean=(128, 128, 128), swapRB=True))
-        return {self.name: np.asarray(self._network.forward(), np.float64).reshape(len(faces), -1)[:, 0]}
+        network = self._network()
+        network.setInput(cv2.dnn.blobFromImages(crops, 1 / 128, mean=(128, 128, 128), swapRB=True))
+        return {self.name: np.asarray(network.forward(), np.float64).reshape(len(faces), -1)[:, 0]}
 
 
 class Model:
     """A quality model of the SDK, by name or by path; the column has its card's name."""
 
     def __init__(self, model: str) -> None:
-        self._scorer = QualityScorer(model)
-        self.name = self._scorer.card.name
+        self._scorer = Lazily(partial(QualityScorer, _found_anywhere(model)))
+        self.name = load_model(model).card.name
 
     def __call__(self, faces: NDArray[np.uint8], keys: Sequence[str]) -> dict[str, NDArray[Any]]:
-        return {self.name: self._scorer.score_batch(list(faces))}
+        return {self.name: self._scorer().score_batch(list(faces))}
+
+
+def _found_anywhere(model: str) -> str:
+    """The name of a model, or the whole path of a file, for a worker may run in another folder."""
+    return str(Path(model).resolve()) if model.endswith(".onnx") else model

@@ -1,0 +1,60 @@
+"""One run at a time into one output."""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from sdk.errors import InputError
+from sdk.tables import write_errors
+
+
+@contextmanager
+def exclusive(*targets: Path | None) -> Iterator[None]:
+    """Keep other runs away from files and folders that this one writes.
+
+    The lock is the operating system's, on a file `.lock` in a folder or `<name>.lock` beside a file, so it ends with the
+    process, however that ends; on a shared file system it holds between machines where that has `flock`.
+
+    Args:
+        targets: Files, and folders that exist; None is passed over.
+
+    Raises:
+        InputError: Another run is writing there.
+        OutputError: The disk is full.
+    """
+    with ExitStack() as held:
+        for target in filter(None, targets):
+            held.enter_context(_locked(target))
+        yield
+
+
+@contextmanager
+def _locked(target: Path) -> Iterator[None]:
+    path = target / ".lock" if target.is_dir() else target.with_name(target.name + ".lock")
+    lock = FileLock(path, timeout=0)
+    try:
+        with write_errors(path):
+            lock.acquire()
+    except Timeout as error:
+        raise InputError(
+            f"{target} is being written by another run ({_holder(path)}); wait for it or stop it, or write elsewhere"
+        ) from error
+    try:
+        with suppress(OSError):  # the holder is named for people; the lock holds without
+            path.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
+        yield
+    finally:
+        with suppress(OSError):  # Windows removes no open file
+            path.unlink()
+        lock.release()
+
+
+def _holder(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8") or "just started"
+    except OSError:
+        return "just ended"
