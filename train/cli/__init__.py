@@ -1,4 +1,4 @@
-"""fiqa-train: prepare | label | fit | evaluate | recipe.
+"""fiqa-train: prepare | label | embed | fit | evaluate | recipe.
 
 Exit codes: 0 done; 1 an error; 2 wrong usage or input; 3 done, but some images could not be labelled.
 """
@@ -12,11 +12,12 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from sdk.console import error_exits
-from train.cli import evaluate, fit, label
+from train.cli import embed, evaluate, fit, label
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 app.add_typer(label.app, name="label")
 app.add_typer(fit.app, name="fit")
+app.command("embed")(embed.embed_command)
 app.command("evaluate")(evaluate.evaluate_command)
 
 Out = Annotated[Path, typer.Option(help="Where to write.")]

@@ -1,6 +1,5 @@
 """fiqa-train label: a column of quality labels a method."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,17 +17,22 @@ Out = Annotated[Path, typer.Option(help="Where to write.")]
 Embeddings = Annotated[Path | None, typer.Option(help="Write the FR embeddings here (.npy).")]
 Batch = Annotated[int, typer.Option(min=1, help="Faces a batch.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
-Callers = Annotated[int | None, typer.Option(min=1, help="Labelling threads; one a core on a CPU, 2 on a GPU.")]
+Callers = Annotated[int | None, typer.Option(min=1, help="Threads, or Ray's processes; one a core, 2 on a GPU.")]
+EngineName = Annotated[str, typer.Option("--engine", help="plain, or ray: Ray Data on the cluster of RAY_ADDRESS.")]
+Network = Annotated[str, typer.Option(help="FR model: a network's name, or module:function.")]
+Weights = Annotated[Path | None, typer.Option(help="Its checkpoint.")]
+Mean = Annotated[tuple[float, float, float] | None, typer.Option(help="Its mean, RGB in [0, 1].")]
+Std = Annotated[tuple[float, float, float] | None, typer.Option(help="Its deviation.")]
 
 
 @app.command("faceqan")
 def label_faceqan(
     source: Source,
     out: Out,
-    model: Annotated[str, typer.Option(help="FR model: a network's name, or module:function.")] = "mobilefacenet128",
-    weights: Annotated[Path | None, typer.Option(help="Its checkpoint.")] = None,
-    mean: Annotated[tuple[float, float, float] | None, typer.Option(help="Its mean, RGB in [0, 1].")] = None,
-    std: Annotated[tuple[float, float, float] | None, typer.Option(help="Its deviation.")] = None,
+    model: Network = "mobilefacenet128",
+    weights: Weights = None,
+    mean: Mean = None,
+    std: Std = None,
     k: Annotated[int, typer.Option(min=1, help="Adversarial copies of each face.")] = 10,
     iterations: Annotated[int, typer.Option("--iterations", "-l", min=1, help="Steps of the attack.")] = 5,
     epsilon: Annotated[float, typer.Option(help="Size of the noise, pixels in [0, 1].")] = 0.001,
@@ -40,6 +44,7 @@ def label_faceqan(
     batch: Batch = 16,
     device: Device = "auto",
     callers: Callers = None,
+    engine: EngineName = "plain",
 ) -> None:
     """FaceQAN (ICPR 2022); needs a face-recognition model."""
     from train.methods.faceqan import FaceQANSettings
@@ -49,59 +54,81 @@ def label_faceqan(
         clip = (0.0, 1.0) if clip_to_image else (-1.0, 1.0)
         options = LabelFaceQAN(
             settings=FaceQANSettings(epsilon, iterations, k, p, clip), model=model, mean=mean, std=std, seed=seed,
-            bf16=bf16, batch=batch, device=device, callers=callers,
+            bf16=bf16, batch=batch, device=device, callers=callers, engine=engine,
         )  # fmt: skip
         _report(out, run_faceqan(source, out, options, weights, embeddings))
 
 
 @app.command("sharpness")
-def label_sharpness(source: Source, out: Out, callers: Callers = None) -> None:
+def label_sharpness(source: Source, out: Out, callers: Callers = None, engine: EngineName = "plain") -> None:
     """Variance of the Laplacian."""
     from train.methods.peers import Sharpness
 
     with error_exits():
-        _label_with_peer(source, out, Sharpness(), callers)
+        _label_with_peer(source, out, Sharpness(), engine, callers)
 
 
 @app.command("detector")
-def label_detector(source: Source, out: Out, model: str = "yunet", callers: Callers = None) -> None:
+def label_detector(
+    source: Source, out: Out, model: str = "yunet", callers: Callers = None, engine: EngineName = "plain"
+) -> None:
     """Confidence of the face detector."""
     from train.methods.peers import DetectorConfidence
 
     with error_exits():
-        _label_with_peer(source, out, DetectorConfidence(model), callers)
+        _label_with_peer(source, out, DetectorConfidence(model), engine, callers)
 
 
 @app.command("lightqnet")
 def label_lightqnet(
-    source: Source, out: Out, weights: Annotated[Path, typer.Option(help="lightqnet-dm100.pb")]
+    source: Source,
+    out: Out,
+    weights: Annotated[Path, typer.Option(help="lightqnet-dm100.pb")],
+    engine: EngineName = "plain",
 ) -> None:
     """LightQNet (SPL 2021)."""
     from train.methods.peers import LightQNet
 
     with error_exits():
-        _label_with_peer(source, out, LightQNet(weights), 1)
+        _label_with_peer(source, out, LightQNet(weights), engine, _alone(engine))
 
 
 @app.command("model")
-def label_model(source: Source, out: Out, model: Annotated[str, typer.Option(help="Name or ONNX file.")]) -> None:
+def label_model(
+    source: Source,
+    out: Out,
+    model: Annotated[str, typer.Option(help="Name or ONNX file.")],
+    engine: EngineName = "plain",
+) -> None:
     """A quality model of the SDK."""
     from train.methods.peers import Model
 
     with error_exits():
-        _label_with_peer(source, out, Model(model), 1)
+        _label_with_peer(source, out, Model(model), engine, _alone(engine))
 
 
-def _label_with_peer(source: Path, out: Path, labeller: "Labeller", callers: int | None) -> None:
+def _alone(engine: str) -> int | None:
+    """Callers of a labeller that uses all cores itself, or that no two threads may call."""
+    return 1 if engine == "plain" else None
+
+
+def _label_with_peer(source: Path, out: Path, labeller: "Labeller", engine: str, callers: int | None) -> None:
     from train.data.manifest import read_manifest
+    from train.methods.engines import open_engine
     from train.methods.labelling import label_manifest
 
-    table = label_manifest(read_manifest(source), labeller, out, {}, callers=callers or os.cpu_count() or 1)
+    manifest = read_manifest(source)
+    with open_engine(engine, callers) as opened:
+        table = label_manifest(manifest, labeller, out, {}, engine=opened)
     _report(out, table["error"].to_pylist())
 
 
 def _report(out: Path, errors: list[str]) -> None:
-    failed = sum(bool(error) for error in errors)
-    typer.echo(f"{out}: {len(errors) - failed} labelled, {failed} failed")
+    report(out, len(errors), sum(bool(error) for error in errors), "labelled")
+
+
+def report(out: Path, images: int, failed: int, done: str) -> None:
+    """Say how many images were done, and exit with `SOME_FAILED` where not all were."""
+    typer.echo(f"{out}: {images - failed} {done}, {failed} failed")
     if failed:
         raise typer.Exit(SOME_FAILED)

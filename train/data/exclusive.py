@@ -16,8 +16,8 @@ from sdk.tables import write_errors
 def exclusive(*targets: Path | None) -> Iterator[None]:
     """Keep other runs away from files and folders that this one writes.
 
-    The lock is the operating system's, on a file `.lock` in a folder or `<name>.lock` beside a file, so it ends with the
-    process, however that ends; on a shared file system it holds between machines where that has `flock`.
+    The lock is the operating system's, on a file `.lock` in a folder or `<name>.lock` beside a file, so it ends with
+    the process, however that ends; on a shared file system it holds between machines where that has `flock`.
 
     Args:
         targets: Files, and folders that exist; None is passed over.

@@ -19,7 +19,9 @@ import numpy as np
 
 from sdk.console import progress_bar
 from sdk.errors import ImageError, InputError
+from sdk.tables import write_errors
 from train.data.degradations import degrade, describe, draw_damages
+from train.data.exclusive import exclusive
 from train.data.manifest import Manifest, make_manifest, read_manifest, write_table
 
 logger = logging.getLogger(__name__)
@@ -58,8 +60,15 @@ def prepare(source: Path, out: Path, settings: PrepareSettings, landmarks: Path 
         degradation (empty for a clean crop). Where it exists already, nothing is done.
 
     Raises:
-        InputError: The source cannot be read or holds no image with landmarks.
+        InputError: The source cannot be read or holds no image with landmarks, or another run is writing the folder.
+        OutputError: The disk is full; started again, the run begins anew.
     """
+    out.mkdir(parents=True, exist_ok=True)
+    with exclusive(out):
+        return _prepare(source, out, settings, landmarks)
+
+
+def _prepare(source: Path, out: Path, settings: PrepareSettings, landmarks: Path | None) -> Path:
     target = out / "manifest.csv"
     if target.exists():
         logger.info("%s is there already", target)
@@ -153,7 +162,9 @@ def _write_crops(
             grades = ((copy - 1) / copies, copy / copies)
             damages = draw_damages(grades, rng)
             path, crop = (folder / f"{stem}-{copy}.png").as_posix(), degrade(face, damages, rng)
-        cv2.imwrite(str(out / path), crop, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+        _, data = cv2.imencode(".png", crop, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+        with write_errors(out / path):
+            (out / path).write_bytes(data)
         rows.append(
             {
                 "path": path,

@@ -1,7 +1,7 @@
 """Embeddings of a manifest's images by a face-recognition model, without labels."""
 
-import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,68 +9,75 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sdk.console import progress_bar
-from sdk.errors import ImageError, InputError
+from sdk.errors import InputError
+from train.data.exclusive import exclusive
 from train.data.manifest import Manifest
-from train.methods.recognition import RecognitionModel, device_of
-
-logger = logging.getLogger(__name__)
+from train.methods.engines import open_engine
+from train.methods.labelling import compute
+from train.methods.lazily import Lazily
+from train.methods.recognition import RecognitionModel, fingerprint
 
 
 class Embedder:
-    """A face-recognition model over batches: uint8 BGR (N, 112, 112, 3) -> `embedding` float32 (N, D), not normalised."""
+    """A face-recognition model as a labeller: float32 `embedding` (N, D), not normalised, and its length, `norm` (N,).
 
-    name = "embedding"
+    Args:
+        network: Face-recognition model.
+        device: Where to compute.
+    """
 
-    def __init__(self, network: RecognitionModel, device: torch.device | None = None) -> None:
-        self.device = device or torch.device("cpu")
-        self._network = network.eval().to(self.device)
+    name = "norm"
+
+    def __init__(self, network: RecognitionModel, device: str = "cpu") -> None:
+        self.device = device
+        self._network = Lazily(partial(_placed, network, device))
 
     @torch.inference_mode()
-    def __call__(self, faces: NDArray[np.uint8], keys: Sequence[Any]) -> dict[str, NDArray[Any]]:
+    def __call__(self, faces: NDArray[np.uint8], keys: Sequence[str]) -> dict[str, NDArray[Any]]:
         images = torch.from_numpy(np.ascontiguousarray(faces[..., ::-1])).permute(0, 3, 1, 2).to(self.device)
-        return {self.name: self._network(images.float() / 255).float().cpu().numpy()}
+        vectors = self._network()(images.float() / 255)
+        return {self.name: vectors.norm(dim=1).cpu().numpy(), "embedding": vectors.cpu().numpy()}
+
+
+def _placed(network: RecognitionModel, device: str) -> RecognitionModel:
+    return network.eval().to(device)
 
 
 def embed_manifest(
-    manifest: Manifest, network: RecognitionModel, out: Path, batch: int = 32, device: str = "auto"
+    manifest: Manifest,
+    network: RecognitionModel,
+    out: Path,
+    batch: int = 32,
+    device: str = "auto",
+    engine: str = "plain",
+    callers: int | None = None,
 ) -> NDArray[np.float32]:
-    """Write the embeddings of every image.
+    """Write the embeddings of every image; started again after it was stopped, it goes on.
 
     Args:
         manifest: Images.
-        network: Face-recognition model, see `train.methods.recognition.load_recognition_model`.
+        network: See `train.methods.recognition.load_recognition_model`.
         out: `.npy` to write.
         batch: Faces a call.
-        device: auto, cpu, cuda, ...
+        device: `auto`, `cpu`, `cuda`, ...
+        engine: See `train.methods.engines.open_engine`.
+        callers: See there.
 
     Returns:
-        float32 (N, D) in the order of the rows, not normalised; NaN rows where an image failed.
+        float32 (N, D) in the order of the rows, not normalised; NaN where an image failed. It is read from disk as it
+        is used.
 
     Raises:
-        InputError: No image could be read.
+        InputError: The file has another ending, no image could be read, or another run is writing the file.
+        OutputError: The disk is full.
     """
-    embedder = Embedder(network, device_of(device))
-    vectors: NDArray[np.float32] | None = None
-    with progress_bar("embeddings", len(manifest)) as advance:
-        for start in range(0, len(manifest), batch):
-            rows, faces = [], []
-            for row in range(start, min(start + batch, len(manifest))):
-                try:
-                    faces.append(manifest.load_face(row))
-                    rows.append(row)
-                except ImageError as error:
-                    logger.warning("%s", error)
-            if rows:
-                found = embedder(np.stack(faces), rows)["embedding"]
-                if vectors is None:
-                    vectors = np.full((len(manifest), found.shape[1]), np.nan, np.float32)
-                vectors[rows] = found
-            advance(min(batch, len(manifest) - start))
-    if vectors is None:
-        raise InputError(f"no image of {manifest.root} could be read; see the log for each one's reason")
-    temporary = out.with_name(out.name + ".tmp")
-    with temporary.open("wb") as file:
-        np.save(file, vectors)
-    temporary.replace(out)
-    return vectors
+    if out.suffix != ".npy":
+        raise InputError(f"{out} ends in {out.suffix or 'nothing'!r}, wanted .npy")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    settings = {"weights": fingerprint(network)}
+    with exclusive(out), open_engine(engine, callers, device) as opened:
+        journal = compute(manifest, Embedder(network, opened.device), out, settings, batch, out, opened)
+        journal.remove()
+        if not journal.has_values:
+            raise InputError(f"no image of {manifest.root} could be read, the first for: {journal.errors[0]}")
+    return np.load(out, mmap_mode="r")

@@ -147,7 +147,7 @@ def _ray_workers(callers: int | None, device: str | None) -> Iterator[Engine]:
         import ray
         import ray.data
     except ImportError as error:
-        raise InputError(f"--engine ray needs Ray ({error}); pip install 'fiqa[scale]', or use --engine plain") from error
+        raise InputError(f"--engine ray needs Ray ({error}); pip install 'fiqa[scale]', or take plain") from error
     started = not ray.is_initialized()
     if started:
         ray.init(logging_level=logging.WARNING, log_to_driver=False)

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 from sdk.console import progress_bar
 from sdk.errors import InputError
 from train.data.dataset import EpochBatches, FaceDataset, normalised
+from train.data.exclusive import exclusive
 from train.networks import QualityNetwork, Variant, save_network
 from train.networks.depthwise import speed_up_depthwise
 
@@ -103,9 +104,11 @@ def fit(
         Path of `best.safetensors`.
 
     Raises:
-        InputError: `state.pt` in the folder is of a run with other settings.
+        InputError: `state.pt` in the folder is of a run with other settings, or another run is writing there.
     """
-    return _Run(network, variant, train_set, validation_set, loss, settings, out).run()
+    run = _Run(network, variant, train_set, validation_set, loss, settings, out)
+    with exclusive(out if run.accelerator.is_main_process else None):
+        return run.run()
 
 
 class _FeaturesAndQuality(nn.Module):

@@ -1,0 +1,34 @@
+"""fiqa-train embed: embeddings of images."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sdk.console import error_exits
+from train.cli.label import Batch, Callers, Device, EngineName, Mean, Network, Source, Std, Weights, report
+
+
+def embed_command(
+    source: Source,
+    out: Annotated[Path, typer.Option(help="Where to write (.npy).")],
+    model: Network = "mobilefacenet128",
+    weights: Weights = None,
+    mean: Mean = None,
+    std: Std = None,
+    batch: Batch = 32,
+    device: Device = "auto",
+    callers: Callers = None,
+    engine: EngineName = "plain",
+) -> None:
+    """Embeddings of a manifest's images by a face-recognition model: float32 (N, D), NaN where an image failed."""
+    import numpy as np
+
+    from train.data.manifest import read_manifest
+    from train.methods.embed import embed_manifest
+    from train.methods.recognition import load_recognition_model
+
+    with error_exits():
+        network = load_recognition_model(model, weights, mean, std)
+        vectors = embed_manifest(read_manifest(source), network, out, batch, device, engine, callers)
+        report(out, len(vectors), int(np.isnan(vectors[:, 0]).sum()), "embedded")
