@@ -74,6 +74,16 @@ def test_seed_and_settings_reach_the_labels(small_model: RecognitionModel, faces
     assert labels(exponent=1) ** 5 == pytest.approx(base, rel=1e-4)
 
 
+def test_embeddings_are_float32_whatever_the_labels_are(
+    small_model: RecognitionModel, faces: NDArray[np.uint8]
+) -> None:
+    settings, keys = FaceQANSettings(copies=1, iterations=2), list("abcde")
+    exact, fast = (FaceQANLabeller(small_model, settings, bf16=bf16)(faces, keys) for bf16 in (False, True))
+    np.testing.assert_allclose(fast["embedding"], exact["embedding"], atol=1e-5)
+    assert np.abs(fast["faceqan"] - exact["faceqan"]).max() > 1e-4  # the attack and its reference are bfloat16
+    assert "embedding" not in FaceQANLabeller(small_model, settings, bf16=True, embed=False)(faces[:1], ["a"])
+
+
 def test_noise_depends_on_the_key_and_stays_within_epsilon(small_model: RecognitionModel) -> None:
     labeller = FaceQANLabeller(small_model, FaceQANSettings(copies=3))
     noise = labeller._noise("a.png", (112, 112))
