@@ -47,9 +47,10 @@ def test_other_weights_do_not_go_on(
             raise KeyboardInterrupt
         return {"norm": np.ones(len(keys)), "embedding": np.ones((len(keys), 128), np.float32)}
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(Embedder, "__call__", stop)
-        embed_manifest(manifest, network, tmp_path / "e.npy", 4, "cpu", callers=1)
+        with pytest.raises(KeyboardInterrupt):
+            embed_manifest(manifest, network, tmp_path / "e.npy", 4, "cpu", callers=1)
     other = RecognitionModel(network.network, (0.4,) * 3, (0.5,) * 3)
     assert fingerprint(other) != fingerprint(network)
     with pytest.raises(InputError, match=f"weights={fingerprint(network)}, this one has weights={fingerprint(other)}"):

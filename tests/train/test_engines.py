@@ -216,7 +216,7 @@ def test_killed_ray_goes_on(crops: Path, tmp_path: Path, ray_cluster: str) -> No
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
 def test_what_stops_a_worker_is_told(crops: Path, tmp_path: Path) -> None:
-    with open_engine("ray", 1) as engine, pytest.raises(FiqaError, match="no model.onnx on this machine"):
+    with open_engine("ray", 1) as engine, pytest.raises(FiqaError, match=r"no model\.onnx on this machine"):
         label_manifest(read_manifest(crops), GivesUp(), tmp_path / "l.csv", {}, engine=engine)
     with pytest.raises(InputError, match="the cluster has 0 GPUs"), open_engine("ray", device="cuda"):
         pass

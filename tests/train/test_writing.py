@@ -53,7 +53,7 @@ class Wide(Brightness):
     [
         (600, None, "l.parquet.journal", range(3, 12)),
         (6000, "e.npy", "e.npy.part", [0]),
-        (1500, None, "l.parquet", [12]),
+        (1000, None, "l.parquet", [12]),
     ],
     ids=["journal", "embeddings", "table"],
 )
@@ -131,9 +131,14 @@ def test_stopped_between_the_embeddings_and_the_table(
     crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest, out, vectors = read_manifest(crops), tmp_path / "l.csv", tmp_path / "e.npy"
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("train.methods.labelling.write_table", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        label_manifest(manifest, Brightness(), out, {}, 3, vectors)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("train.methods.labelling.write_table", stop)
+        with pytest.raises(KeyboardInterrupt):
+            label_manifest(manifest, Brightness(), out, {}, 3, vectors)
     again = Brightness()
     label_manifest(manifest, again, out, {}, 3, vectors)
     assert again.seen == []

@@ -36,13 +36,13 @@ def exclusive(*targets: Path | None) -> Iterator[None]:
 def _locked(target: Path) -> Iterator[None]:
     path = target / ".lock" if target.is_dir() else target.with_name(target.name + ".lock")
     lock = FileLock(path, timeout=0)
-    try:
-        with write_errors(path):
+    with write_errors(path):
+        try:
             lock.acquire()
-    except Timeout as error:
-        raise InputError(
-            f"{target} is being written by another run ({_holder(path)}); wait for it or stop it, or write elsewhere"
-        ) from error
+        except Timeout as error:
+            raise InputError(
+                f"{target} is being written by another run ({_holder(path)}); wait for it, stop it, or write elsewhere"
+            ) from error
     try:
         with suppress(OSError):  # the holder is named for people; the lock holds without
             path.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
