@@ -15,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from sdk.errors import FiqaError, InputError, ModelError
+from sdk.models.catalog import find_entry
 from tests.weights import tame_network
 from train.data.manifest import read_manifest, read_table
 from train.methods.embed import Embedder
@@ -27,6 +28,10 @@ from train.methods.recognition import RecognitionModel
 from train.networks import QualityNetwork, get_variant
 
 ROOT = Path(__file__).parents[2]
+YUNET = find_entry("yunet").file
+NEEDS_YUNET = pytest.mark.skipif(
+    not (Path(os.environ.get("FIQA_MODELS", "")) / YUNET).is_file(), reason=f"needs {YUNET} in FIQA_MODELS"
+)
 
 
 def recognition_model() -> RecognitionModel:
@@ -50,7 +55,7 @@ def network_scores() -> NetworkScores:
         lambda: Embedder(recognition_model()),
         network_scores,
         Sharpness,
-        DetectorConfidence,
+        pytest.param(DetectorConfidence, marks=NEEDS_YUNET),
         lambda: Model("fiqa-nano"),
     ],
     ids=["faceqan", "embedder", "network", "sharpness", "detector", "model"],
