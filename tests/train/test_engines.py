@@ -176,7 +176,14 @@ def ray_cluster() -> Iterator[str]:
     """A Ray of two workers on this machine; its address."""
     ray = pytest.importorskip("ray", reason="Ray is not installed (the extra scale)")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    context = ray.init(num_cpus=2, include_dashboard=False, logging_level="WARNING", log_to_driver=False)
+    for attempt in range(5):
+        try:
+            context = ray.init(num_cpus=2, include_dashboard=False, logging_level="WARNING", log_to_driver=False)
+            break
+        except Exception as error:
+            ray.shutdown()
+            if attempt == 4 or "timed out during startup" not in str(error):
+                raise
     yield context.address_info["gcs_address"]
     ray.shutdown()
 
