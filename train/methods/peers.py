@@ -65,7 +65,7 @@ class LightQNet:
     def __init__(self, path: Path) -> None:
         if not path.is_file():
             raise ModelError(f"no LightQNet at {path}; give the path of lightqnet-dm100.pb")
-        self._network = Lazily(partial(cv2.dnn.readNetFromTensorflow, path.read_bytes()))
+        self._network = Lazily(partial(cv2.dnn.readNetFromTensorflow, np.fromfile(path, np.uint8)))
         source = np.array([TEMPLATE[0], TEMPLATE[1], TEMPLATE[3:].mean(axis=0)])
         self._matrix = similarity_transform(source, self._POINTS)
 
