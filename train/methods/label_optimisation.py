@@ -6,6 +6,7 @@ Nothing depends on the order of a manifest's rows: people and images are taken i
 decides between equal labels. K-means runs on one thread, so the number of cores changes nothing either.
 """
 
+import logging
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
@@ -29,6 +30,8 @@ from train.data.manifest import Manifest, check_table_path, read_manifest, write
 from train.evaluation.comparisons import Indices, cosines, unit
 from train.methods.labelling import Journal
 from train.methods.targets import label_column
+
+logger = logging.getLogger(__name__)
 
 ReadRows = Callable[[Indices], NDArray[np.floating[Any]]]
 """Gives the embeddings (n, D) of these rows."""
@@ -102,6 +105,7 @@ def optimise_manifest(
     decides["contents"] = zlib.crc32(people.tobytes(), contents)
     journal = Journal(out, decides, None, len(rows))
     clusters = cluster_people(people, lambda chosen: read(rows[chosen]), settings, journal)
+    logger.info("%d images of %d people are clustered", len(rows), people[-1] + 1)
     improved = np.full(len(labels), np.nan)
     improved[rows] = optimise(labels[rows], people, clusters, lambda chosen: read(rows[chosen]), settings)
     others = manifest.table.select([column for column in manifest.table.column_names if column != name])
@@ -152,6 +156,7 @@ def optimise(
                 done += len(a)
                 advance(block.stop - block.start)
             mean += _mean_ranks(keys, ranks) / settings.iterations
+            logger.debug("iteration %d of %d: %d pairs", iteration + 1, settings.iterations, layout.pairs)
     moved = ranks + settings.epsilon * (mean - ranks)
     result = np.empty(len(labels))
     result[order[np.lexsort((ranks, moved))]] = labels[by_label]
