@@ -2,8 +2,8 @@
 
     python benchmarks/label_optimisation.py --folder /tmp/big [--images 3300000] [--people 9000] [--dimension 512]
 
-The embeddings are float32, as `fiqa-train label --embeddings` writes them: 512 numbers of 3.3 million images take 6.8 GB
-of disk, `--dimension 128` takes a quarter. Files that are there from an earlier run are used again.
+The embeddings are float32, as `fiqa-train label` writes them: 512 numbers of 3.3 million images take 6.8 GB of disk,
+`--dimension 128` a quarter. Files that are there from an earlier run are used again.
 """
 
 import argparse
