@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 from sdk.errors import InputError
 from train.cli import app
 from train.data.manifest import read_table, write_table
-from train.methods import label_optimisation
-from train.methods.label_optimisation import OptimisationSettings, optimise, optimise_manifest
+from train.methods import label_optimisation, optimise_labels
+from train.methods.label_optimisation import OptimisationSettings, optimise
+from train.methods.optimise_labels import optimise_manifest
 
 GOLDEN = np.load(Path(__file__).parents[1] / "data" / "golden" / "label_optimisation.npz")
 SETTINGS = OptimisationSettings(epsilon=0.1, iterations=2, clusters=3)
@@ -181,28 +182,51 @@ def test_rows_without_a_label_have_no_part(files: Files) -> None:
     assert all_rows == fewer
 
 
-def test_an_interrupted_run_keeps_its_clusters(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("cut_off", [0, 7, 4 * 19])
+def test_an_interrupted_run_keeps_its_clusters(files: Files, cut_off: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two people, of 37 and 20 images, have more than three; the second one's clusters may be cut off anywhere."""
     wanted, calls = files.optimise(), []
-    real = label_optimisation.KMeans
+    real = label_optimisation._k_means
 
-    def counted(*arguments: object, **named: object) -> object:
-        calls.append(arguments)
+    def counted(vectors: NDArray[np.float32], settings: OptimisationSettings) -> NDArray[np.int32]:
+        calls.append(len(vectors))
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return real(*arguments, **named)
+        return real(vectors, settings)
 
-    monkeypatch.setattr(label_optimisation, "KMeans", counted)
+    monkeypatch.setattr(label_optimisation, "_k_means", counted)
     (files.folder / "out.parquet").unlink()
     with pytest.raises(KeyboardInterrupt):
         files.optimise()
     assert not (files.folder / "out.parquet").exists()
-    with pytest.raises(InputError, match=r"out.parquet.journal is of a run with seed=0, this one has seed=4"):
-        files.optimise(dataclasses.replace(SETTINGS, seed=4))
-    other = Files(files.folder, files.rows, files.embeddings + 1)
-    with pytest.raises(InputError, match=r"journal is of a run with contents="):
-        other.optimise()
+    (kept,) = files.folder.glob("out.parquet.clusters-*")
+    assert kept.stat().st_size == 4 * 37
+    kept.write_bytes(kept.read_bytes() + bytes(range(cut_off)))
     assert files.optimise() == wanted
-    assert len(calls) == 3  # two people have more than three images; the one that was finished is not clustered again
+    assert calls == [37, 20, 20]
+    assert not kept.exists()
+
+
+@pytest.mark.parametrize("other", ["seed", "clusters", "embeddings"])
+def test_clusters_of_another_run_are_not_taken(files: Files, other: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(optimise_labels, "optimise", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        files.optimise()
+    monkeypatch.undo()
+    (kept,) = files.folder.glob("out.parquet.clusters-*")
+    kept.write_bytes(bytes(kept.stat().st_size))
+    if other == "embeddings":
+        files.embeddings[7] += 1
+        settings = SETTINGS
+    else:
+        settings = dataclasses.replace(SETTINGS, **{other: 5})
+    found = files.optimise(settings)
+    kept.unlink()
+    assert found == files.optimise(settings)
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_bad_input(files: Files) -> None:

@@ -105,7 +105,8 @@ def label_optimise(
     seed: int = 0,
 ) -> None:
     """Label optimisation (IWBF 2023): a method's labels, improved by similarities between images of a person."""
-    from train.methods.label_optimisation import OptimisationSettings, optimise_manifest
+    from train.methods.label_optimisation import OptimisationSettings
+    from train.methods.optimise_labels import optimise_manifest
 
     with error_exits():
         settings = OptimisationSettings(epsilon, iterations, clusters, seed)

@@ -2,22 +2,19 @@
 
 Babnik, Damer and Štruc, "Optimization-Based Improvement of Face Image Quality Assessment Techniques", IWBF 2023.
 
-Nothing depends on the order of a manifest's rows: people and images are taken in the order of their names, which also
-decides between equal labels. K-means runs on one thread, so the number of cores changes nothing either.
+Pairs are drawn by index arithmetic, a block of people at a time, and ranked by one sort of 64-bit keys. All of it runs
+on one thread, so the number of cores changes no result.
 """
 
 import logging
 import warnings
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
@@ -25,11 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from sdk.console import progress_bar
 from sdk.errors import InputError
-from train.data.embeddings import open_embeddings, read_rows
-from train.data.manifest import Manifest, check_table_path, read_manifest, write_table
 from train.evaluation.comparisons import Indices, cosines, unit
-from train.methods.labelling import Journal
-from train.methods.targets import label_column
 
 logger = logging.getLogger(__name__)
 
@@ -66,53 +59,6 @@ class OptimisationSettings:
                 raise InputError(f"{name} is {getattr(self, name)}, wanted {least} or more")
         if not 0 <= self.epsilon <= 1:
             raise InputError(f"epsilon is {self.epsilon}, wanted 0 (labels stay) to 1 (similarities alone decide)")
-
-
-def optimise_manifest(
-    source: Path, label: str, embeddings: Path, out: Path, settings: OptimisationSettings, name: str | None = None
-) -> pa.Table:
-    """Add a column of optimised labels to a labelled manifest.
-
-    Rows without a label stay without one and have no part in the rest. A person's only image has no mated pair, so it
-    keeps its rank. K-means is kept in a journal beside the output until that is written, so a run that was
-    interrupted continues there.
-
-    Args:
-        source: Labelled manifest.
-        label: Column, or several by commas, see `train.methods.targets.label_column`.
-        embeddings: `.npy` (N, D), a row a row of the manifest.
-        out: `.csv` or `.parquet` to write; may be the source.
-        settings: See `OptimisationSettings`.
-        name: Of the new column, `<label>-optimised` by default; a column of that name is replaced.
-
-    Returns:
-        The table that was written.
-
-    Raises:
-        InputError: Labels or embeddings are missing or all equal, an image has no identity, nobody has two images, or
-            the journal is of another run.
-    """
-    check_table_path(out)
-    manifest = read_manifest(source)
-    open_embeddings(embeddings, manifest, source)
-    labels = label_column(manifest, label)
-    name = name or f"{label.replace(',', '+')}-optimised"
-    rows = _rows_by_name(manifest, ~np.isnan(labels))
-    people = _people(manifest, rows)
-    read = partial(read_rows, embeddings)
-    contents = _check_embeddings(manifest, rows, read)
-    decides = {"labeller": name, "clusters": settings.clusters, "seed": settings.seed, "images": len(rows)}
-    decides["contents"] = zlib.crc32(people.tobytes(), contents)
-    journal = Journal(out, decides, None, len(rows))
-    clusters = cluster_people(people, lambda chosen: read(rows[chosen]), settings, journal)
-    logger.info("%d images of %d people are clustered", len(rows), people[-1] + 1)
-    improved = np.full(len(labels), np.nan)
-    improved[rows] = optimise(labels[rows], people, clusters, lambda chosen: read(rows[chosen]), settings)
-    others = manifest.table.select([column for column in manifest.table.column_names if column != name])
-    table = others.append_column(name, pa.array(improved, from_pandas=True))
-    write_table(table, out)
-    journal.remove()
-    return table
 
 
 def optimise(
@@ -238,71 +184,40 @@ def _mean_ranks(keys: NDArray[np.int64], ranks: Indices) -> NDArray[np.float64]:
     return np.where(counts > 0, sums / np.maximum(counts, 1), ranks)
 
 
-def cluster_people(people: Indices, read: ReadRows, settings: OptimisationSettings, journal: Journal) -> Indices:
+def cluster_people(people: Indices, read: ReadRows, settings: OptimisationSettings, kept: Path) -> Indices:
     """K-means over each person's images of unit length; where there are too few, each image is a cluster.
 
     Args:
         people: int (N,), sorted.
         read: Embeddings by index into it.
         settings: `clusters` and `seed` are used.
-        journal: Takes each person's clusters, and gives those of an earlier run.
+        kept: File of what k-means gave for the people so far, one after the other; where it exists it is gone on with.
 
     Returns:
         int (N,): cluster of each image among its person's.
     """
-    starts = np.append(np.flatnonzero(np.diff(people, prepend=-1)), len(people))
+    sizes = np.bincount(people)
+    large = sizes > settings.clusters
+    images, ends = np.flatnonzero(large[people]), np.append(0, np.cumsum(sizes[large]))
     result = np.arange(len(people))
-    large = np.flatnonzero(np.diff(starts) > settings.clusters)
-    with journal, progress_bar("clusters", len(large)) as advance, threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different images than clusters: fewer clusters
-        for person in large.tolist():
-            members = np.arange(starts[person], starts[person + 1])
-            if person not in journal.rows:
-                means = KMeans(settings.clusters, n_init=1, random_state=settings.seed)
-                journal.add({"row": person, "value": means.fit_predict(unit(read(members))).tolist()})
-                journal.flush()
-            result[members] = journal.rows[person]["value"]
+    with kept.open("a+b") as file, progress_bar("clusters", len(ends) - 1) as advance, threadpool_limits(1):
+        file.seek(0)
+        found = np.fromfile(file, np.int32)
+        done = int(np.searchsorted(ends, len(found), "right")) - 1  # people; the last one's may have been cut off
+        file.truncate(4 * ends[done])
+        result[images[: ends[done]]] = found[: ends[done]]
+        advance(done)
+        for begin, end in pairwise(ends[done:]):
+            members = images[begin:end]
+            result[members] = labels = _k_means(read(members), settings)
+            file.write(labels.tobytes())
+            file.flush()
             advance(1)
     return result
 
 
-def _rows_by_name(manifest: Manifest, labelled: NDArray[np.bool_]) -> Indices:
-    """Rows with a label, ordered by identity, then by path."""
-    keys = [("identity", "ascending"), ("path", "ascending")]
-    rows = pc.sort_indices(manifest.table, sort_keys=keys).to_numpy().astype(np.int64)
-    return rows[labelled[rows]]
-
-
-def _people(manifest: Manifest, rows: Indices) -> Indices:
-    """Person of each row as a number that rises along the rows, which are sorted by identity."""
-    identities = manifest.table["identity"].combine_chunks()
-    nameless = np.asarray(pc.fill_null(pc.equal(identities, ""), True))[rows]
-    if nameless.any():
-        first = manifest.table["path"][int(rows[nameless][0])]
-        raise InputError(f"{nameless.sum()} of {len(rows)} images have no identity, such as {first}; name or drop them")
-    codes = identities.dictionary_encode().indices.to_numpy()[rows]
-    people = np.cumsum(np.diff(codes, prepend=codes[0]) != 0)
-    if people[-1] == len(people) - 1:
-        raise InputError(
-            f"none of {len(people)} people has two images, so there is no mated pair; give images of the same people"
-        )
-    return people
-
-
-def _check_embeddings(manifest: Manifest, rows: Indices, read: ReadRows) -> int:
-    """Refuse missing embeddings; the checksum of all."""
-    checksum, missing = 0, []
-    with progress_bar("embeddings", len(rows)) as advance:
-        for start in range(0, len(rows), BLOCK):
-            block = rows[start : start + BLOCK]
-            vectors = read(block)
-            missing.append(block[~np.isfinite(vectors).all(axis=1)])
-            checksum = zlib.crc32(vectors.tobytes(), checksum)
-            advance(len(block))
-    without = np.concatenate(missing)
-    if len(without):
-        raise InputError(
-            f"{len(without)} of {len(rows)} labelled images have no embedding, such as "
-            f"{manifest.table['path'][int(without[0])]}; drop their rows, or label again with --embeddings"
-        )
-    return checksum
+def _k_means(vectors: NDArray[np.floating[Any]], settings: OptimisationSettings) -> NDArray[np.int32]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # too few different images: fewer clusters
+        means = KMeans(settings.clusters, n_init=1, random_state=settings.seed)
+        return means.fit_predict(unit(vectors)).astype(np.int32)
