@@ -6,18 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer.main
 from typer.testing import CliRunner
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("sdk", "export", "train")
-COMMANDS = {
-    "fiqa": ("sdk.cli", ((), ("score",), ("doctor",), ("models",), ("models", "fetch"))),
-    "fiqa-export": ("export.cli", ((),)),
-    "fiqa-train": (
-        "train.cli",
-        ((), ("label",), ("label", "faceqan"), ("embed",), ("fit",), ("fit", "ediffiqa"), ("evaluate",)),
-    ),
-}
+COMMANDS = {"fiqa": "sdk.cli", "fiqa-export": "export.cli", "fiqa-train": "train.cli"}
 
 
 def modules() -> list[str]:
@@ -32,10 +26,19 @@ def test_module_imports_and_says_what_it_is(name: str) -> None:
     assert (module.__doc__ or "").strip()
 
 
-@pytest.mark.parametrize(
-    ("module", "arguments"), [(module, words) for module, calls in COMMANDS.values() for words in calls]
-)
-def test_help_of_every_command(module: str, arguments: tuple[str, ...]) -> None:
+def words() -> list[tuple[str, list[str]]]:
+    """Module of the application and the words of every command and group of commands."""
+    found: list[tuple[str, list[str]]] = []
+    todo = [(module, typer.main.get_command(importlib.import_module(module).app), []) for module in COMMANDS.values()]
+    while todo:
+        module, command, before = todo.pop()
+        found.append((module, before))
+        todo += [(module, below, [*before, name]) for name, below in getattr(command, "commands", {}).items()]
+    return found
+
+
+@pytest.mark.parametrize(("module", "arguments"), words(), ids=str)
+def test_help_of_every_command(module: str, arguments: list[str]) -> None:
     app = importlib.import_module(module).app
     result = CliRunner().invoke(app, [*arguments, "--help"])
     assert result.exit_code == 0, result.output

@@ -25,7 +25,7 @@ from train.methods.label_faceqan import LabelFaceQAN, run_faceqan
 from train.methods.labelling import Labeller, label_manifest
 from train.methods.network_scores import NetworkScores, rescale
 from train.methods.peers import DetectorConfidence, LightQNet, Sharpness
-from train.methods.targets import make_targets
+from train.methods.targets import label_column, make_targets
 from train.networks import QualityNetwork, get_variant, load_network, save_network
 from train.recipes import Recipe, settings_from
 
@@ -187,12 +187,12 @@ def _compare(recipe: Recipe, settings: EDifFIQARecipe, data: Path, files: Files)
     for labeller in labellers:
         label_manifest(read_manifest(files.scores), labeller, files.scores, {}, 32)
     clean = np.array([not value for value in part.column("degradation")])
-    values = np.array(part.column(settings.method.label), np.float64)
+    values = label_column(part, settings.method.label)
     target = make_targets(values, embeddings, part.identities, clean, settings.targets)
     table = read_manifest(files.scores).table
     write_table(table.append_column("target", pa.array(target.astype(np.float64))), files.scores)
     np.save(files.folder / "test-embeddings.npy", embeddings)
-    methods = [settings.network, settings.method.label, "target", *(item.name for item in labellers[1:])]
+    methods = [settings.network, *settings.method.label.split(","), "target", *(item.name for item in labellers[1:])]
     chosen = settings_from(EvaluationSettings, recipe.get("evaluate"))
     out, judge = files.folder / "evaluation", files.folder / "test-embeddings.npy"
     evaluate(files.scores, judge, methods, SETS, None, chosen, out)

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from sdk.errors import InputError
 from tests.weights import golden_image
 from train.data.degradations import DEGRADATIONS, degrade, describe, draw_damages, worst_grade
-from train.data.manifest import read_manifest
+from train.data.manifest import Manifest, make_manifest, read_manifest
 from train.data.prepare import PrepareSettings, prepare, split_people
-from train.methods.targets import TargetSettings, centre_cosines, make_targets, mid_rank
+from train.methods.targets import TargetSettings, centre_cosines, label_column, make_targets, mid_rank
 
 
 @pytest.fixture(scope="module")
@@ -177,3 +177,38 @@ def test_mid_rank() -> None:
 def test_bad_targets(labels: list[float], people: list[str], settings: TargetSettings, message: str) -> None:
     with pytest.raises(InputError, match=message):
         make_targets(np.array(labels), EMBEDDINGS, people, CLEAN, settings)
+
+
+def labelled(**columns: list[float | None] | list[str]) -> Manifest:
+    count = len(next(iter(columns.values())))
+    rows = [{name: values[row] for name, values in columns.items()} for row in range(count)]
+    return make_manifest([{"path": f"a/{row}.png", **values} for row, values in enumerate(rows)], Path())
+
+
+def test_one_column_of_labels_comes_as_it_is() -> None:
+    manifest = labelled(faceqan=[3.0, None, 7.0, float("nan")])
+    np.testing.assert_array_equal(label_column(manifest, "faceqan"), [3, np.nan, 7, np.nan])
+
+
+def test_several_columns_are_averaged_by_rank() -> None:
+    manifest = labelled(a=[0.1, 0.9, 0.5, 0.5, 0.2], b=[30.0, 20, 40, 10, None])
+    ranks_a, ranks_b = np.array([0.5, 3.5, 2, 2]) / 4, np.array([2.5, 1.5, 3.5, 0.5]) / 4
+    wanted = [*(ranks_a + ranks_b) / 2, np.nan]
+    np.testing.assert_allclose(label_column(manifest, "a,b"), wanted)
+    np.testing.assert_allclose(label_column(manifest, "b,a"), wanted)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ("a,c", "no column 'c', only path, a, b, same, words, identity"),
+        ("a,same", r"all 2 labels of same are 0.5"),
+        ("a,b", "no row of 3 has a label of a and b"),
+        ("words", "'words' does not hold numbers"),
+    ],
+)
+def test_labels_that_cannot_be_used(names: str, message: str) -> None:
+    a, b = [0.1, None, 0.3], [None, 0.2, None]
+    manifest = labelled(a=a, b=b, same=[0.5, 0.5, 0.5], words=["x", "y", "z"])
+    with pytest.raises(InputError, match=message):
+        label_column(manifest, names)

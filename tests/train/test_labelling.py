@@ -7,12 +7,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from sdk.errors import InputError
+from tests.train.conftest import TinyBackbone
 from train.data.manifest import Manifest, read_manifest, read_table
 from train.methods.engines import Threads
+from train.methods.faceqan import FaceQANLabeller, FaceQANSettings
 from train.methods.labelling import label_manifest
+from train.methods.peers import Sharpness
+from train.methods.recognition import RecognitionModel
 
 
 class Brightness:
@@ -89,13 +94,24 @@ def test_other_settings_do_not_continue(crops: Path, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "labels.csv.journal").read_text().splitlines()[0])["k"] == 1
 
 
-def test_a_second_method_adds_a_column(crops: Path, tmp_path: Path) -> None:
-    labelled = crops / "labels.parquet"
-    label_manifest(read_manifest(crops), Brightness(), labelled, {})
-    other = Brightness()
-    other.name = "other"
-    label_manifest(read_manifest(labelled), other, labelled, {})
-    assert read_table(labelled).column_names == ["path", "identity", "brightness", "other", "error"]
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_one_method_after_another_keeps_a_column_each(crops: Path, suffix: str) -> None:
+    (crops / "person0" / "0.png").write_bytes(b"text")
+    labelled = crops / f"labels{suffix}"
+    torch.manual_seed(0)
+    model = RecognitionModel(TinyBackbone(), (0.5,) * 3, (0.5,) * 3).eval().requires_grad_(False)
+    faceqan = FaceQANLabeller(model, FaceQANSettings(copies=1, iterations=1))
+    first = label_manifest(read_manifest(crops), faceqan, labelled, {})
+    second = label_manifest(read_manifest(labelled), Sharpness(), labelled, {})
+    table = read_table(labelled)
+    assert table.column_names == ["path", "identity", "faceqan", "sharpness", "error"]
+    assert table["faceqan"].to_pylist() == first["faceqan"].to_pylist()
+    assert table["sharpness"].to_pylist() == second["sharpness"].to_pylist()
+    assert [bool(error) for error in table["error"].to_pylist()] == [True] + [False] * 11
+    label_manifest(read_manifest(labelled), faceqan, labelled, {})
+    again = read_table(labelled)
+    assert again.column_names == ["path", "identity", "sharpness", "faceqan", "error"]
+    assert again["sharpness"].to_pylist() == second["sharpness"].to_pylist()
 
 
 @pytest.mark.parametrize("name", ["labels.txt", "labels"])

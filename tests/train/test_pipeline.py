@@ -96,8 +96,10 @@ def test_commands_one_by_one(data: Path, tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text(
         "network: fiqa-nano\nediffiqa: {beta: 1.0, min_images: 1}\ntraining: {epochs: 1}\n"
     )
-    run("fit", "ediffiqa", tmp_path / "r.yaml", "--labels", labels, "--embeddings", tmp_path / "e.npy",
-        "--backbone", data / "teacher.safetensors", "--out", trained)  # fmt: skip
+    fit = ("fit", "ediffiqa", tmp_path / "r.yaml", "--labels", labels, "--embeddings", tmp_path / "e.npy",
+           "--backbone", data / "teacher.safetensors", "--out", trained)  # fmt: skip
+    assert "no column 'absent'" in " ".join(run(*fit, "--label", "faceqan,absent", code=2).split())
+    run(*fit, "--label", "faceqan,sharpness")
     assert identify(read_state(trained / "best.safetensors")) == "fiqa-nano"
     run("evaluate", labels, "--embeddings", tmp_path / "e.npy", "--methods", "faceqan,sharpness", "--out",
         tmp_path / "evaluation", "--fmr", "0.1", "--bootstrap", "20", "--split", "test")  # fmt: skip

@@ -1,5 +1,6 @@
 """fiqa-train fit: train a network."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,7 @@ def fit_ediffiqa_command(
     embeddings: Annotated[Path, typer.Option(help="Embeddings of the same rows (.npy).")],
     backbone: Annotated[Path, typer.Option(help="Checkpoint of the FR network to start from.")],
     out: Annotated[Path, typer.Option(help="Where to write.")],
+    label: Annotated[str | None, typer.Option(help="Instead of the recipe's: a column, or several by commas.")] = None,
 ) -> None:
     """EDifFIQA (TBIOM 2024); start it with `accelerate launch` for several devices."""
     from train.methods.fit_ediffiqa import EDifFIQARecipe, fit_ediffiqa
@@ -24,4 +26,6 @@ def fit_ediffiqa_command(
 
     with error_exits():
         settings = EDifFIQARecipe.from_recipe(read_recipe(recipe))
+        if label is not None:
+            settings = replace(settings, method=replace(settings.method, label=label))
         typer.echo(fit_ediffiqa(settings, labels, embeddings, backbone, out))

@@ -107,6 +107,29 @@ def label_model(
         _label_with_peer(source, out, Model(model), engine, _alone(engine))
 
 
+@app.command("optimise")
+def label_optimise(
+    labels: Annotated[Path, typer.Argument(help="Labelled manifest.")],
+    label: Annotated[str, typer.Option(help="Column to optimise, or several by commas, whose ranks are averaged.")],
+    embeddings: Annotated[Path, typer.Option(help="Embeddings of the same rows (.npy).")],
+    out: Out,
+    name: Annotated[str | None, typer.Option(help="Of the new column; <label>-optimised by default.")] = None,
+    epsilon: Annotated[float, typer.Option(help="Step towards the ranks of mated similarities.")] = 0.001,
+    iterations: Annotated[int, typer.Option(help="Draws of pairs that are averaged.")] = 10,
+    clusters: Annotated[int, typer.Option(help="Of each person's images.")] = 20,
+    seed: int = 0,
+) -> None:
+    """Label optimisation (IWBF 2023): a method's labels, improved by similarities between images of a person."""
+    from train.methods.label_optimisation import OptimisationSettings
+    from train.methods.optimise_labels import optimise_manifest
+
+    with error_exits():
+        settings = OptimisationSettings(epsilon, iterations, clusters, seed)
+        table = optimise_manifest(labels, label, embeddings, out, settings, name)
+        column = table.column(table.num_columns - 1)
+        typer.echo(f"{out}: {len(column) - column.null_count} labels optimised, {column.null_count} rows without one")
+
+
 def _alone(engine: str) -> int | None:
     """Callers of a labeller that uses all cores itself, or that no two threads may call."""
     return 1 if engine == "plain" else None

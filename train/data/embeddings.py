@@ -19,12 +19,26 @@ def open_embeddings(path: Path, manifest: Manifest, source: Path) -> NDArray[np.
         source: The manifest's file, for the error.
 
     Raises:
-        InputError: There are more or fewer rows than the manifest has.
+        InputError: The file cannot be read, or there are more or fewer rows than the manifest has.
     """
-    vectors: NDArray[np.float32] = np.load(path, mmap_mode="r")
+    try:
+        vectors: NDArray[np.float32] = np.load(path, mmap_mode="r")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as embeddings: {error}; wanted the .npy of a labelling run") from error
+    if vectors.ndim != 2:
+        raise InputError(f"{path} has the shape {vectors.shape}, wanted embeddings (N, D)")
     if len(vectors) != len(manifest):
         raise InputError(f"{path} has {len(vectors)} rows and {source} {len(manifest)}, wanted equally many")
     return vectors
+
+
+def read_rows(path: Path, rows: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+    """Read some embeddings (n, D) of a `.npy` file.
+
+    Each call maps the file anew: what has been touched counts as memory until its mapping is closed, so a loop over
+    one that stays open ends with the whole file in memory.
+    """
+    return np.asarray(np.load(path, mmap_mode="r")[rows], np.float32)
 
 
 def class_sums(

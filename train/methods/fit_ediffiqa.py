@@ -16,7 +16,7 @@ from train.data.embeddings import open_embeddings
 from train.data.manifest import Manifest, read_manifest
 from train.methods.ediffiqa import Preparation, losses, prepare
 from train.methods.fitting import FitSettings, LossFunction, fit
-from train.methods.targets import TargetSettings, make_targets
+from train.methods.targets import TargetSettings, label_column, make_targets
 from train.methods.warm_up import WarmUpSettings, warm_up_head
 from train.networks import QualityNetwork, create_network, get_variant, load_state, read_state
 from train.recipes import Recipe, settings_from
@@ -29,7 +29,7 @@ class EDifFIQASettings:
     """The published values of preparation and loss, see `train.methods.ediffiqa`; validation as published too.
 
     Attributes:
-        label: Column of the labels.
+        label: Column of the labels, or several by commas, whose ranks are averaged; see `label_column`.
         beta: See `prepare`.
         min_images: See `prepare`.
         epsilon: See `losses`.
@@ -132,7 +132,7 @@ def load_training_data(recipe: EDifFIQARecipe, labels: Path, embeddings: Path) -
     split = np.array(manifest.column("split") if "split" in has else ["train"] * len(manifest))
     clean = np.array([not value for value in manifest.column("degradation")] if "degradation" in has else [True])
     clean = np.broadcast_to(clean, len(manifest))
-    values = np.array(manifest.column(recipe.method.label), np.float64)
+    values = label_column(manifest, recipe.method.label)
     used = np.flatnonzero(np.isin(split, ("train", "validation")) & ~np.isnan(values))
     if len(used) == 0:
         raise InputError(f"{labels} has no row with a {recipe.method.label} label to train on")

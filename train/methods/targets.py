@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from sdk.errors import InputError
 from train.data.embeddings import class_sums
+from train.data.manifest import Manifest
 from train.evaluation.comparisons import unit
 
 Floats = NDArray[np.floating[Any]]
@@ -42,6 +43,40 @@ class TargetSettings:
             raise InputError(f"centre is {self.centre!r}, wanted none, subtract or product")
         if self.scale not in ("min-max", "rank"):
             raise InputError(f"scale is {self.scale!r}, wanted min-max or rank")
+
+
+def label_column(manifest: Manifest, names: str) -> NDArray[np.float64]:
+    """Labels of one column, or the mean rank of several, named by commas: `faceqan` or `faceqan,diffiqa`.
+
+    Returns:
+        (N,), NaN where a row lacks a label. One column comes as it is. Of several, each becomes its rank among the
+        rows that have them all, as a share of these (see `mid_rank`), and the ranks are averaged.
+
+    Raises:
+        InputError: A column is missing, does not hold numbers, or is all one value, or no row has all of them.
+    """
+    columns = {name: _numbers(manifest, name) for name in names.split(",")}
+    used = ~np.isnan(list(columns.values())).any(axis=0)
+    if not used.any():
+        raise InputError(f"no row of {len(manifest)} has a label of {' and '.join(columns)}; see the column 'error'")
+    for name, values in columns.items():
+        low, high = values[used].min(), values[used].max()
+        if not high > low:
+            raise InputError(
+                f"all {used.sum()} labels of {name} are {low}, wanted labels that differ; see their making"
+            )
+    if len(columns) == 1:
+        return columns[names]
+    combined = np.full(len(manifest), np.nan)
+    combined[used] = np.mean([mid_rank(values[used], values[used]) for values in columns.values()], axis=0)
+    return combined
+
+
+def _numbers(manifest: Manifest, name: str) -> NDArray[np.float64]:
+    try:
+        return np.array(manifest.column(name), np.float64)
+    except ValueError as error:
+        raise InputError(f"the column {name!r} does not hold numbers: {error}; name a column of labels") from error
 
 
 def make_targets(
