@@ -61,9 +61,7 @@ def mated_pairs(
     return result
 
 
-def non_mated_pairs(
-    identities: Sequence[str] | NDArray[np.str_], count: int = 2_000_000, seed: int = 0
-) -> Indices:
+def non_mated_pairs(identities: Sequence[str] | NDArray[np.str_], count: int = 2_000_000, seed: int = 0) -> Indices:
     """Pairs of images of different people: all of them, or `count` random draws where there are more pairs than that.
 
     Draws that hit one person twice are dropped, and a pair may be drawn twice.

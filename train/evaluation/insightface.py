@@ -1,7 +1,7 @@
 """Insightface's `.bin`: a pickle of (encoded images, whether each two of them are of one person).
 
-A pickle can run any code, so this one is read by an unpickler that knows lists, tuples, bytes, booleans and NumPy arrays
-of bytes or booleans, and refuses every other name.
+A pickle can run any code, so this one is read by an unpickler that knows lists, tuples, bytes, booleans and arrays of
+bytes or booleans, and refuses every other name.
 """
 
 import hashlib
@@ -94,9 +94,11 @@ def read_bin(path: Path) -> tuple[list[bytes], NDArray[np.bool_]]:
             images, mated = _Unpickler(file).load()
         encoded = [_plain(image).tobytes() if isinstance(image, _Array) else image for image in images]
         decisions = [bool(value) for value in (_plain(mated) if isinstance(mated, _Array) else mated)]
-    except Exception as error:  # noqa: BLE001 - a damaged pickle can fail in any way
+    except Exception as error:  # a damaged pickle can fail in any way
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path} is truncated or not insightface's .bin ({reason}); copy or download it again") from error
+        raise InputError(
+            f"{path} is truncated or not insightface's .bin ({reason}); copy or download it again"
+        ) from error
     if not all(isinstance(image, bytes) for image in encoded):
         raise InputError(f"{path} holds a {type(encoded[0]).__name__} as an image, wanted an encoded image's bytes")
     if len(encoded) != 2 * len(decisions) or not decisions:
@@ -118,7 +120,8 @@ class _Type:
 class _Array:
     """Stands for a NumPy array while unpickling, so that a file drives no code of NumPy's."""
 
-    data: bytes = b""
+    def __init__(self, data: bytes = b"") -> None:
+        self.data = data
 
     def __setstate__(self, state: tuple[int, tuple[int, ...], _Type, bool, bytes]) -> None:
         self.data = bytes(state[4])
@@ -141,6 +144,8 @@ _KNOWN: dict[tuple[str, str], Callable[..., Any]] = {
 for _module in ("numpy.core.multiarray", "numpy._core.multiarray"):
     _KNOWN[_module, "_reconstruct"] = lambda *_: _Array()
     _KNOWN[_module, "scalar"] = lambda _, data: bytes(data) != b"\0"
+for _module in ("numpy.core.numeric", "numpy._core.numeric"):
+    _KNOWN[_module, "_frombuffer"] = lambda data, *_: _Array(bytes(data))
 
 
 class _Unpickler(pickle.Unpickler):

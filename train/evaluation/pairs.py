@@ -39,7 +39,7 @@ def read_pairs(path: Path, manifest: Manifest) -> Pairs:
     if missing:
         raise InputError(
             f"{path} names {len(missing)} images that are not in {manifest.root}: {', '.join(missing[:5])}"
-            f"{', ...' if len(missing) > 5 else ''}; give the folder that its names are relative to, or drop these pairs"
+            f"{', ...' if len(missing) > 5 else ''}; give the folder that its names start from, or drop these pairs"
         )
     found = np.array([(rows[a], rows[b]) for a, b, _ in named], np.int64).reshape(-1, 2)
     mated = np.array([pair[2] for pair in named], bool)
