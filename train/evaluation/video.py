@@ -72,8 +72,9 @@ def evaluate_tracks(
     people = np.asarray(identities)
     mixed = np.flatnonzero(people != people[starts][codes])
     if len(mixed):
-        row = mixed[0]
-        raise InputError(f"the track {tracks[row]!r} is of {people[starts][codes][row]!r} and of {people[row]!r}")
+        track, row = tracks[mixed[0]], mixed[0]
+        first, other = identities[starts[codes[row]]], identities[row]
+        raise InputError(f"the track {track!r} is of {first!r} and of {other!r}, wanted one person a track")
     real = np.array([bool(tracks[row]) for row in starts])
     if not real.any():
         raise InputError("no row has a track; name the track of each frame in the column 'track'")
