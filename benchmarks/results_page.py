@@ -2,8 +2,8 @@
 
     python benchmarks/results_page.py docs/results.md same=OUT/same cross=OUT/cross
 
-In the page `<!-- same -->` and `<!-- end of same -->`, each on a line of its own, hold the place of `OUT/same/table.md`;
-`OUT/same/edc.png` becomes `images/results-same.png`.
+In the page `<!-- same -->` and `<!-- end of same -->`, each on a line of its own, hold the place of
+`OUT/same/table.md`; `OUT/same/edc.png` becomes `images/results-same.png`.
 """
 
 import argparse

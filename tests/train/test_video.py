@@ -35,8 +35,8 @@ def evaluated(scores: dict[str, Any], angles: list[int] = ANGLES, fmr: float = L
 def test_by_hand() -> None:
     # A's frames are 5, 5 and 95 degrees from A's reference (5), B's are 90 and 5 from B's (270); C is at 90.
     angles = [0, 10, 100, 180, 265, 5, 270, 90]
-    # The closest non-mated ones: 100-90 (10 degrees), which may match; then 10-90 and 100-180 (80). The threshold is cos
-    # 80: A's third frame and B's first fail.
+    # The closest non-mated ones: 100-90 (10 degrees), which may match; then 10-90 and 100-180 (80). The threshold is
+    # cos 80: A's third frame and B's first fail.
     scores = {
         "good": [2, 3, 1, 1, 2, 0, 0, 0],  # chooses 10 (5 degrees away) and 265 (5): nothing fails
         "bad": [1, 1, 2, 2, 1, 0, 0, 0],  # chooses 100 (95) and 180 (90): both fail

@@ -121,10 +121,12 @@ def _by_model(model: str, weights: Path | None, manifest: Manifest, out: Path) -
     if weights is not None:
         made["weights"] = hashlib.sha256(weights.read_bytes()).hexdigest()
     vectors, of = out / "embeddings.npy", out / "embeddings.json"
-    if of.exists() and json.loads(of.read_text()) == made:
-        logger.info("%s has the embeddings already", vectors)
-        return np.asarray(np.load(vectors))
-    of.unlink(missing_ok=True)
+    if of.exists():
+        if json.loads(of.read_text()) == made:
+            logger.info("%s has the embeddings already", vectors)
+            return np.asarray(np.load(vectors))
+        of.unlink()
+        vectors.unlink(missing_ok=True)
     found = embed_manifest(manifest, network, vectors)
     of.write_text(json.dumps(made, indent=1))
     return found

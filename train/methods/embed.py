@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class Embedder:
-    """A face-recognition model over batches: uint8 BGR (N, 112, 112, 3) -> `embedding` float32 (N, D), not normalised."""
+    """A face-recognition model over batches: uint8 BGR (N, 112, 112, 3) -> raw `embedding` float32 (N, D)."""
 
     name = "embedding"
 
