@@ -13,7 +13,10 @@ PACKAGES = ("sdk", "export", "train")
 COMMANDS = {
     "fiqa": ("sdk.cli", ((), ("score",), ("doctor",), ("models",), ("models", "fetch"))),
     "fiqa-export": ("export.cli", ((),)),
-    "fiqa-train": ("train.cli", ((), ("label",), ("label", "faceqan"), ("fit",), ("fit", "ediffiqa"), ("evaluate",), ("evaluate-video",))),
+    "fiqa-train": (
+        "train.cli",
+        ((), ("label",), ("label", "faceqan"), ("fit",), ("fit", "ediffiqa"), ("evaluate",), ("evaluate-video",)),
+    ),
 }
 
 

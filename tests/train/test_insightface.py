@@ -9,11 +9,15 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from sdk.errors import InputError
+from tests.weights import tame_network
+from train.cli import app
 from train.data.manifest import read_manifest, read_table
 from train.evaluation.insightface import read_bin, unpack_bin
 from train.evaluation.pairs import read_pairs
+from train.networks import save_network
 
 
 def jpeg(seed: int, size: int = 112) -> bytes:
@@ -115,3 +119,20 @@ def test_damaged_files(data: bytes, message: str, tmp_path: Path) -> None:
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no file at"):
         unpack_bin(tmp_path / "x.bin", tmp_path)
+
+
+def test_evaluate_takes_one_with_models_that_judge_and_score(tmp_path: Path) -> None:
+    (tmp_path / "x.bin").write_bytes(pickle.dumps((IMAGES, [True, True, False])))
+    save_network(tame_network("mobilefacenet128"), tmp_path / "w.safetensors")
+    options = ["--models", "fiqa-nano", "--model", "mobilefacenet128", "--weights", str(tmp_path / "w.safetensors")]
+    options += ["--fmr", "0.9999", "--bootstrap", "10", "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(app, ["evaluate", str(tmp_path / "x.bin"), *options])
+    assert result.exit_code == 2  # one non-mated comparison shows no FMR below 1
+    assert "1 non-mated comparisons cannot show" in " ".join(result.output.split())
+    (tmp_path / "x.bin").write_bytes(pickle.dumps(([*IMAGES, B, D], [True, True, False, False])))
+    result = CliRunner().invoke(app, ["evaluate", str(tmp_path / "x.bin"), *options])
+    assert result.exit_code == 0, result.output
+    row = read_table(tmp_path / "out/table.csv").to_pylist()[0]
+    assert (row["judge"], row["comparisons"], row["images"]) == ("mobilefacenet128", "pairs.csv", 4)
+    assert (row["mated"], row["non_mated"], row["method"]) == (2, 2, "fiqa-nano")
+    assert np.load(tmp_path / "out/embeddings.npy").shape == (4, 128)

@@ -1,7 +1,7 @@
 """`fiqa-train evaluate` and `evaluate-video`: files in, results out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +42,7 @@ class Methods:
     """Quality measures: columns of the manifest, then models of the SDK; the first is what others are compared with."""
 
     columns: Sequence[str] = ()
-    models: Sequence[str] = field(default=())
+    models: Sequence[str] = ()
 
 
 def evaluate(
