@@ -17,8 +17,9 @@ from sdk.models.card import METADATA_KEY
 from train.data.manifest import Manifest, read_manifest, write_table
 from train.data.mislabelled import find_mislabelled
 from train.data.prepare import PrepareSettings, prepare
-from train.evaluation.protocol import SETS, EvaluationSettings
-from train.evaluation.run import evaluate
+from train.evaluation.judge import Judge
+from train.evaluation.results import EvaluationSettings
+from train.evaluation.run import Methods, Protocol, evaluate
 from train.methods.faceqan import FaceQANSettings
 from train.methods.fit_ediffiqa import EDifFIQARecipe, fit_ediffiqa
 from train.methods.label_faceqan import LabelFaceQAN, run_faceqan
@@ -194,8 +195,9 @@ def _compare(recipe: Recipe, settings: EDifFIQARecipe, data: Path, files: Files)
     np.save(files.folder / "test-embeddings.npy", embeddings)
     methods = [settings.network, *settings.method.label.split(","), "target", *(item.name for item in labellers[1:])]
     chosen = settings_from(EvaluationSettings, recipe.get("evaluate"))
-    out, judge = files.folder / "evaluation", files.folder / "test-embeddings.npy"
-    evaluate(files.scores, judge, methods, SETS, None, chosen, out)
+    protocol = Protocol(files.scores, sets=("clean", "mixed", "harsh"))
+    judge = Judge(str(files.folder / "test-embeddings.npy"))
+    evaluate(protocol, judge, Methods(methods), chosen, files.folder / "evaluation")
 
 
 def _peers(section: dict[str, Any], data: Path) -> list[Labeller]:

@@ -8,9 +8,19 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from sdk.alignment import TEMPLATE
 from sdk.errors import InputError
 from tests.weights import golden_image
-from train.data.degradations import DEGRADATIONS, degrade, describe, draw_damages, worst_grade
+from train.data.degradations import (
+    DEGRADATIONS,
+    LANDMARK_SHIFT,
+    VERSION,
+    degrade,
+    describe,
+    draw_damages,
+    perturb,
+    worst_grade,
+)
 from train.data.manifest import Manifest, make_manifest, read_manifest
 from train.data.prepare import PrepareSettings, prepare, split_people
 from train.methods.targets import TargetSettings, centre_cosines, label_column, make_targets, mid_rank
@@ -50,6 +60,16 @@ def test_what_some_degradations_are(face: NDArray[np.uint8]) -> None:
     assert np.abs(degrade(face, [("noise", 1.0)], rng).astype(float) - face).std() > 30
     covered = (degrade(face, [("occlusion", 1.0)], rng) != face).any(axis=2).mean()
     assert 0.5 < covered <= 0.8
+
+
+def test_landmarks_are_perturbed_in_pixels_of_the_crop() -> None:
+    landmarks = 2 * TEMPLATE + 30  # a face twice as large as in the crop
+    before = landmarks.copy()
+    shifts = np.stack([perturb(landmarks, 0.5, np.random.default_rng(seed)) for seed in range(300)]) - landmarks
+    np.testing.assert_array_equal(landmarks, before)
+    assert 0.95 * LANDMARK_SHIFT < np.abs(shifts).max() <= LANDMARK_SHIFT  # half of it, twice as large
+    assert np.abs(shifts.mean(axis=0)).max() < 0.15 * LANDMARK_SHIFT
+    np.testing.assert_array_equal(perturb(landmarks, 0, np.random.default_rng(0)), landmarks)
 
 
 def test_draws_are_graded_and_described() -> None:
@@ -116,6 +136,22 @@ def test_prepare(archive: tuple[Path, Path], tmp_path: Path) -> None:
     again = read_manifest(prepare(archive[0], tmp_path / "again", settings, archive[1]))
     assert again.table.equals(made.table)
     assert all(np.array_equal(made.load_face(i), again.load_face(i)) for i in range(len(rows)))
+
+
+def test_prepare_makes_misaligned_copies_of_test_images(archive: tuple[Path, Path], tmp_path: Path) -> None:
+    settings = PrepareSettings(copies=0, test_copies=0, misaligned=2)
+    made = read_manifest(prepare(archive[0], tmp_path / "out", settings, archive[1]))
+    rows = made.table.to_pylist()
+    copies = [index for index, row in enumerate(rows) if row["degradation"]]
+    tests = [row["path"] for row in rows if row["split"] == "test" and not row["degradation"]]
+    assert sorted(rows[index]["original"] for index in copies) == sorted([*tests, *tests])
+    assert {row["degradations_version"] for row in rows} == {VERSION}
+    for index in copies:
+        grade = worst_grade(rows[index]["degradation"])
+        assert rows[index]["degradation"] == f"landmarks={grade:g}"
+        assert grade <= 0.5 if rows[index]["path"].endswith("-m1.png") else grade >= 0.5
+        original = made.load_face(made.paths.index(rows[index]["original"]))
+        assert np.abs(made.load_face(index).astype(float) - original).mean() > 5 * grade
 
 
 def test_split_is_by_name_not_by_company() -> None:

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from sdk.errors import InputError
-from train.data.manifest import make_manifest
-from train.evaluation.comparisons import mated_comparisons, non_mated_comparisons
+from train.evaluation.comparisons import Pairs, mated_pairs, non_mated_pairs
 from train.evaluation.edc import bootstrap_pauc, edc, pair_quality, threshold_at_fmr
-from train.evaluation.protocol import EvaluationSettings, evaluate_set, set_rows
+from train.evaluation.results import EvaluationSettings, Interval
 
 # Ten comparisons by quality: the 1st, 3rd and 7th fail. Errors left / comparisons left after 0, 1, ... 9 discards:
 QUALITY = np.arange(10) / 10
@@ -60,28 +59,27 @@ def test_threshold_never_exceeds_the_rate_on_ties() -> None:
     assert (similarities > threshold_at_fmr(similarities, 0.05)).mean() <= 0.05
 
 
-def test_a_dozen_comparisons_by_hand() -> None:
-    """Three people with two images, five mated pairs' worth of unit vectors in the plane."""
-    angles = np.radians([0, 10, 90, 150, 180, 185])
-    embeddings = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+def test_people_are_limited_and_pairs_have_a_probe() -> None:
+    people = ["a"] * 20 + ["b"] * 10
+    mated = mated_pairs(people, limit=30)
+    assert np.bincount(mated[:, 0] >= 20).tolist() == [30, 30]
+    probes = np.arange(30) == 25
+    assert sorted(mated_pairs(people, probes=probes).sum(axis=1) - 25) == [20, 21, 22, 23, 24, 26, 27, 28, 29]
+
+
+def test_non_mated_pairs_are_all_or_drawn() -> None:
     people = ["a", "a", "b", "b", "c", "c"]
-    mated = mated_comparisons(people, embeddings)
-    assert list(zip(mated.a.tolist(), mated.b.tolist(), strict=True)) == [(0, 1), (2, 3), (4, 5)]
-    np.testing.assert_allclose(mated.similarity, np.cos(np.radians([10, 60, 5])), rtol=1e-6)
-    non_mated = non_mated_comparisons(people, embeddings, count=4000)
-    pairs = {tuple(sorted(pair)) for pair in zip(non_mated.a.tolist(), non_mated.b.tolist(), strict=True)}
-    assert len(pairs) == 12  # every pair of different people
-    closest = np.cos(np.radians(30))  # the second image of b against the first of c
-    assert non_mated.similarity.max() == pytest.approx(closest)
-    quality = np.array([0.9, 0.8, 0.7, 0.1, 0.6, 0.5])
-    curve = edc(pair_quality(quality, mated.a, mated.b), mated.similarity <= closest - 1e-6)
-    np.testing.assert_allclose(curve.fnmr, [1 / 3, 0, 0])  # b's pair fails and has the lowest quality
+    every = non_mated_pairs(people, 15)
+    assert len(every) == len({tuple(pair) for pair in every.tolist()}) == 12
+    drawn = non_mated_pairs(people, 14)
+    assert 5 < len(drawn) <= 14
+    assert not any(people[a] == people[b] for a, b in drawn)
 
 
-def test_people_are_limited() -> None:
-    embeddings = np.random.default_rng(0).normal(size=(30, 4))
-    mated = mated_comparisons(["a"] * 20 + ["b"] * 10, embeddings, limit=30)
-    assert np.bincount(mated.identity).tolist() == [30, 30]
+def test_intervals_leave_out_draws_in_which_nothing_goes_wrong() -> None:
+    interval = Interval.of(0.5, np.array([np.nan, *np.arange(101.0)]))
+    assert (interval.value, interval.low, interval.high) == (0.5, 2.5, 97.5)
+    assert np.isnan(Interval.of(0.5, np.full(3, np.nan)).low)
 
 
 def test_bootstrap_is_over_people_and_paired() -> None:
@@ -99,44 +97,6 @@ def test_bootstrap_is_over_people_and_paired() -> None:
     assert 0.2 < np.isnan(alone).mean() < 0.55
 
 
-def test_evaluate_set_ranks_a_good_method_first() -> None:
-    rng = np.random.default_rng(0)
-    people = np.repeat(np.arange(80), 4)
-    noise = rng.uniform(0.05, 1.2, 320)
-    embeddings = rng.normal(size=(80, 16))[people] + noise[:, None] * rng.normal(size=(320, 16))
-    scores = {"good": -noise, "random": rng.random(320)}
-    result = evaluate_set("clean", [str(p) for p in people], embeddings, scores, EvaluationSettings(repetitions=100))
-    good, random = result.methods
-    assert good.pauc[0.2][0] < 0.92 < 0.97 < random.pauc[0.2][0]
-    assert random.worse_than_first[0.2] == 1.0
-    assert good.pauc[0.2][1] < good.pauc[0.2][0] < good.pauc[0.2][2]
-    assert result.mated == 80 * 6
-    assert abs(result.spearman[0, 1]) < 0.2
-
-
-def test_sets_and_splits(tmp_path: object) -> None:
-    rows = []
-    for index in range(200):
-        split = "test" if index % 2 else "train"
-        for copy, damage in (("", ""), ("-1", "blur=0.4" if index < 100 else "blur=0.3+noise=0.9")):
-            rows.append(
-                {"path": f"{index}{copy}.png", "identity": "a", "split": split, "original": f"{index}.png",
-                 "degradation": damage}
-            )  # fmt: skip
-    manifest = make_manifest(rows, None)  # type: ignore[arg-type]
-    clean, mixed = set_rows(manifest, "clean", "test"), set_rows(manifest, "mixed", "test")
-    assert len(clean) == len(mixed) == 100
-    assert all(rows[row]["split"] == "test" for row in [*clean, *mixed])
-    assert not any(rows[row]["degradation"] for row in clean)
-    damaged = [rows[row]["degradation"] for row in mixed]
-    assert 15 < damaged.count("blur=0.4") < 35
-    assert damaged.count("") == 100 - damaged.count("blur=0.4")  # harsher copies give way to their originals
-    harsh = [rows[row]["degradation"] for row in set_rows(manifest, "harsh", "test")]
-    assert harsh.count("blur=0.4") == damaged.count("blur=0.4")
-    assert 15 < harsh.count("blur=0.3+noise=0.9") < 35
-    assert np.array_equal(mixed, set_rows(manifest, "mixed", "test"))
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -144,9 +104,13 @@ def test_sets_and_splits(tmp_path: object) -> None:
         (lambda: edc(np.zeros(3), np.zeros(2, bool)), "equally many"),
         (lambda: edc(QUALITY, ERRORS).auc(0), "discard rate is 0"),
         (lambda: threshold_at_fmr(np.zeros(50), 1e-3), "50 non-mated comparisons cannot show"),
-        (lambda: pair_quality(np.array([np.nan, 1]), np.array([0]), np.array([1])), "without a quality"),
-        (lambda: mated_comparisons(["a", "b"], np.ones((2, 2))), "nobody has two images"),
-        (lambda: non_mated_comparisons(["a", "a"], np.ones((2, 2)), 10), "of one person"),
+        (lambda: pair_quality(np.array([np.nan, 1]), np.array([[0, 1]])), "without a quality"),
+        (lambda: mated_pairs(["a", "b"]), "nobody has two images"),
+        (lambda: non_mated_pairs(["a", "a"], 10), "of one person"),
+        (lambda: Pairs(np.zeros((0, 2), int), np.zeros((1, 2), int)), "no mated comparison"),
+        (lambda: Pairs(np.zeros((1, 2), int), np.zeros((0, 2), int)), "no non-mated comparison"),
+        (lambda: EvaluationSettings(fmr=(1e-3, 2.0)), "FMR is 0.001, 2.0, wanted"),
+        (lambda: EvaluationSettings(rates=()), "discard rate is missing"),
     ],
 )
 def test_bad_input(call: object, message: str) -> None:

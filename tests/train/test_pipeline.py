@@ -25,7 +25,7 @@ ediffiqa: {label: faceqan, beta: 1.0, min_images: 1, epsilon: 0.0}
 targets: {centre: product, weight: 1.0, leave_out: true, scale: rank}
 warm_up: {epochs: 2}
 training: {epochs: 1, batch_size: 16, frozen_norm: true, ema: 0.9, flip: 0.5, schedule: one-cycle}
-evaluate: {fmr: 0.1, repetitions: 20}
+evaluate: {fmr: [0.1], repetitions: 20}
 """
 
 

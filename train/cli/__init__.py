@@ -19,6 +19,7 @@ app.add_typer(label.app, name="label")
 app.add_typer(fit.app, name="fit")
 app.command("embed")(embed.embed_command)
 app.command("evaluate")(evaluate.evaluate_command)
+app.command("evaluate-video")(evaluate.evaluate_video_command)
 
 Out = Annotated[Path, typer.Option(help="Where to write.")]
 
@@ -38,6 +39,7 @@ def prepare_command(
     out: Out,
     landmarks: Annotated[Path | None, typer.Option(help=".npz with names and landmarks (N, 5, 2).")] = None,
     copies: Annotated[int, typer.Option(min=0, help="Damaged copies of each training image.")] = 3,
+    misaligned: Annotated[int, typer.Option(min=0, help="Copies of each test image on wrong landmarks.")] = 0,
     test: Annotated[float, typer.Option(help="Share of the people with several images kept for the test.")] = 0.4,
     validation: Annotated[float, typer.Option(help="Share of the people kept for validation.")] = 0.05,
     seed: int = 0,
@@ -46,7 +48,7 @@ def prepare_command(
     from train.data.prepare import PrepareSettings, prepare
 
     with error_exits():
-        settings = PrepareSettings(copies=copies, test=test, validation=validation, seed=seed)
+        settings = PrepareSettings(copies=copies, misaligned=misaligned, test=test, validation=validation, seed=seed)
         typer.echo(prepare(source, out, settings, landmarks))
 
 

@@ -10,13 +10,19 @@ from collections.abc import Callable, Sequence
 import cv2
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from sdk.alignment import CROP_SIZE
+from sdk.alignment import CROP_SIZE, similarity_transform
 from sdk.errors import InputError
 
 VERSION = 1
 """Version of the degradations, stored beside whatever was made with them."""
+
+MISALIGNED = "landmarks"
+"""The kind of a copy that was cut out anew on wrong landmarks, which needs the image that the face came from."""
+
+LANDMARK_SHIFT = 12.0
+"""Largest shift of a landmark at grade 1, in pixels of the crop, along each axis."""
 
 Image = NDArray[np.uint8]
 Damage = tuple[str, float]
@@ -99,6 +105,22 @@ def misalignment(face: Image, grade: float, rng: Generator) -> Image:
     matrix = cv2.getRotationMatrix2D((size / 2, size / 2), 60 * turn / norm, float(1.8 ** (scale / norm)))
     matrix[:, 2] += 0.35 * size * shift / norm
     return _uint8(cv2.warpAffine(face, matrix, (size, size), flags=cv2.INTER_LINEAR))
+
+
+def perturb(landmarks: ArrayLike, grade: float, rng: Generator) -> NDArray[np.float64]:
+    """Landmarks as a poor detector finds them: each moved uniformly up to `grade * LANDMARK_SHIFT` along each axis.
+
+    Args:
+        landmarks: (5, 2) in the source image's pixels; not changed.
+        grade: 0 for none to 1.
+        rng: Source of chance.
+
+    Returns:
+        float64 (5, 2) in the source image's pixels.
+    """
+    points = np.array(landmarks, np.float64)
+    scale = np.hypot(*similarity_transform(points)[:, 0])
+    return points + rng.uniform(-1, 1, points.shape) * grade * LANDMARK_SHIFT / scale
 
 
 DEGRADATIONS: dict[str, Callable[[Image, float, Generator], Image]] = {

@@ -64,6 +64,16 @@ class Manifest:
         """The rows at these indices."""
         return Manifest(self.table.take(pa.array(np.asarray(rows, dtype=np.int64))), self.root)
 
+    def landmarks(self, row: int) -> NDArray[np.float64] | None:
+        """The landmarks (5, 2) of one face, in its image's pixels; None where the row has none.
+
+        Raises:
+            ImageError: They are not ten numbers.
+        """
+        if "landmarks" not in self.table.column_names:
+            return None
+        return parse_landmarks(self.table["landmarks"][row].as_py(), self.root / self.table["path"][row].as_py())
+
     def load_face(self, row: int) -> NDArray[np.uint8]:
         """Read one face, aligned on its landmarks where the row has them.
 
@@ -75,10 +85,9 @@ class Manifest:
         """
         path = self.root / self.table["path"][row].as_py()
         image = load_image(path)
-        if "landmarks" in self.table.column_names:
-            landmarks = parse_landmarks(self.table["landmarks"][row].as_py(), path)
-            if landmarks is not None:
-                return align(image, landmarks)
+        landmarks = self.landmarks(row)
+        if landmarks is not None:
+            return align(image, landmarks)
         if image.shape != (112, 112, 3):
             height, width = image.shape[:2]
             raise ImageError(

@@ -16,11 +16,14 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
+from sdk.alignment import align
 from sdk.console import progress_bar
 from sdk.errors import ImageError, InputError
+from sdk.images import load_image
 from sdk.tables import write_errors
-from train.data.degradations import degrade, describe, draw_damages
+from train.data.degradations import MISALIGNED, VERSION, Damage, degrade, describe, draw_damages, perturb
 from train.data.exclusive import exclusive
 from train.data.manifest import Manifest, make_manifest, read_manifest, write_table
 
@@ -34,6 +37,8 @@ class PrepareSettings:
     Attributes:
         copies: Damaged copies of each training and validation image; the i-th has grades in [i, i + 1] / copies.
         test_copies: The same for test images.
+        misaligned: Copies of each test image that are cut out on wrong landmarks, see `degradations.perturb`, with
+            grades in the same steps; the images need landmarks.
         test: Fraction of the people with several images who are kept for the test.
         validation: Fraction of all the people who are kept for validation.
         seed: Of the split and of the damage.
@@ -41,6 +46,7 @@ class PrepareSettings:
 
     copies: int = 3
     test_copies: int = 1
+    misaligned: int = 0
     test: float = 0.4
     validation: float = 0.05
     seed: int = 0
@@ -56,8 +62,9 @@ def prepare(source: Path, out: Path, settings: PrepareSettings, landmarks: Path 
         landmarks: .npz with `names` (paths relative to the source's folder) and `landmarks` (N, 5, 2).
 
     Returns:
-        Path of `manifest.csv`: path, identity, split (train, validation, test), original (the clean crop's path) and
-        degradation (empty for a clean crop). Where it exists already, nothing is done.
+        Path of `manifest.csv`: path, identity, split (train, validation, test), original (the clean crop's path),
+        source (the image that the crop was cut from), degradation (empty for a clean crop) and degradations_version
+        (see `train.data.degradations.VERSION`). Where it exists already, nothing is done.
 
     Raises:
         InputError: The source cannot be read or holds no image with landmarks, or another run is writing the folder.
@@ -156,7 +163,8 @@ def _write_crops(
     copies = settings.test_copies if split == "test" else settings.copies
     rows = []
     for copy in range(copies + 1):
-        path, damages, crop = original, [], face
+        path, crop = original, face
+        damages: list[Damage] = []
         if copy:
             rng = np.random.default_rng([settings.seed, copy, zlib.crc32(name.encode())])
             grades = ((copy - 1) / copies, copy / copies)
@@ -173,9 +181,26 @@ def _write_crops(
                 "original": original,
                 "source": name,
                 "degradation": describe(damages),
+                "degradations_version": VERSION,
             }
         )
+    if split == "test":
+        for copy in range(1, settings.misaligned + 1):
+            path = (folder / f"{stem}-m{copy}.png").as_posix()
+            crop, damage = _misaligned(manifest, row, copy, settings)
+            cv2.imwrite(str(out / path), crop, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+            rows.append({**rows[0], "path": path, "degradation": describe([damage])})
     return rows
+
+
+def _misaligned(manifest: Manifest, row: int, copy: int, settings: PrepareSettings) -> tuple[NDArray[np.uint8], Damage]:
+    path = manifest.table["path"][row].as_py()
+    landmarks = manifest.landmarks(row)
+    if landmarks is None:
+        raise ImageError(f"{path} has no landmarks, so it cannot be misaligned; give --landmarks")
+    rng = np.random.default_rng([settings.seed, copy, zlib.crc32(path.encode()), zlib.crc32(MISALIGNED.encode())])
+    grade = round(rng.uniform(copy - 1, copy) / settings.misaligned, 3)
+    return align(load_image(manifest.root / path), perturb(landmarks, grade, rng)), (MISALIGNED, grade)
 
 
 def _check_unique(names: list[str]) -> None:

@@ -1,6 +1,22 @@
-"""Evaluation: error-versus-discard curves and what goes with them."""
+"""Evaluation: what a quality measure is worth to face recognition; see docs/evaluation.md."""
 
-from train.evaluation.comparisons import Comparisons, mated_comparisons, non_mated_comparisons
+from train.evaluation.comparisons import Pairs, mated_pairs, non_mated_pairs
 from train.evaluation.edc import EDC, edc, threshold_at_fmr
+from train.evaluation.pairs import read_pairs
+from train.evaluation.results import EvaluationSettings, SetResult, evaluate_set
+from train.evaluation.video import VideoResult, evaluate_tracks
 
-__all__ = ["EDC", "Comparisons", "edc", "mated_comparisons", "non_mated_comparisons", "threshold_at_fmr"]
+__all__ = [
+    "EDC",
+    "EvaluationSettings",
+    "Pairs",
+    "SetResult",
+    "VideoResult",
+    "edc",
+    "evaluate_set",
+    "evaluate_tracks",
+    "mated_pairs",
+    "non_mated_pairs",
+    "read_pairs",
+    "threshold_at_fmr",
+]

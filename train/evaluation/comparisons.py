@@ -1,4 +1,4 @@
-"""Mated and non-mated comparisons of a set of images."""
+"""Which images are compared, and how similar their embeddings are."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,63 +13,74 @@ Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Comparisons:
-    """Pairs of images: indices `a` and `b` (M,), cosine `similarity` float32 (M,), and `identity` of `a` (M,)."""
+class Pairs:
+    """Comparisons as indices of images: `mated` (M, 2) of one person, `non_mated` (K, 2) of two."""
 
-    a: Indices
-    b: Indices
-    similarity: NDArray[np.float32]
-    identity: Indices
+    mated: Indices
+    non_mated: Indices
+
+    def __post_init__(self) -> None:
+        for kind in ("mated", "non-mated"):
+            if len(getattr(self, kind.replace("-", "_"))) == 0:
+                raise InputError(f"there is no {kind} comparison, wanted both kinds; see docs/evaluation.md, Protocols")
 
 
-def mated_comparisons(
-    identities: Sequence[str] | NDArray[np.str_], embeddings: NDArray[np.floating[Any]], limit: int = 200, seed: int = 0
-) -> Comparisons:
+def mated_pairs(
+    identities: Sequence[str] | NDArray[np.str_],
+    limit: int = 200,
+    seed: int = 0,
+    probes: NDArray[np.bool_] | None = None,
+) -> Indices:
     """All pairs of images of one person.
 
     Args:
-        identities: Person of each image.
-        embeddings: (N, D).
+        identities: (N,) person of each image.
         limit: Pairs kept of one person, drawn at random, so that a few people do not decide everything.
         seed: Of that draw.
+        probes: (N,) where given, at least one image of a pair is such a one.
+
+    Returns:
+        (M, 2).
 
     Raises:
         InputError: Nobody has two images.
     """
     codes = np.unique(np.asarray(identities), return_inverse=True)[1]
     rng = np.random.default_rng(seed)
-    firsts, seconds = [], []
-    by_person = np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1])
-    for members in by_person:
-        first, second = np.triu_indices(len(members), 1)
-        if len(first) > limit:
-            kept = rng.choice(len(first), limit, replace=False)
-            first, second = first[kept], second[kept]
-        firsts.append(members[first])
-        seconds.append(members[second])
-    a, b = np.concatenate(firsts), np.concatenate(seconds)
-    if len(a) == 0:
+    pairs = []
+    for members in np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1]):
+        found = members[np.stack(np.triu_indices(len(members), 1), axis=1)]
+        if probes is not None:
+            found = found[probes[found].any(axis=1)]
+        if len(found) > limit:
+            found = found[rng.choice(len(found), limit, replace=False)]
+        pairs.append(found)
+    result = np.concatenate(pairs)
+    if len(result) == 0:
         raise InputError("nobody has two images, so there is no mated comparison; give images of the same people")
-    return _compared(a, b, embeddings, codes)
+    return result
 
 
-def non_mated_comparisons(
-    identities: Sequence[str] | NDArray[np.str_],
-    embeddings: NDArray[np.floating[Any]],
-    count: int = 2_000_000,
-    seed: int = 0,
-) -> Comparisons:
-    """Random pairs of images of different people, about `count`; a pair may be drawn twice.
+def non_mated_pairs(identities: Sequence[str] | NDArray[np.str_], count: int = 2_000_000, seed: int = 0) -> Indices:
+    """Pairs of images of different people: all of them, or `count` random draws where there are more pairs than that.
+
+    Draws that hit one person twice are dropped, and a pair may be drawn twice.
+
+    Returns:
+        (K, 2).
 
     Raises:
         InputError: All images are of one person.
     """
     codes = np.unique(np.asarray(identities), return_inverse=True)[1]
-    a, b = np.random.default_rng(seed).integers(0, len(codes), (2, count))
-    different = codes[a] != codes[b]
-    if not different.any():
+    if len(codes) * (len(codes) - 1) // 2 <= count:
+        pairs = np.stack(np.triu_indices(len(codes), 1), axis=1)
+    else:
+        pairs = np.random.default_rng(seed).integers(0, len(codes), (2, count)).T
+    pairs = pairs[codes[pairs[:, 0]] != codes[pairs[:, 1]]]
+    if len(pairs) == 0:
         raise InputError("all images are of one person, so there is no non-mated comparison; add other people")
-    return _compared(a[different], b[different], embeddings, codes)
+    return pairs
 
 
 def unit(embeddings: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
@@ -78,16 +89,12 @@ def unit(embeddings: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     return (embeddings / np.maximum(lengths, 1e-12)).astype(np.float32)
 
 
-def cosines(a: Indices, b: Indices, embeddings: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-    """Cosine similarities of pairs, in blocks that stay in the processor's cache."""
+def cosines(pairs: Indices, embeddings: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """Cosine similarities of pairs (M, 2), in blocks that stay in the processor's cache."""
     rows = unit(embeddings)
-    result = np.empty(len(a), np.float32)
+    result = np.empty(len(pairs), np.float32)
     size = max(64, (1 << 19) // rows.shape[1])
-    for start in range(0, len(a), size):
-        block = slice(start, start + size)
-        np.einsum("nd,nd->n", rows[a[block]], rows[b[block]], out=result[block])
+    for start in range(0, len(pairs), size):
+        block = pairs[start : start + size]
+        np.einsum("nd,nd->n", rows[block[:, 0]], rows[block[:, 1]], out=result[start : start + size])
     return result
-
-
-def _compared(a: Indices, b: Indices, embeddings: NDArray[np.floating[Any]], codes: Indices) -> Comparisons:
-    return Comparisons(a, b, cosines(a, b, embeddings), codes[a])

@@ -64,16 +64,16 @@ class EDC:
         return self.auc(rate) / (self.fnmr[0] * rate) if self.fnmr[0] > 0 else float("nan")
 
 
-def pair_quality(quality: Floats, a: NDArray[np.integer[Any]], b: NDArray[np.integer[Any]]) -> Floats:
-    """Quality of comparisons, the lower of their two images'.
+def pair_quality(quality: Floats, pairs: NDArray[np.integer[Any]]) -> Floats:
+    """Quality of comparisons (M, 2), the lower of their two images'.
 
     Raises:
         InputError: A quality is NaN.
     """
-    pairs = np.minimum(quality[a], quality[b])
-    if np.isnan(pairs).any():
-        raise InputError(f"{np.isnan(pairs).sum()} comparisons have an image without a quality; leave these images out")
-    return pairs
+    lower = quality[pairs].min(axis=1)
+    if np.isnan(lower).any():
+        raise InputError(f"{np.isnan(lower).sum()} comparisons have an image without a quality; leave these images out")
+    return lower
 
 
 def edc(quality: Floats, errors: NDArray[np.bool_]) -> EDC:

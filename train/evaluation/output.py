@@ -1,61 +1,118 @@
-"""Results as a table (terminal, CSV, Markdown), curves, histograms, and a contact sheet."""
+"""Results as tables: terminal, CSV, Markdown."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
-import matplotlib
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 from rich.table import Table
 
-from train.data.manifest import Manifest, write_table
-from train.evaluation.protocol import SetResult, rows_of
+from train.data.manifest import write_table
+from train.evaluation.plots import plot_edc, write_bytes
+from train.evaluation.results import Interval, MethodResult, SetResult, not_shown_note, rows_of
+from train.evaluation.video import VideoResult
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+UNKNOWN = "–"  # noqa: RUF001 - a dash is what a table shows where nothing can be measured
 
 
-def write_results(results: Sequence[SetResult], out: Path) -> None:
-    """Write `table.csv`, `table.md`, `correlations.csv`, `edc.png` and `edc.svg` into a folder."""
-    out.mkdir(parents=True, exist_ok=True)
-    write_table(pa.Table.from_pylist(rows_of(results)), out / "table.csv")
-    (out / "table.md").write_text(markdown(results))
-    write_table(pa.Table.from_pylist(_correlation_rows(results)), out / "correlations.csv")
-    plot_edc(results, out)
+def write_results(results: Sequence[SetResult], notes: Mapping[str, str], out: Path) -> None:
+    """Write `table.csv`, `table.md`, `correlations.csv`, `edc.png` and `edc.svg` into a folder.
+
+    Args:
+        results: Sets.
+        notes: What was judged and how; columns of the CSV, and a line of the Markdown.
+        out: Folder.
+    """
+    write_table(pa.Table.from_pylist([{**row, **notes} for row in rows_of(results)]), out / "table.csv")
+    text = "\n".join([markdown(results), "; ".join(f"{name}: {value}" for name, value in notes.items()), ""])
+    write_bytes(text.encode(), out / "table.md")
+    correlations = _correlation_rows(results)
+    if correlations:
+        write_table(pa.Table.from_pylist(correlations), out / "correlations.csv")
+    plot_edc(results, out / "edc")
 
 
 def markdown(results: Sequence[SetResult]) -> str:
-    """A Markdown table; pAUCs with their 95 % intervals, the best of each column in bold."""
-    rates = list(results[0].methods[0].pauc)
-    heads = [f"{result.name}, pAUC@{rate:g}" for result in results for rate in rates]
-    lines = [f"| method | {' | '.join(heads)} |", f"| --- |{' --- |' * len(heads)}"]
-    best = [min(method.pauc[rate][0] for method in result.methods) for result in results for rate in rates]
-    for index, first in enumerate(results[0].methods):
-        cells = []
-        values = [result.methods[index].pauc[rate] for result in results for rate in rates]
-        for (value, low, high), lowest in zip(values, best, strict=True):
-            text = f"**{value:.3f}**" if value == lowest else f"{value:.3f}"
-            cells.append(f"{text} ({low:.3f} to {high:.3f})")
-        lines.append(f"| {first.method} | {' | '.join(cells)} |")
-    notes = [
-        f"{result.name}: {result.images} images of {result.identities} people, {result.mated} mated comparisons, "
-        f"FNMR {result.fnmr:.4f} at FMR {result.fmr:g} (threshold {result.threshold:.4f})"
-        for result in results
-    ]
-    return "\n".join([*lines, "", *(f"- {note}" for note in notes), ""])
+    """Tables for each FMR: pAUCs with their 95 % intervals, the best of each column in bold; then differences."""
+    lines: list[str] = []
+    for fmr in sorted({point.fmr for result in results for point in result.points}, reverse=True):
+        shown = [(result, point) for result in results for point in result.points if point.fmr == fmr]
+        columns = [(result.name, rate, point.methods) for result, point in shown for rate in point.methods[0].pauc]
+        heads = [f"{name}, pAUC@{rate:g}" for name, rate, _ in columns]
+        lines += [f"FMR {fmr:g}:", ""]
+        lines += _table(["method", *heads], _pauc_cells(columns))
+        for result, point in shown:
+            lines.append(
+                f"- {result.name}: {result.images} images of {result.identities} people, {result.mated} mated and "
+                f"{result.non_mated} non-mated comparisons, FNMR {point.fnmr:.4f} at threshold {point.threshold:.4f}"
+            )
+        first = columns[0][2][0].method
+        if len(columns[0][2]) > 1:
+            lines += ["", f"pAUC less that of {first}, and share of the draws in which {first} is better:", ""]
+            lines += _table(["method", *heads], _difference_cells(columns))
+    for result in results:
+        lines += [f"- {result.name}: {not_shown_note(result, fmr)}" for fmr in result.not_shown]
+        if len(result.spearman) > 1:
+            lines += ["", f"Rank correlation on {result.name}: Spearman above the diagonal, Kendall below:", ""]
+            lines += _correlation_table(result)
+    return "\n".join(lines)
+
+
+Column = tuple[str, float, list[MethodResult]]
+"""Set, discard rate, methods."""
+
+
+def _pauc_cells(columns: Sequence[Column]) -> Iterable[list[str]]:
+    best = [min((item.pauc[rate].value for item in methods), default=math.nan) for _, rate, methods in columns]
+    for index, first in enumerate(columns[0][2]):
+        values = [methods[index].pauc[rate] for _, rate, methods in columns]
+        yield [first.method, *(_cell(value, value.value == low) for value, low in zip(values, best, strict=True))]
+
+
+def _difference_cells(columns: Sequence[Column]) -> Iterable[list[str]]:
+    for index, first in list(enumerate(columns[0][2]))[1:]:
+        cells = [first.method]
+        for _, rate, methods in columns:
+            share = methods[index].first_better[rate]
+            cells.append(
+                f"{_cell(methods[index].difference[rate])}; {UNKNOWN if math.isnan(share) else f'{share:.3f}'}"
+            )
+        yield cells
+
+
+def _cell(interval: Interval, bold: bool = False) -> str:
+    if math.isnan(interval.value):
+        return UNKNOWN
+    text = f"**{interval.value:.3f}**" if bold else f"{interval.value:.3f}"
+    return f"{text} ({interval.low:.3f} to {interval.high:.3f})"
+
+
+def _correlation_table(result: SetResult) -> list[str]:
+    names = [method.method for method in result.points[0].methods]
+    rows = []
+    for i, name in enumerate(names):
+        values = [(result.spearman if j > i else result.kendall)[i, j] for j in range(len(names))]
+        texts = [UNKNOWN if math.isnan(value) else f"{value:.2f}" for value in values]
+        rows.append([name, *("" if i == j else text for j, text in enumerate(texts))])
+    return _table(["", *names], rows)
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return [*(f"| {' | '.join(cells)} |" for cells in lines), ""]
 
 
 def terminal_table(results: Sequence[SetResult]) -> Table:
-    """The same for a terminal."""
-    rates = list(results[0].methods[0].pauc)
-    table = Table("set", "method", *(f"pAUC@{rate:g} (95 %)" for rate in rates), title="lower is better")
+    """The pAUCs for a terminal."""
+    rates = list(results[0].points[0].methods[0].pauc)
+    table = Table("set", "FMR", "method", *(f"pAUC@{rate:g} (95 %)" for rate in rates), title="lower is better")
     for result in results:
-        for method in result.methods:
-            cells = (f"{value:.3f} ({low:.3f} to {high:.3f})" for value, low, high in method.pauc.values())
-            table.add_row(result.name, method.method, *cells)
+        for point in result.points:
+            for method in point.methods:
+                table.add_row(result.name, f"{point.fmr:g}", method.method, *map(_cell, method.pauc.values()))
+        for fmr in result.not_shown:
+            table.add_row(result.name, f"{fmr:g}", not_shown_note(result, fmr))
     return table
 
 
@@ -63,60 +120,49 @@ def _correlation_rows(results: Sequence[SetResult]) -> list[dict[str, Any]]:
     return [
         {
             "set": result.name,
-            "a": result.methods[i].method,
-            "b": result.methods[j].method,
+            "a": result.points[0].methods[i].method,
+            "b": result.points[0].methods[j].method,
             "spearman": round(float(result.spearman[i, j]), 4),
             "kendall": round(float(result.kendall[i, j]), 4),
         }
         for result in results
-        for i in range(len(result.methods))
+        for i in range(len(result.spearman))
         for j in range(i)
     ]
 
 
-def plot_edc(results: Sequence[SetResult], out: Path, most: float = 0.5) -> None:
-    """Curves of all methods, one panel a set, as `edc.png` and `edc.svg`."""
-    figure, axes = plt.subplots(1, len(results), figsize=(5.2 * len(results), 4), squeeze=False, layout="constrained")
-    for axis, result in zip(axes[0], results, strict=True):
-        for index, method in enumerate(result.methods):
-            shown = method.curve.discard <= most
-            width = 2.4 if index == 0 else 1.3
-            curve = method.curve
-            axis.step(curve.discard[shown], curve.fnmr[shown], where="post", lw=width, label=method.method)
-        axis.set(title=result.name, xlabel="fraction of comparisons discarded", ylabel=f"FNMR at FMR {result.fmr:g}")
-        axis.set_xlim(0, most)
-        axis.set_ylim(bottom=0)
-        axis.grid(alpha=0.3)
-    axes[0][0].legend()
-    for suffix in ("png", "svg"):
-        figure.savefig(out / f"edc.{suffix}", dpi=130)
-    plt.close(figure)
+def write_videos(results: Sequence[VideoResult], out: Path) -> None:
+    """Write `video.csv` and `video.md`: a row an FMR and a way to choose the frame."""
+    rows = [
+        {
+            "fmr": result.fmr,
+            "threshold": round(result.threshold, 6),
+            "tracks": result.tracks,
+            "mated": result.mated,
+            "frame": name,
+            "fnmr": round(value.value, 6),
+            "low": round(value.low, 6),
+            "high": round(value.high, 6),
+            "closed": None if math.isnan(result.closed(name)) else round(result.closed(name), 4),
+        }
+        for result in results
+        for name, value in result.fnmr.items()
+    ]
+    write_table(pa.Table.from_pylist(rows), out / "video.csv")
+    lines = _table(["FMR", "frame", "FNMR", "random to oracle"], _video_cells(results))
+    write_bytes("\n".join(lines).encode(), out / "video.md")
 
 
-def plot_histograms(scores: Mapping[str, NDArray[np.floating[Any]]], damaged: NDArray[np.bool_], path: Path) -> None:
-    """Distribution of each method's scores on undamaged and damaged images."""
-    figure, axes = plt.subplots(1, len(scores), figsize=(3 * len(scores), 2.6), squeeze=False, layout="constrained")
-    for axis, (name, values) in zip(axes[0], scores.items(), strict=True):
-        bins = np.histogram_bin_edges(values, 40).tolist()
-        axis.hist(values[~damaged], bins, alpha=0.6, label="clean")
-        axis.hist(values[damaged], bins, alpha=0.6, label="damaged")
-        axis.set(title=name, yticks=[])
-    axes[0][0].legend()
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
+def video_table(results: Sequence[VideoResult]) -> Table:
+    """The FNMRs for a terminal."""
+    table = Table("FMR", "frame", "FNMR (95 %)", "random to oracle", title="lower is better")
+    for cells in _video_cells(results):
+        table.add_row(*cells)
+    return table
 
 
-def contact_sheet(manifest: Manifest, scores: NDArray[np.floating[Any]], path: Path, columns: int = 12) -> None:
-    """The least and the most liked faces: two rows of each, worst first."""
-    order = np.argsort(scores, kind="stable")
-    each = min(2 * columns, len(order) // 2)
-    chosen = [*order[:each], *order[-each:]]
-    tiles = []
-    for row in chosen:
-        face = manifest.load_face(int(row)).copy()
-        cv2.putText(face, f"{scores[row]:.2f}", (3, 108), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 3)
-        cv2.putText(face, f"{scores[row]:.2f}", (3, 108), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1)
-        tiles.append(face)
-    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
-    rows = [np.hstack(tiles[start : start + columns]) for start in range(0, len(tiles), columns)]
-    cv2.imwrite(str(path), np.vstack(rows))
+def _video_cells(results: Sequence[VideoResult]) -> Iterable[list[str]]:
+    for result in results:
+        for name, value in result.fnmr.items():
+            closed = result.closed(name)
+            yield [f"{result.fmr:g}", name, _cell(value), UNKNOWN if math.isnan(closed) else f"{closed:.0%}"]

@@ -1,52 +1,150 @@
-"""`fiqa-train evaluate`: files in, results out."""
+"""`fiqa-train evaluate` and `evaluate-video`: files in, results out."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from train.data.embeddings import open_embeddings
-from train.data.manifest import read_manifest
-from train.evaluation.output import contact_sheet, plot_histograms, write_results
-from train.evaluation.protocol import EvaluationSettings, SetResult, evaluate_set, set_rows
+from sdk.errors import InputError
+from train.data.manifest import Manifest, read_manifest
+from train.evaluation.comparisons import Pairs, mated_pairs, non_mated_pairs
+from train.evaluation.insightface import unpack_bin
+from train.evaluation.judge import Judge, method_scores
+from train.evaluation.output import write_results, write_videos
+from train.evaluation.pairs import read_pairs
+from train.evaluation.plots import contact_sheet, plot_histograms
+from train.evaluation.results import EvaluationSettings, Scores, SetResult, evaluate_set
+from train.evaluation.sets import rows_without_errors, set_rows
+from train.evaluation.video import VideoResult, evaluate_tracks
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """Which images are compared.
+
+    Attributes:
+        source: Manifest, folder of images, or insightface's `.bin`, which brings its own pairs.
+        pairs: List of pairs, see `train.evaluation.pairs`; without it all mated pairs, and random non-mated ones.
+        sets: See `train.evaluation.sets.SETS`.
+        split: Only rows with this value in the column `split`; all where None.
+    """
+
+    source: Path
+    pairs: Path | None = None
+    sets: tuple[str, ...] = ("clean",)
+    split: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Methods:
+    """Quality measures: columns of the manifest, then models of the SDK; the first is what others are compared with."""
+
+    columns: Sequence[str] = ()
+    models: Sequence[str] = ()
 
 
 def evaluate(
-    labels: Path,
-    embeddings: Path,
-    methods: Sequence[str],
-    sets: Sequence[str],
-    split: str | None,
-    settings: EvaluationSettings,
-    out: Path,
+    protocol: Protocol, judge: Judge, methods: Methods, settings: EvaluationSettings, out: Path
 ) -> list[SetResult]:
-    """Compare score columns of a labelled manifest and write table, plots and contact sheets.
+    """Compare quality measures and write tables, plots and contact sheets.
 
     Args:
-        labels: Labelled manifest, see `fiqa-train label`.
-        embeddings: `.npy` (N, D) of the model that judges, a row a row of the manifest.
-        methods: Columns; the first is the reference of `worse_than_first`.
-        sets: See `train.evaluation.protocol.SETS`.
-        split: Only rows with this value in the column `split`; all where None.
+        protocol: See `Protocol`.
+        judge: See `Judge`.
+        methods: See `Methods`.
         settings: See `EvaluationSettings`.
+        out: Folder for the results, and for the embeddings and scores that had to be made.
+
+    Raises:
+        InputError: A file is damaged or lacks something, or there are too few comparisons.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    if protocol.source.suffix == ".bin":
+        folder = unpack_bin(protocol.source, out)
+        protocol = replace(protocol, source=folder / "manifest.csv", pairs=folder / "pairs.csv")
+    manifest = read_manifest(protocol.source)
+    compared = {name: _compared(manifest, protocol, name, settings) for name in protocol.sets}
+    used = np.unique(np.concatenate([rows for rows, _ in compared.values()]))
+    part = manifest.select(used)
+    vectors = judge.embeddings(manifest, used, out)
+    scores = method_scores(part, methods.columns, methods.models, out)
+    results = []
+    for name, (rows, pairs) in compared.items():
+        local = np.searchsorted(used, rows)
+        of_set = {method: values[local] for method, values in scores.items()}
+        identities = part.select(local).identities
+        results.append(evaluate_set(name, pairs, identities, vectors[local], of_set, settings))
+    write_results(results, protocol_note(manifest, protocol, judge, settings), out)
+    for name, (rows, _) in compared.items():
+        local = np.searchsorted(used, rows)
+        _draw_faces(name, part.select(local), {method: values[local] for method, values in scores.items()}, out)
+    return results
+
+
+def _compared(
+    manifest: Manifest, protocol: Protocol, name: str, settings: EvaluationSettings
+) -> tuple[NDArray[np.int64], Pairs]:
+    """Rows of the manifest that a set compares, and the pairs as indices of these."""
+    rows = set_rows(manifest, name, protocol.split, settings.seed)
+    part = manifest.select(rows)
+    if protocol.pairs is None:
+        mated = mated_pairs(part.identities, settings.mated_limit, settings.seed)
+        return rows, Pairs(mated, non_mated_pairs(part.identities, settings.non_mated, settings.seed))
+    pairs = read_pairs(protocol.pairs, part)
+    named, indices = np.unique(np.concatenate([pairs.mated, pairs.non_mated]), return_inverse=True)
+    indices = indices.reshape(-1, 2)
+    return rows[named], Pairs(indices[: len(pairs.mated)], indices[len(pairs.mated) :])
+
+
+def protocol_note(manifest: Manifest, protocol: Protocol, judge: Judge, settings: EvaluationSettings) -> dict[str, str]:
+    """What a reader must know to repeat or to cite the results, as plain text by name."""
+    drawn = f"all mated pairs, at most {settings.mated_limit} a person; up to {settings.non_mated} non-mated ones"
+    versions = {"unknown"}
+    if "degradations_version" in manifest.table.column_names:
+        versions = {str(version) for version in manifest.column("degradations_version")}
+    damaged = any(name != "clean" for name in protocol.sets)
+    return {
+        "judge": Path(judge.source).name,
+        "comparisons": protocol.pairs.name if protocol.pairs else drawn,
+        "degradations": f"version {', '.join(sorted(versions))}" if damaged else "none",
+        "bootstrap": f"{settings.repetitions} draws of identities, seed {settings.seed}",
+    }
+
+
+def _draw_faces(name: str, part: Manifest, scores: Scores, out: Path) -> None:
+    contact_sheet(part, next(iter(scores.values())), out / f"faces-{name}.png")
+    damaged = np.zeros(len(part), bool)
+    if "degradation" in part.table.column_names:
+        damaged = np.array([bool(value) for value in part.column("degradation")])
+    plot_histograms(scores, damaged, out / f"histograms-{name}")
+
+
+def evaluate_video(
+    source: Path, judge: Judge, methods: Methods, settings: EvaluationSettings, out: Path
+) -> list[VideoResult]:
+    """Judge the choice of a track's best frame, see `train.evaluation.video`.
+
+    Args:
+        source: Manifest with columns `track` (empty for a single reference image) and `identity`.
+        judge: See `Judge`.
+        methods: See `Methods`.
+        settings: See `EvaluationSettings`; discard rates are not used.
         out: Folder for the results.
 
     Raises:
-        InputError: A column is missing, or rows and embeddings do not belong together.
+        InputError: There is no column `track`, or as `evaluate_tracks`.
     """
-    manifest = read_manifest(labels)
-    vectors = open_embeddings(embeddings, manifest, labels)
-    columns = {method: np.array(manifest.column(method), np.float64) for method in methods}
-    results = []
-    for name in sets:
-        rows = set_rows(manifest, name, split, settings.seed)
-        part = manifest.select(rows)
-        scores = {method: values[rows] for method, values in columns.items()}
-        results.append(evaluate_set(name, part.identities, np.asarray(vectors[rows]), scores, settings))
-        out.mkdir(parents=True, exist_ok=True)
-        contact_sheet(part, scores[methods[0]], out / f"faces-{name}.png")
-        if "degradation" in part.table.column_names:
-            damaged = np.array([bool(value) for value in part.column("degradation")])
-            plot_histograms(scores, damaged, out / f"histograms-{name}.png")
-    write_results(results, out)
+    out.mkdir(parents=True, exist_ok=True)
+    manifest = read_manifest(source)
+    if "track" not in manifest.table.column_names:
+        raise InputError(f"{source} has no column 'track', only {', '.join(manifest.table.column_names)}")
+    rows = np.array(rows_without_errors(manifest), np.int64)
+    part = manifest.select(rows)
+    vectors = judge.embeddings(manifest, rows, out)
+    scores = method_scores(part, methods.columns, methods.models, out)
+    tracks = ["" if track is None else str(track) for track in part.column("track")]
+    results = evaluate_tracks(tracks, part.identities, vectors, scores, settings)
+    write_videos(results, out)
     return results

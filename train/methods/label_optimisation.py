@@ -96,7 +96,7 @@ def optimise(
             done = 0
             for block in layout.blocks():
                 a, b = layout.draw(block, rng)
-                similarity = cosines(a - block.start, b - block.start, read(order[block]))
+                similarity = cosines(np.stack((a, b), 1) - block.start, read(order[block]))
                 lower = np.where(ranks[a] < ranks[b], a, b)
                 keys[done : done + len(a)] = _sortable(similarity) << SAMPLE_BITS | lower
                 done += len(a)

@@ -1,0 +1,132 @@
+"""Embeddings that decide which comparisons match, and quality scores: given as files, or made on the way."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from sdk.errors import InputError
+from train.data.embeddings import open_embeddings
+from train.data.manifest import Manifest
+from train.evaluation.results import Scores
+from train.methods.labelling import label_manifest
+
+logger = logging.getLogger(__name__)
+
+Vectors = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """The face-recognition model that judges.
+
+    Attributes:
+        source: Its embeddings: `.npy`, a row a row of the manifest; or `.npz` with `names` (the manifest's paths) and
+            `embeddings` (N, D). Or its name, see `train.methods.recognition.load_recognition_model`.
+        weights: Its checkpoint, where the source is one of our networks' names.
+    """
+
+    source: str
+    weights: Path | None = None
+
+    def embeddings(self, manifest: Manifest, rows: NDArray[np.int64], out: Path) -> Vectors:
+        """Embeddings (n, D) of some rows; those that a model makes are kept in `out`, for the next time.
+
+        Raises:
+            InputError: Images have no embedding; says how many, and names the first.
+        """
+        part = manifest.select(rows)
+        path = Path(self.source)
+        if path.suffix == ".npy":
+            vectors: Vectors = open_embeddings(path, manifest, manifest.root)[rows]
+        elif path.suffix == ".npz":
+            vectors = _by_name(path, part)
+        else:
+            vectors = _by_model(self.source, self.weights, part, out)
+        _check_complete(np.asarray(np.isnan(vectors).any(axis=1)), part, f"no embedding in {self.source}")
+        return vectors
+
+
+def method_scores(manifest: Manifest, columns: Sequence[str], models: Sequence[str], out: Path) -> Scores:
+    """Scores (N,) of a manifest's columns, and of quality models of the SDK (names or ONNX files), in this order.
+
+    Args:
+        manifest: Images.
+        columns: Names of columns.
+        models: Run on the images; `out/scores.parquet` keeps what they say.
+        out: Folder.
+
+    Raises:
+        InputError: There is no method, a column is missing or is text, or images have no score.
+    """
+    scores = {column: _numbers(manifest, column) for column in columns}
+    if models:
+        from train.methods.peers import Model
+
+        absolute = [str((manifest.root / path).resolve()) for path in manifest.paths]
+        index = manifest.table.column_names.index("path")
+        scored = Manifest(manifest.table.set_column(index, "path", pa.array(absolute)), manifest.root)
+        for name in models:
+            model = Model(name)
+            table = label_manifest(scored, model, out / "scores.parquet", {"model": name}, 32)
+            scored = Manifest(table, manifest.root)
+            scores[model.name] = _numbers(scored, model.name)
+    if not scores:
+        raise InputError("no method to evaluate; name columns with --methods, or quality models with --models")
+    return scores
+
+
+def _numbers(manifest: Manifest, column: str) -> NDArray[np.float64]:
+    try:
+        values = np.array(manifest.column(column), np.float64)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"the column {column!r} is not of numbers ({error}), so no quality; see --methods") from error
+    _check_complete(np.isnan(values), manifest, f"no {column}")
+    return values
+
+
+def _check_complete(missing: NDArray[np.bool_], manifest: Manifest, what: str) -> None:
+    if missing.any():
+        first = manifest.paths[int(np.argmax(missing))]
+        raise InputError(
+            f"{missing.sum()} of {len(missing)} images have {what}, first {first!r}; make it, or leave these rows out"
+        )
+
+
+def _by_name(path: Path, manifest: Manifest) -> Vectors:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            names, vectors = file["names"].tolist(), file["embeddings"]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path} cannot be read: {error}; wanted an .npz with names and embeddings (N, D)") from error
+    rows = {name: row for row, name in enumerate(names)}
+    _check_complete(np.array([name not in rows for name in manifest.paths]), manifest, f"no embedding in {path}")
+    return np.asarray(vectors[[rows[name] for name in manifest.paths]])
+
+
+def _by_model(model: str, weights: Path | None, manifest: Manifest, out: Path) -> Vectors:
+    from train.methods.embed import embed_manifest
+    from train.methods.recognition import load_recognition_model
+
+    network = load_recognition_model(model, weights)
+    images = "\n".join(str((manifest.root / name).resolve()) for name in manifest.paths)
+    made = {"model": model, "images": hashlib.sha256(images.encode()).hexdigest()}
+    if weights is not None:
+        made["weights"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+    vectors, of = out / "embeddings.npy", out / "embeddings.json"
+    if of.exists():
+        if json.loads(of.read_text()) == made:
+            logger.info("%s has the embeddings already", vectors)
+            return np.asarray(np.load(vectors))
+        of.unlink()
+        vectors.unlink(missing_ok=True)
+    found = embed_manifest(manifest, network, vectors)
+    of.write_text(json.dumps(made, indent=1))
+    return found

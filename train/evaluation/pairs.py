@@ -1,0 +1,99 @@
+"""Lists of comparisons: CSV, and the `pairs.txt` of LFW and XQLFW.
+
+CSV has columns `a,b,mated`: two images and 1 or 0. A `pairs.txt` has a line of one or two numbers (folds, and pairs of
+each kind a fold), then a line a pair: `name i j` for images i and j of one person, `name i name j` for two people;
+image i of a person is `<name>/<name>_%04d` with any suffix. Folds serve the choice of thresholds by cross-validation;
+here the threshold is fixed by the FMR, so that all folds are one set.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from sdk.errors import InputError
+from train.data.manifest import Manifest, read_table
+from train.evaluation.comparisons import Pairs
+
+NamedPair = tuple[str, str, bool]
+"""Two images and whether they are of one person."""
+
+
+def read_pairs(path: Path, manifest: Manifest) -> Pairs:
+    """Read a list of comparisons and find its images.
+
+    Args:
+        path: `.csv` or `.txt`, see above.
+        manifest: Images; a pair names one by its `path`, or by its `original` or `source` where there are such columns
+            (so a list of LFW's pairs also holds for aligned crops, and for a set of damaged copies).
+
+    Returns:
+        Indices of the manifest's rows.
+
+    Raises:
+        InputError: The list is damaged, has one kind of pairs only, or names images that are not there.
+    """
+    named = list(_read_text(path) if path.suffix == ".txt" else _read_csv(path))
+    rows = _rows_by_name(manifest)
+    missing = sorted({name for a, b, _ in named for name in (a, b) if name not in rows})
+    if missing:
+        raise InputError(
+            f"{path} names {len(missing)} images that are not in {manifest.root}: {', '.join(missing[:5])}"
+            f"{', ...' if len(missing) > 5 else ''}; give the folder that its names start from, or drop these pairs"
+        )
+    found = np.array([(rows[a], rows[b]) for a, b, _ in named], np.int64).reshape(-1, 2)
+    mated = np.array([pair[2] for pair in named], bool)
+    return Pairs(found[mated], found[~mated])
+
+
+def _rows_by_name(manifest: Manifest) -> dict[str, int]:
+    """Row of each name, with its suffix and, where that is no other image's, without."""
+    found: dict[str, int] = {}
+    bare: dict[str, int | None] = {}
+    for column in ("source", "original", "path"):
+        if column not in manifest.table.column_names:
+            continue
+        for row, name in enumerate(manifest.column(column)):
+            found[name] = row
+            stem = PurePosixPath(name).with_suffix("").as_posix()
+            bare[stem] = row if bare.get(stem, row) == row else None
+    return {**{stem: row for stem, row in bare.items() if row is not None}, **found}
+
+
+def _read_csv(path: Path) -> Iterable[NamedPair]:
+    table = read_table(path)
+    for column in ("a", "b", "mated"):
+        if column not in table.column_names:
+            raise InputError(f"{path} has no column {column!r}, only {', '.join(table.column_names)}; wanted a,b,mated")
+    kinds = {"1": True, "true": True, "0": False, "false": False}
+    for number, row in enumerate(table.to_pylist()):
+        mated = kinds.get(str(row["mated"]).lower())
+        if mated is None:
+            raise InputError(f"{path}: mated is {row['mated']!r} in pair {number + 1}, wanted 1 or 0")
+        yield str(row["a"]), str(row["b"]), mated
+
+
+def _read_text(path: Path) -> Iterable[NamedPair]:
+    if not path.is_file():
+        raise InputError(f"no file at {path}; give a .csv or a pairs.txt")
+    lines = [line.split("\t") if "\t" in line else line.split() for line in path.read_text().splitlines() if line]
+    try:
+        wanted = 2 * int(np.prod([int(number) for number in lines[0]]))
+        pairs = [_parse(fields) for fields in lines[1:]]
+    except (ValueError, IndexError) as error:
+        raise InputError(f"{path} is not a pairs.txt as LFW has it: {error}; see docs/evaluation.md") from error
+    if len(pairs) != wanted:
+        raise InputError(f"{path} has {len(pairs)} pairs, its first line says {wanted}; copy or download it again")
+    return pairs
+
+
+def _parse(fields: list[str]) -> NamedPair:
+    if len(fields) == 3:
+        return _image(fields[0], fields[1]), _image(fields[0], fields[2]), True
+    if len(fields) == 4:
+        return _image(fields[0], fields[1]), _image(fields[2], fields[3]), False
+    raise ValueError(f"the line {' '.join(fields)!r} has {len(fields)} fields, wanted 3 or 4")
+
+
+def _image(name: str, number: str) -> str:
+    return f"{name}/{name}_{int(number):04d}"
