@@ -13,7 +13,7 @@ PACKAGES = ("sdk", "export", "train")
 COMMANDS = {
     "fiqa": ("sdk.cli", ((), ("score",), ("doctor",), ("models",), ("models", "fetch"))),
     "fiqa-export": ("export.cli", ((),)),
-    "fiqa-train": ("train.cli", ((), ("label",), ("label", "faceqan"), ("fit",), ("fit", "ediffiqa"), ("evaluate",))),
+    "fiqa-train": ("train.cli", ((), ("label",), ("label", "faceqan"), ("fit",), ("fit", "regressor"), ("evaluate",))),
 }
 
 

@@ -96,7 +96,7 @@ def test_commands_one_by_one(data: Path, tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text(
         "network: fiqa-nano\nediffiqa: {beta: 1.0, min_images: 1}\ntraining: {epochs: 1}\n"
     )
-    run("fit", "ediffiqa", tmp_path / "r.yaml", "--labels", labels, "--embeddings", tmp_path / "e.npy",
+    run("fit", "regressor", tmp_path / "r.yaml", "--labels", labels, "--embeddings", tmp_path / "e.npy",
         "--backbone", data / "teacher.safetensors", "--out", trained)  # fmt: skip
     assert identify(read_state(trained / "best.safetensors")) == "fiqa-nano"
     run("evaluate", labels, "--embeddings", tmp_path / "e.npy", "--methods", "faceqan,sharpness", "--out",

@@ -7,21 +7,23 @@ import typer
 
 from sdk.console import error_exits
 
-app = typer.Typer(no_args_is_help=True, help="Train a network on labels.")
+app = typer.Typer(no_args_is_help=True, help="Train a network.")
 
 
-@app.command("ediffiqa")
-def fit_ediffiqa_command(
-    recipe: Annotated[str, typer.Argument(help="Name of a recipe (ediffiqa-t, -s, -m, -l, fiqa-nano), or a file.")],
+@app.command("regressor")
+def fit_regressor_command(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name (ediffiqa-t, diffiqa-r, transfer, aikd), or a file.")],
     labels: Annotated[Path, typer.Option(help="Labelled manifest.")],
-    embeddings: Annotated[Path, typer.Option(help="Embeddings of the same rows (.npy).")],
     backbone: Annotated[Path, typer.Option(help="Checkpoint of the FR network to start from.")],
     out: Annotated[Path, typer.Option(help="Where to write.")],
+    embeddings: Annotated[Path | None, typer.Option(help="That network's embeddings of the same rows (.npy).")] = None,
+    images: Annotated[Path | None, typer.Option(help="AI-KD on prepared crops: their source images.")] = None,
+    landmarks: Annotated[Path | None, typer.Option(help="AI-KD on prepared crops: landmarks in those (.npz).")] = None,
 ) -> None:
-    """EDifFIQA (TBIOM 2024); start it with `accelerate launch` for several devices."""
-    from train.methods.fit_ediffiqa import EDifFIQARecipe, fit_ediffiqa
+    """eDifFIQA, DifFIQA(R), transfer learning or AI-KD, as the recipe says; `accelerate launch` for several devices."""
+    from train.methods.fit_regressor import FitFiles, RegressorRecipe, fit_regressor
     from train.recipes import read_recipe
 
     with error_exits():
-        settings = EDifFIQARecipe.from_recipe(read_recipe(recipe))
-        typer.echo(fit_ediffiqa(settings, labels, embeddings, backbone, out))
+        settings = RegressorRecipe.from_recipe(read_recipe(recipe))
+        typer.echo(fit_regressor(settings, FitFiles(labels, backbone, embeddings, images, landmarks), out))
