@@ -13,12 +13,13 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import ArrayLike, NDArray
 
-from sdk.alignment import align, similarity_transform
+from sdk.alignment import align
 from sdk.errors import InputError
 from sdk.images import load_image
 from train.data.dataset import FaceDataset
 from train.data.degradations import degrade, describe
 from train.data.manifest import Manifest, parse_landmarks, read_manifest
+from train.data.perturbation import perturb
 from train.data.prepare import PrepareSettings, copy_damages, with_landmarks
 
 Rows = Sequence[int] | NDArray[np.integer[Any]]
@@ -126,28 +127,9 @@ def _which_copy(name: str, degradation: str, copies: int, seed: int) -> int:
         if describe(copy_damages(name, copy, copies, seed)[0]) == degradation:
             return copy
     raise InputError(
-        f"{name} has a damaged copy with {degradation!r}, which is none of {copies} copies with seed {seed}; "
+        f"{name} has a damaged copy with {degradation!r}, which copies = {copies} and seed = {seed} do not make; "
         "give the recipe the section 'prepare' that the copies were made with"
     )
-
-
-def perturb(landmarks: ArrayLike, pixels: float, rng: Generator, scaled: bool = False) -> NDArray[np.float64]:
-    """Landmarks moved by chance, uniformly up to some pixels along each axis (AI-KD); the given ones are left alone.
-
-    Args:
-        landmarks: (5, 2) in the source image's pixels.
-        pixels: Largest shift, in the source image's pixels.
-        rng: Source of chance.
-        scaled: Take `pixels` as those of the aligned crop, so that large and small faces are perturbed alike.
-
-    Returns:
-        float64 (5, 2).
-    """
-    points = np.array(landmarks, np.float64)
-    shift = rng.uniform(-pixels, pixels, points.shape)
-    if scaled:
-        shift /= np.hypot(*similarity_transform(points)[:, 0])
-    return points + shift
 
 
 class PerturbedDataset(FaceDataset):
