@@ -84,7 +84,7 @@ def test_diffiqa_r_has_the_values_of_the_paper() -> None:
 def test_transfer_has_the_values_of_the_paper() -> None:
     found = RegressorRecipe.from_recipe(read_recipe("transfer"))
     training = found.training
-    assert found.method == Regression("optimised", 0.05)
+    assert found.method == Regression("faceqan-optimised", 0.05)
     assert (training.epochs, training.batch_size, training.clip, training.validations) == (1, 128, 5.0, 20)
     with torch.device("meta"):
         network = create_network(found.network)
@@ -116,12 +116,12 @@ def test_ai_kd_has_the_values_of_the_paper() -> None:
 @pytest.mark.parametrize(("method", "network"), [("regression", "mobilefacenet128-linear"), ("aikd", "fiqa-nano")])
 def test_a_run_by_the_command(method: str, network: str, data: Path, tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text(
-        f"network: {network}\n{method}: {{validation: 0.2}}\n"
+        f"network: {network}\n{method}: {{label: absent, validation: 0.2}}\n"
         "training: {epochs: 1, batch_size: 4, optimiser: sgd, groups: [{lr: 0.05, momentum: 0.9}, {lr: 0.05}],"
         " schedule: swa, validations: 3, ema: 0.1, frozen_norm: true}\n"
     )
-    arguments = ["--labels", data / "labels.parquet", "--embeddings", data / "embeddings.npy", "--backbone"]
-    command = ["fit", "regressor", tmp_path / "r.yaml", *arguments, data / "teacher.safetensors", "--out", tmp_path]
+    command = ["fit", "regressor", tmp_path / "r.yaml", "--label", "diffiqa", "--labels", data / "labels.parquet"]
+    command += ["--embeddings", data / "embeddings.npy", "--backbone", data / "teacher.safetensors", "--out", tmp_path]
     result = CliRunner().invoke(app, [str(argument) for argument in command])
     assert result.exit_code == 0, result.output
     assert identify(read_state(tmp_path / "best.safetensors")) == network

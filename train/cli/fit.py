@@ -1,5 +1,6 @@
 """fiqa-train fit: train a network."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,7 @@ def fit_regressor_command(
     backbone: Annotated[Path, typer.Option(help="Checkpoint of the FR network to start from.")],
     out: Annotated[Path, typer.Option(help="Where to write.")],
     embeddings: Annotated[Path | None, typer.Option(help="That network's embeddings of the same rows (.npy).")] = None,
+    label: Annotated[str | None, typer.Option(help="Column of the labels, instead of the recipe's.")] = None,
     images: Annotated[Path | None, typer.Option(help="AI-KD on prepared crops: their source images.")] = None,
     landmarks: Annotated[Path | None, typer.Option(help="AI-KD on prepared crops: landmarks in those (.npz).")] = None,
 ) -> None:
@@ -26,4 +28,6 @@ def fit_regressor_command(
 
     with error_exits():
         settings = RegressorRecipe.from_recipe(read_recipe(recipe))
+        if label is not None:
+            settings = replace(settings, method=replace(settings.method, label=label))
         typer.echo(fit_regressor(settings, FitFiles(labels, backbone, embeddings, images, landmarks), out))

@@ -38,15 +38,20 @@ class LabelledFaces:
     vectors: NDArray[np.float32] | None
 
     @property
-    def embeddings(self) -> NDArray[np.float32]:
-        """Embeddings (M, D) of the rows.
+    def teacher(self) -> NDArray[np.float32]:
+        """The `vectors`.
 
         Raises:
             InputError: There are none.
         """
         if self.vectors is None:
             raise InputError("this recipe needs the embeddings of the images; give --embeddings")
-        return np.asarray(self.vectors[self.rows])
+        return self.vectors
+
+    @property
+    def embeddings(self) -> NDArray[np.float32]:
+        """Embeddings (M, D) of the rows, read from disk."""
+        return np.asarray(self.teacher[self.rows])
 
     def keep(self, kept: NDArray[np.integer[Any]]) -> "LabelledFaces":
         """The rows at these places, 0 .. M - 1."""

@@ -90,8 +90,7 @@ class EDifFIQA:
             terms = losses(features, prediction, label, teacher, centre, epsilon, self.theta)
             return {"total": terms.total, "quality": terms.quality, "consistency": terms.consistency}
 
-        assert kept.vectors is not None
-        return Plan(kept, loss, {"teacher": kept.vectors, "class": kept.spread(prepared.classes)})
+        return Plan(kept, loss, {"teacher": kept.teacher, "class": kept.spread(prepared.classes)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +117,7 @@ class AIKD:
             label, teacher = (batch[name].to(features.device) for name in ("label", "teacher"))
             return aikd.losses(features, prediction, label, teacher)._asdict()
 
-        data.embeddings  # noqa: B018 - fails where there are none
-        assert data.vectors is not None
-        return Plan(data, loss, {"teacher": data.vectors})
+        return Plan(data, loss, {"teacher": data.teacher})
 
 
 Method = Regression | EDifFIQA | AIKD
