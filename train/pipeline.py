@@ -16,12 +16,12 @@ from sdk.errors import InputError
 from sdk.models.card import METADATA_KEY
 from train.data.manifest import Manifest, read_manifest, write_table
 from train.data.mislabelled import find_mislabelled
-from train.data.prepare import PrepareSettings, prepare
+from train.data.prepare import prepare, unpack
 from train.evaluation.judge import Judge
 from train.evaluation.results import EvaluationSettings
 from train.evaluation.run import Methods, Protocol, evaluate
 from train.methods.faceqan import FaceQANSettings
-from train.methods.fit_ediffiqa import EDifFIQARecipe, fit_ediffiqa
+from train.methods.fit_regressor import FILES_OF_PREPARE, FitFiles, RegressorRecipe, fit_regressor
 from train.methods.label_faceqan import LabelFaceQAN, run_faceqan
 from train.methods.labelling import Labeller, label_manifest
 from train.methods.network_scores import NetworkScores, rescale
@@ -84,10 +84,12 @@ def run_recipe(recipe: Recipe, data: Path, out: Path) -> Path:
     _check_same(recipe, out / "recipe.json")
     teacher = recipe["teacher"]
     weights = data / teacher["weights"]
-    _prepare(dict(recipe["prepare"]), data, out)
+    images, landmarks = (data / recipe["prepare"][name] for name in FILES_OF_PREPARE)
+    settings = RegressorRecipe.from_recipe(recipe)
+    prepare(images, out / "faces", settings.prepare, landmarks)
     _label(dict(recipe["faceqan"]), teacher["model"], weights, files)
-    settings = EDifFIQARecipe.from_recipe(recipe)
-    best = fit_ediffiqa(settings, files.labels, files.embeddings, weights, out / "fit")
+    inputs = FitFiles(files.labels, weights, files.embeddings, unpack(images, out / "faces" / "images"), landmarks)
+    best = fit_regressor(settings, inputs, out / "fit")
     _scale(settings, best, files, dict(recipe.get("card") or {}))
     _compare(recipe, settings, data, files)
     return files.weights
@@ -107,11 +109,6 @@ def _check_same(recipe: Recipe, path: Path) -> None:
                 f"{path.parent} has results of another recipe: its {name!r} is {found.get(name)}, here it is "
                 f"{made.get(name)}; give another --out"
             )
-
-
-def _prepare(section: dict[str, Any], data: Path, out: Path) -> None:
-    source, landmarks = data / section.pop("source"), data / section.pop("landmarks")
-    prepare(source, out / "faces", settings_from(PrepareSettings, section), landmarks)
 
 
 def _label(section: dict[str, Any], model: str, weights: Path, files: Files) -> None:
@@ -139,7 +136,7 @@ def _without_wrong_names(manifest: Manifest, embeddings: NDArray[np.float32]) ->
     return manifest.table.set_column(manifest.table.column_names.index("split"), "split", pa.array(splits))
 
 
-def _scale(settings: EDifFIQARecipe, best: Path, files: Files, card: dict[str, Any]) -> None:
+def _scale(settings: RegressorRecipe, best: Path, files: Files, card: dict[str, Any]) -> None:
     """Put scores on a scale from 0 to 1, and write the weights with what their card must say."""
     network = load_network(settings.network, best)
     assert isinstance(network, QualityNetwork)
@@ -171,7 +168,7 @@ def _scores(manifest: Manifest, labeller: Labeller, batch: int = 32) -> NDArray[
     return np.concatenate(values)
 
 
-def _compare(recipe: Recipe, settings: EDifFIQARecipe, data: Path, files: Files) -> None:
+def _compare(recipe: Recipe, settings: RegressorRecipe, data: Path, files: Files) -> None:
     """Score the test people with the network and its peers, and evaluate."""
     if (files.folder / "evaluation" / "table.csv").exists():
         logger.info("%s is there already", files.folder / "evaluation")

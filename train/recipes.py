@@ -21,6 +21,8 @@ SECTIONS = (
     "teacher",
     "faceqan",
     "ediffiqa",
+    "regression",
+    "aikd",
     "targets",
     "warm_up",
     "training",
@@ -62,6 +64,8 @@ def settings_from(kind: type[Settings], section: Mapping[str, Any] | None) -> Se
     Raises:
         InputError: A key is not a field, or a value is not of the field's type.
     """
+    if not isinstance(section or {}, Mapping):
+        raise InputError(f"{kind.__name__} is {section!r}, a {type(section).__name__}; wanted a mapping of settings")
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     values = {}
     for key, value in (section or {}).items():
@@ -70,8 +74,10 @@ def settings_from(kind: type[Settings], section: Mapping[str, Any] | None) -> Se
         default = fields[key].default
         if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
-        if isinstance(default, tuple):
-            value = tuple(value) if isinstance(value, list) else value
+        if isinstance(default, tuple) and isinstance(value, list):
+            value = tuple(value)
+            if default and dataclasses.is_dataclass(default[0]):
+                value = tuple(settings_from(type(default[0]), item) for item in value)
         if default is not dataclasses.MISSING and default is not None and type(value) is not type(default):
             raise InputError(
                 f"{kind.__name__}.{key} is {value!r}, a {type(value).__name__}; wanted a {type(default).__name__}"

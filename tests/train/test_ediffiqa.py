@@ -9,7 +9,9 @@ import torch
 
 from sdk.errors import InputError
 from train.methods.ediffiqa import losses, prepare
-from train.methods.fit_ediffiqa import EDifFIQARecipe
+from train.methods.fit_regressor import RegressorRecipe
+from train.methods.fit_settings import Group
+from train.methods.regressors import EDifFIQA
 from train.recipes import read_recipe
 
 GOLDEN = np.load(Path(__file__).parents[1] / "data" / "golden" / "ediffiqa.npz")
@@ -71,12 +73,14 @@ def test_bad_input() -> None:
 
 @pytest.mark.parametrize("size", "tsml")
 def test_recipes_have_the_values_of_the_paper(size: str) -> None:
-    recipe = EDifFIQARecipe.from_recipe(read_recipe(f"ediffiqa-{size}"))
+    recipe = RegressorRecipe.from_recipe(read_recipe(f"ediffiqa-{size}"))
     method, training = recipe.method, recipe.training
+    assert isinstance(method, EDifFIQA)
     assert recipe.network == f"ediffiqa-{size}"
     assert (method.beta, method.min_images, method.epsilon, method.theta, method.validation) == (0.2, 10, 0.5, 0.5, 0.1)
     assert (training.epochs, training.batch_size, training.clip) == (3, 128, 5.0)
-    assert (training.head_lr, training.backbone_lr, training.backbone_tensors) == (1e-3, 1e-4, 100)
+    assert training.groups == (Group(1e-3), Group(1e-4, 100))
+    assert training.optimiser == "adam"
     assert (training.schedule, training.precision, training.ema) == ("constant", "fp16", 0.0)
 
 
@@ -84,15 +88,22 @@ def test_recipes_have_the_values_of_the_paper(size: str) -> None:
     ("recipe", "message"),
     [
         ({}, "no 'network'"),
-        ({"network": "ediffiqa-t", "training": {"epoch": 3}}, "no setting 'epoch'"),
-        ({"network": "ediffiqa-t", "training": {"epochs": "three"}}, "epochs is 'three', a str; wanted a int"),
-        ({"network": "ediffiqa-t", "training": {"schedule": "step"}}, "schedule is 'step'"),
-        ({"network": "ediffiqa-t", "targets": {"centre": "add"}}, "centre is 'add'"),
+        ({"network": "ediffiqa-t"}, "sections of none, wanted one of: regression, ediffiqa, aikd"),
+        ({"network": "ediffiqa-t", "ediffiqa": {}, "aikd": {}}, "sections of ediffiqa and aikd"),
+        ({"network": "ediffiqa-t", "ediffiqa": {}, "training": {"epoch": 3}}, "no setting 'epoch'"),
+        (
+            {"network": "ediffiqa-t", "ediffiqa": {}, "training": {"epochs": "three"}},
+            "'three', a str; wanted a int",
+        ),
+        ({"network": "ediffiqa-t", "ediffiqa": {}, "training": {"schedule": "step"}}, "schedule is 'step'"),
+        ({"network": "ediffiqa-t", "ediffiqa": {}, "training": {"groups": [{"rate": 1}]}}, "no setting 'rate'"),
+        ({"network": "ediffiqa-t", "ediffiqa": {}, "training": {"groups": [1e-3]}}, "Group is 0.001, a float"),
+        ({"network": "ediffiqa-t", "ediffiqa": {}, "targets": {"centre": "add"}}, "centre is 'add'"),
     ],
 )
 def test_bad_recipes(recipe: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        EDifFIQARecipe.from_recipe(recipe)
+        RegressorRecipe.from_recipe(recipe)
 
 
 def test_unknown_recipe_lists_the_known() -> None:

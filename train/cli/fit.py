@@ -7,25 +7,42 @@ from typing import Annotated
 import typer
 
 from sdk.console import error_exits
+from sdk.errors import InputError
 
-app = typer.Typer(no_args_is_help=True, help="Train a network on labels.")
+app = typer.Typer(no_args_is_help=True, help="Train a network.")
 
 
-@app.command("ediffiqa")
-def fit_ediffiqa_command(
-    recipe: Annotated[str, typer.Argument(help="Name of a recipe (ediffiqa-t, -s, -m, -l, fiqa-nano), or a file.")],
+REGRESSORS = {
+    "ediffiqa": "eDifFIQA (TBIOM 2024): recipes ediffiqa-t, -s, -m, -l, fiqa-nano.",
+    "regression": "DifFIQA(R) (IJCB 2023) and the transfer learning of label optimisation (IWBF 2023).",
+    "aikd": "AI-KD (IWBF 2024): scores that do not change when the alignment does.",
+}
+"""Methods that train a network on labels, by the name of their section in a recipe."""
+
+
+def fit_regressor_command(
+    context: typer.Context,
+    recipe: Annotated[str, typer.Argument(help="Recipe: ediffiqa-t, diffiqa-r, transfer, aikd, ..., or a file.")],
     labels: Annotated[Path, typer.Option(help="Labelled manifest.")],
-    embeddings: Annotated[Path, typer.Option(help="Embeddings of the same rows (.npy).")],
     backbone: Annotated[Path, typer.Option(help="Checkpoint of the FR network to start from.")],
     out: Annotated[Path, typer.Option(help="Where to write.")],
+    embeddings: Annotated[Path | None, typer.Option(help="That network's embeddings of the same rows (.npy).")] = None,
     label: Annotated[str | None, typer.Option(help="Instead of the recipe's: a column, or several by commas.")] = None,
+    images: Annotated[Path | None, typer.Option(help="AI-KD on prepared crops: their source images.")] = None,
+    landmarks: Annotated[Path | None, typer.Option(help="AI-KD on prepared crops: landmarks in those (.npz).")] = None,
 ) -> None:
-    """EDifFIQA (TBIOM 2024); start it with `accelerate launch` for several devices."""
-    from train.methods.fit_ediffiqa import EDifFIQARecipe, fit_ediffiqa
+    """Train on labels; start it with `accelerate launch` for several devices."""
+    from train.methods.fit_regressor import FitFiles, RegressorRecipe, fit_regressor
     from train.recipes import read_recipe
 
     with error_exits():
-        settings = EDifFIQARecipe.from_recipe(read_recipe(recipe))
+        settings = RegressorRecipe.from_recipe(read_recipe(recipe))
+        if settings.method.name != context.info_name:
+            raise InputError(f"{recipe} is a recipe of {settings.method.name}: fiqa-train fit {settings.method.name}")
         if label is not None:
             settings = replace(settings, method=replace(settings.method, label=label))
-        typer.echo(fit_ediffiqa(settings, labels, embeddings, backbone, out))
+        typer.echo(fit_regressor(settings, FitFiles(labels, backbone, embeddings, images, landmarks), out))
+
+
+for _name, _about in REGRESSORS.items():
+    app.command(_name, help=f"{_about} Start it with `accelerate launch` for several devices.")(fit_regressor_command)

@@ -51,8 +51,10 @@ class FaceDataset(Dataset[Item]):
     def __getitem__(self, key: tuple[int, int]) -> Item:
         epoch, index = key
         row = int(self._rows[index])
-        face = self._load(row)
-        if self._flip and np.random.default_rng([self._seed, epoch, row]).random() < self._flip:
+        rng = np.random.default_rng([self._seed, epoch, row])
+        flipped = rng.random() < self._flip
+        face = self._face(row, rng)
+        if flipped:
             face = face[:, ::-1]
         image = np.ascontiguousarray(face[..., ::-1].transpose(2, 0, 1))
         return {"image": torch.from_numpy(image), **self._targets_of(row)}
@@ -60,7 +62,8 @@ class FaceDataset(Dataset[Item]):
     def _targets_of(self, row: int) -> Item:
         return {name: torch.from_numpy(np.array(values[row])) for name, values in self._targets.items()}
 
-    def _load(self, row: int) -> NDArray[np.uint8]:
+    def _face(self, row: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+        """The crop of a row; a subclass may draw from the chance of this row and epoch."""
         if self._cache is None:
             return self._manifest.load_face(row)
         if row not in self._cache:
@@ -76,23 +79,27 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         batch_size: Items in a batch; the last one may be smaller.
         shuffle: Draw a new order each epoch.
         seed: Of the orders.
+        processes: How many take turns at the batches. For several of them the order is filled up from its own start
+            to full batches, equally many for each.
     """
 
     drop_last = False
 
-    def __init__(self, count: int, batch_size: int, shuffle: bool, seed: int = 0) -> None:
+    def __init__(self, count: int, batch_size: int, shuffle: bool, seed: int = 0, processes: int = 1) -> None:
         self.count, self.batch_size, self.shuffle, self.seed = count, batch_size, shuffle, seed
+        self.padded = count if processes == 1 else -(-count // (batch_size * processes)) * batch_size * processes
         self.epoch = 0
         self.start = 0
 
     def __len__(self) -> int:
-        return -(-self.count // self.batch_size)
+        return -(-self.padded // self.batch_size)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         order = np.arange(self.count)
         if self.shuffle:
             order = np.random.default_rng([self.seed, self.epoch]).permutation(self.count)
-        for first in range(self.start * self.batch_size, self.count, self.batch_size):
+        order = np.resize(order, self.padded)
+        for first in range(self.start * self.batch_size, self.padded, self.batch_size):
             yield [(self.epoch, int(index)) for index in order[first : first + self.batch_size]]
 
 

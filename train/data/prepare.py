@@ -109,21 +109,35 @@ def read_source(source: Path, unpacked: Path, landmarks: Path | None = None) -> 
     Raises:
         InputError: The archive holds no or several top folders, or no image has landmarks.
     """
-    if source.suffix == ".tar":
-        if not unpacked.exists():
-            temporary = unpacked.with_name(unpacked.name + ".tmp")
-            with tarfile.open(source) as archive:
-                archive.extractall(temporary, filter="data")
-            temporary.rename(unpacked)
-        folders = [path for path in unpacked.iterdir() if path.is_dir()]
-        if len(folders) != 1:
-            raise InputError(f"{source} holds {len(folders)} top folders, wanted one that holds a folder a person")
-        source = folders[0]
-    manifest = read_manifest(source)
-    return manifest if landmarks is None else _with_landmarks(manifest, landmarks)
+    manifest = read_manifest(unpack(source, unpacked))
+    return manifest if landmarks is None else with_landmarks(manifest, landmarks)
 
 
-def _with_landmarks(manifest: Manifest, path: Path) -> Manifest:
+def unpack(source: Path, unpacked: Path) -> Path:
+    """The top folder of a .tar, unpacked where it is not yet; any other source is left as it is.
+
+    Raises:
+        InputError: The archive holds no or several top folders.
+    """
+    if source.suffix != ".tar":
+        return source
+    if not unpacked.exists():
+        temporary = unpacked.with_name(unpacked.name + ".tmp")
+        with tarfile.open(source) as archive:
+            archive.extractall(temporary, filter="data")
+        temporary.rename(unpacked)
+    folders = [path for path in unpacked.iterdir() if path.is_dir()]
+    if len(folders) != 1:
+        raise InputError(f"{source} holds {len(folders)} top folders, wanted one that holds a folder a person")
+    return folders[0]
+
+
+def with_landmarks(manifest: Manifest, path: Path) -> Manifest:
+    """The images that a `.npz` with `names` and `landmarks` (N, 5, 2) knows, with a column `landmarks`.
+
+    Raises:
+        InputError: It knows none of them.
+    """
     with np.load(path, allow_pickle=False) as file:
         points = dict(zip(file["names"].tolist(), file["landmarks"].reshape(-1, 10).tolist(), strict=True))
     rows = [{**row, "landmarks": points[row["path"]]} for row in manifest.table.to_pylist() if row["path"] in points]
@@ -166,9 +180,7 @@ def _write_crops(
         path, crop = original, face
         damages: list[Damage] = []
         if copy:
-            rng = np.random.default_rng([settings.seed, copy, zlib.crc32(name.encode())])
-            grades = ((copy - 1) / copies, copy / copies)
-            damages = draw_damages(grades, rng)
+            damages, rng = copy_damages(name, copy, copies, settings.seed)
             path, crop = (folder / f"{stem}-{copy}.png").as_posix(), degrade(face, damages, rng)
         _, data = cv2.imencode(".png", crop, [cv2.IMWRITE_PNG_COMPRESSION, 1])
         with write_errors(out / path):
@@ -201,6 +213,19 @@ def _misaligned(manifest: Manifest, row: int, copy: int, settings: PrepareSettin
     rng = np.random.default_rng([settings.seed, copy, zlib.crc32(path.encode()), zlib.crc32(MISALIGNED.encode())])
     grade = round(rng.uniform(copy - 1, copy) / settings.misaligned, 3)
     return align(load_image(manifest.root / path), perturb(landmarks, grade, rng)), (MISALIGNED, grade)
+
+
+def copy_damages(name: str, copy: int, copies: int, seed: int) -> tuple[list[Damage], np.random.Generator]:
+    """What happens to a damaged copy of an image, and the chance with which `degrade` makes it, always the same.
+
+    Args:
+        name: Path of the image, relative to the source's folder.
+        copy: Which copy, 1 .. copies.
+        copies: How many there are of this image.
+        seed: See `PrepareSettings`.
+    """
+    rng = np.random.default_rng([seed, copy, zlib.crc32(name.encode())])
+    return draw_damages(((copy - 1) / copies, copy / copies), rng), rng
 
 
 def _check_unique(names: list[str]) -> None:

@@ -1,7 +1,7 @@
 """The training loop that all regressors share.
 
-Methods differ in data, loss and recipe; the loop has mixed precision and many devices (accelerate), parameter groups,
-gradient clipping, averaged weights, TensorBoard, the best checkpoint, and exact resume.
+Methods differ in data, loss, head and recipe; the loop has mixed precision and many devices (accelerate), parameter
+groups, gradient clipping, averaged weights, TensorBoard, the best checkpoint, and exact resume.
 """
 
 import json
@@ -9,12 +9,13 @@ import logging
 import math
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import GradScalerKwargs, gather_object
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
@@ -23,6 +24,7 @@ from sdk.console import progress_bar
 from sdk.errors import InputError
 from train.data.dataset import EpochBatches, FaceDataset, normalised
 from train.data.exclusive import exclusive
+from train.methods.fit_settings import FitSettings, Group, learning_rate, validations_until
 from train.networks import QualityNetwork, Variant, save_network
 from train.networks.depthwise import speed_up_depthwise
 
@@ -30,85 +32,9 @@ logger = logging.getLogger(__name__)
 
 Batch = dict[str, Tensor]
 LossFunction = Callable[[Tensor, Tensor, Batch, bool], dict[str, Tensor]]
-"""(features, prediction, batch, training) -> scalars, of which `total` is minimised."""
+"""(features, prediction, batch, training) -> scalars, means over the batch, of which `total` is minimised."""
 
-
-@dataclass(frozen=True, slots=True)
-class FitSettings:
-    """How to train; the defaults are eDifFIQA's.
-
-    Attributes:
-        epochs: Passes over the data.
-        batch_size: Images a step and process.
-        head_lr: Learning rate of the head.
-        backbone_lr: Learning rate of the backbone.
-        backbone_tensors: How many of the last backbone parameter tensors are trained, the rest is frozen; -1 for all.
-        frozen_norm: Keep the batch norms of the backbone as they are, statistics included.
-        weight_decay: Of Adam (AdamW where above 0).
-        schedule: `constant`, or `one-cycle`: linear rise over the first tenth of the steps, cosine fall to 0.
-        clip: Largest gradient norm.
-        precision: `no`, `bf16` or `fp16` (autocast).
-        ema: Decay of the averaged weights, which are then validated and kept; 0 for none.
-        flip: Probability of a left-right flip.
-        seed: Of order and flips.
-        workers: Loading processes.
-        cache: Keep decoded crops in memory.
-        save_every: Steps between checkpoints to resume from; one is written after every epoch in any case.
-    """
-
-    epochs: int = 3
-    batch_size: int = 128
-    head_lr: float = 1e-3
-    backbone_lr: float = 1e-4
-    backbone_tensors: int = 100
-    frozen_norm: bool = False
-    weight_decay: float = 0.0
-    schedule: str = "constant"
-    clip: float = 5.0
-    precision: str = "no"
-    ema: float = 0.0
-    flip: float = 0.0
-    seed: int = 0
-    workers: int = 0
-    cache: bool = False
-    save_every: int = 500
-
-    def __post_init__(self) -> None:
-        if self.schedule not in ("constant", "one-cycle"):
-            raise InputError(f"schedule is {self.schedule!r}, wanted constant or one-cycle")
-        if self.precision not in ("no", "bf16", "fp16"):
-            raise InputError(f"precision is {self.precision!r}, wanted no, bf16 or fp16")
-
-
-def fit(
-    network: QualityNetwork,
-    variant: Variant,
-    train_set: FaceDataset,
-    validation_set: FaceDataset,
-    loss: LossFunction,
-    settings: FitSettings,
-    out: Path,
-) -> Path:
-    """Train a network and keep its best weights; a run that was interrupted goes on where it stopped.
-
-    Args:
-        network: Trained in place.
-        variant: Its normalisation.
-        train_set: Items to train on.
-        validation_set: Items to validate on, after each epoch.
-        loss: See `LossFunction`.
-        settings: See `FitSettings`.
-        out: Folder for `best.safetensors`, `last.safetensors`, `history.json`, `state.pt` and TensorBoard's logs.
-
-    Returns:
-        Path of `best.safetensors`.
-
-    Raises:
-        InputError: `state.pt` in the folder is of a run with other settings, or another run is writing there.
-    """
-    run = _Run(network, variant, train_set, validation_set, loss, settings, out)
-    with exclusive(out if run.accelerator.is_main_process else None):
-        return run.run()
+_OPTIMISERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 
 
 class _FeaturesAndQuality(nn.Module):
@@ -122,7 +48,22 @@ class _FeaturesAndQuality(nn.Module):
         return self.network.features_and_quality(images)
 
 
-class _Run:
+class Fit:
+    """A training run that keeps its best weights; one that was interrupted goes on where it stopped.
+
+    Args:
+        network: Trained in place.
+        variant: Its normalisation.
+        train_set: Items to train on.
+        validation_set: Items to validate on.
+        loss: See `LossFunction`.
+        settings: See `FitSettings`.
+        out: Folder for `best.safetensors`, `last.safetensors`, `history.json`, `state.pt` and TensorBoard's logs.
+
+    Raises:
+        InputError: The precision needs another device.
+    """
+
     def __init__(
         self,
         network: QualityNetwork,
@@ -135,22 +76,23 @@ class _Run:
     ) -> None:
         out.mkdir(parents=True, exist_ok=True)
         self.variant, self.loss, self.settings, self.out = variant, loss, settings, out
-        precision = settings.precision
-        self.accelerator = Accelerator(mixed_precision=precision, log_with="tensorboard", project_dir=out)
-        self.batches = EpochBatches(len(train_set), settings.batch_size, True, settings.seed)
-        self.total_steps = settings.epochs * math.ceil(len(self.batches) / self.accelerator.num_processes)
+        self.accelerator = _accelerator(settings, out)
+        processes = self.accelerator.num_processes
+        self.batches = EpochBatches(len(train_set), settings.batch_size, True, settings.seed, processes)
+        self.steps_per_epoch = math.ceil(len(self.batches) / processes)
+        self.total_steps = settings.epochs * self.steps_per_epoch
         if self.accelerator.device.type == "cpu":
             speed_up_depthwise(network)
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        groups = parameter_groups(network, settings)
-        optimiser = torch.optim.AdamW(groups) if settings.weight_decay else torch.optim.Adam(groups)
-        check = EpochBatches(len(validation_set), settings.batch_size, False)
-        self.model, self.optimiser, self.train_loader, self.validation_loader = self.accelerator.prepare(
+        self.model, self.optimiser, self.train_loader = self.accelerator.prepare(
             _FeaturesAndQuality(self.network),
-            optimiser,
+            _OPTIMISERS[settings.optimiser](parameter_groups(network, settings)),
             DataLoader(train_set, batch_sampler=self.batches, num_workers=settings.workers),
-            DataLoader(validation_set, batch_sampler=check, num_workers=settings.workers),
         )
+        # Every process validates its own share: filled up to equal shares, some images would count twice.
+        check = list(EpochBatches(len(validation_set), settings.batch_size, False))
+        share = check[self.accelerator.process_index :: processes]
+        self.validation_loader = DataLoader(validation_set, batch_sampler=share, num_workers=settings.workers)
         self.average: AveragedModel | None = None
         if settings.ema:
             average = get_ema_multi_avg_fn(settings.ema)  # type: ignore[no-untyped-call]
@@ -159,82 +101,97 @@ class _Run:
         self.history: list[dict[str, float]] = []
 
     def run(self) -> Path:
+        """Train.
+
+        Returns:
+            Path of `best.safetensors`.
+
+        Raises:
+            InputError: `state.pt` in the folder is of a run with other settings, or another run is writing there.
+        """
+        with exclusive(self.out if self.accelerator.is_main_process else None):
+            return self._run()
+
+    def _run(self) -> Path:
         self._resume()
         self.accelerator.init_trackers("tensorboard")
         while self.epoch < self.settings.epochs:
             self._train_epoch()
             self.epoch, self.step_in_epoch = self.epoch + 1, 0
-            self._validate()
-            self._save()
         self.accelerator.end_training()
         return self.out / "best.safetensors"
 
     def _train_epoch(self) -> None:
+        self.batches.epoch, self.batches.start = self.epoch, self.step_in_epoch * self.accelerator.num_processes
+        left = self.steps_per_epoch - self.step_in_epoch
+        if not left:
+            return
+        self._train_mode()
+        with progress_bar(f"epoch {self.epoch + 1}", left) as advance:
+            for batch in self.train_loader:
+                self._train_step(batch)
+                self._after_step()
+                advance(1)
+
+    def _train_mode(self) -> None:
         self.model.train()
         if self.settings.frozen_norm:
             for norm in _batch_norms(self.network.base_model):
                 norm.eval()
-        self.batches.epoch, self.batches.start = self.epoch, self.step_in_epoch * self.accelerator.num_processes
-        left = len(self.train_loader) - self.step_in_epoch
-        with progress_bar(f"epoch {self.epoch + 1}", left) as advance:
-            for batch in self.train_loader:
-                self._train_step(batch)
-                advance(1)
 
     def _train_step(self, batch: Batch) -> None:
-        self._set_rates()
-        terms = self._terms(batch, training=True)
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(self.settings, group["base_lr"], self.step, self.total_steps)
+        terms = self._terms(self.model, batch, training=True)
         self.optimiser.zero_grad()
         self.accelerator.backward(terms["total"])
         self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip)
         self.optimiser.step()
-        if self.average is not None:
-            self.average.update_parameters(self.network)
         self.step += 1
         self.step_in_epoch += 1
         if self.step % 20 == 0:
-            self.accelerator.log({f"train/{name}": value.item() for name, value in terms.items()}, self.step)
-        if self.step % self.settings.save_every == 0:
+            means = {name: self.accelerator.reduce(value.detach(), "mean") for name, value in terms.items()}
+            self.accelerator.log({f"train/{name}": value.item() for name, value in means.items()}, self.step)
+
+    def _after_step(self) -> None:
+        before, now = (validations_until(self.settings, step, self.total_steps) for step in (self.step - 1, self.step))
+        if self.average is not None and (now > before or self.settings.schedule != "swa"):
+            self.average.update_parameters(self.network)
+        if now > before:
+            self._validate()
+            self._train_mode()
+        if now > before or self.step % self.settings.save_every == 0:
             self._save()
 
-    def _terms(self, batch: Batch, training: bool) -> dict[str, Tensor]:
-        images = normalised(batch["image"], self.variant.mean, self.variant.std)
+    def _terms(self, model: nn.Module, batch: Batch, training: bool) -> dict[str, Tensor]:
+        images = normalised(batch["image"].to(self.accelerator.device), self.variant.mean, self.variant.std)
         with self.accelerator.autocast():
-            model = self.model if training else _FeaturesAndQuality(self._kept())
             features, prediction = model(images.contiguous(memory_format=torch.channels_last))
         return self.loss(features.float(), prediction.float(), batch, training)
 
-    def _kept(self) -> QualityNetwork:
-        """The weights that are validated and saved."""
-        return self.network if self.average is None else cast(QualityNetwork, self.average.module)
-
-    def _set_rates(self) -> None:
-        factor = rate_factor(self.settings.schedule, self.step, self.total_steps)
-        for group in self.optimiser.param_groups:
-            group["lr"] = group["base_lr"] * factor
-
     @torch.no_grad()
     def _validate(self) -> None:
-        self._kept().eval()
-        sums: dict[str, float] = {}
-        count = 0
+        kept = self.network if self.average is None else cast(QualityNetwork, self.average.module)
+        judged = self.network if self.settings.schedule == "swa" else kept
+        judged.eval()
+        model, parts = _FeaturesAndQuality(judged), []
         for batch in self.validation_loader:
             size = len(batch["image"])
-            for name, value in self._terms(batch, training=False).items():
-                mean = self.accelerator.reduce(value.detach(), "mean").item()
-                sums[name] = sums.get(name, 0.0) + mean * size
-            count += size
-        entry = {"epoch": float(self.epoch), "step": float(self.step)}
-        entry |= {name: value / count for name, value in sums.items()}
-        self.history.append(entry)
-        logger.info(
-            "epoch %d: %s", self.epoch, "  ".join(f"{name} {value / count:.4f}" for name, value in sums.items())
-        )
-        self.accelerator.log({f"validation/{name}": value / count for name, value in sums.items()}, self.step)
+            terms = self._terms(model, batch, training=False)
+            parts.append(({name: value.item() * size for name, value in terms.items()}, size))
+        parts = gather_object(parts)
+        count = sum(size for _, size in parts)
+        means = {name: sum(terms[name] for terms, _ in parts) / count for name in parts[0][0]}
+        self.history.append({"epoch": self.step / self.steps_per_epoch, "step": float(self.step), **means})
+        if not math.isfinite(means["total"]):
+            raise InputError(f"the validation loss is {means['total']} at step {self.step}; lower the learning rates")
+        described = "  ".join(f"{name} {value:.4f}" for name, value in means.items())
+        logger.info("epoch %.4g: %s", self.history[-1]["epoch"], described)
+        self.accelerator.log({f"validation/{name}": value for name, value in means.items()}, self.step)
         if self.accelerator.is_main_process:
-            save_network(self._kept(), self.out / "last.safetensors")
-            if entry["total"] <= min(past["total"] for past in self.history):
-                save_network(self._kept(), self.out / "best.safetensors")
+            save_network(kept, self.out / "last.safetensors")
+            if means["total"] <= min(past["total"] for past in self.history):
+                save_network(kept, self.out / "best.safetensors")
             (self.out / "history.json").write_text(json.dumps(self.history, indent=1))
 
     def _save(self) -> None:
@@ -277,33 +234,40 @@ class _Run:
         logger.info("resumed at epoch %d, step %d", self.epoch, self.step)
 
 
+def _accelerator(settings: FitSettings, out: Path) -> Accelerator:
+    scaler = GradScalerKwargs(init_scale=settings.loss_scale)
+    try:
+        return Accelerator(
+            mixed_precision=settings.precision, log_with="tensorboard", project_dir=out, kwargs_handlers=[scaler]
+        )
+    except ValueError as error:
+        raise InputError(f"precision is {settings.precision}: {error}; write bf16 or no in the recipe") from error
+
+
 def parameter_groups(network: QualityNetwork, settings: FitSettings) -> list[dict[str, Any]]:
-    """Head and the last backbone tensors with their rates; the other parameters are frozen in place."""
-    backbone = list(network.base_model.parameters())
+    """The groups of `FitSettings` for an optimiser; the other parameters are frozen in place."""
+    left = list(network.base_model.parameters())
     if settings.frozen_norm:
-        frozen = {id(parameter) for norm in _batch_norms(network.base_model) for parameter in norm.parameters()}
-        for parameter in backbone:
-            parameter.requires_grad_(id(parameter) not in frozen)
-        backbone = [parameter for parameter in backbone if id(parameter) not in frozen]
-    count = len(backbone) if settings.backbone_tensors < 0 else min(settings.backbone_tensors, len(backbone))
-    for parameter in backbone[: len(backbone) - count]:
+        norms = {id(parameter) for norm in _batch_norms(network.base_model) for parameter in norm.parameters()}
+        for parameter in left:
+            parameter.requires_grad_(id(parameter) not in norms)
+        left = [parameter for parameter in left if id(parameter) not in norms]
+    groups = [_group(list(network.mlp.parameters()), settings, settings.groups[0])]
+    for group in settings.groups[1:]:
+        start = 0 if group.tensors < 0 else max(0, len(left) - group.tensors)
+        taken, left = left[start:], left[:start]
+        if taken:
+            groups.append(_group(taken, settings, group))
+    for parameter in left:
         parameter.requires_grad_(False)
-    groups = [(list(network.mlp.parameters()), settings.head_lr)]
-    if count:
-        groups.append((backbone[-count:], settings.backbone_lr))
-    decay = settings.weight_decay
-    return [{"params": params, "lr": rate, "base_lr": rate, "weight_decay": decay} for params, rate in groups]
+    return groups
+
+
+def _group(parameters: list[nn.Parameter], settings: FitSettings, group: Group) -> dict[str, Any]:
+    momentum = {"momentum": group.momentum} if settings.optimiser == "sgd" else {}
+    decay = {"weight_decay": group.weight_decay}
+    return {"params": parameters, "lr": group.lr, "base_lr": group.lr, **decay, **momentum}
 
 
 def _batch_norms(backbone: nn.Module) -> list[nn.Module]:
     return [module for module in backbone.modules() if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d))]
-
-
-def rate_factor(schedule: str, step: int, total: int) -> float:
-    """Factor of the learning rates at a step, a function of nothing else so that a resumed run has the same."""
-    if schedule == "constant":
-        return 1.0
-    warm = max(1, total // 10)
-    if step < warm:
-        return (step + 1) / warm
-    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))

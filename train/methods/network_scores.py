@@ -40,6 +40,6 @@ def rescale(network: QualityNetwork, low: float, high: float) -> None:
     """
     if not high > low:
         raise InputError(f"scores from {low} to {high} have no spread, so no scale; the network has not learned")
-    last = network.mlp.l2
+    last = network.last_layer
     last.weight.div_(high - low)
     last.bias.sub_(low).div_(high - low)

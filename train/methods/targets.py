@@ -81,7 +81,7 @@ def _numbers(manifest: Manifest, name: str) -> NDArray[np.float64]:
 
 def make_targets(
     labels: Floats,
-    embeddings: Floats,
+    embeddings: Floats | None,
     identities: Sequence[str] | NDArray[np.str_],
     clean: NDArray[np.bool_],
     settings: TargetSettings,
@@ -90,7 +90,7 @@ def make_targets(
 
     Args:
         labels: (N,) labels of a method.
-        embeddings: (N, D) of the teacher.
+        embeddings: (N, D) of the teacher; None will do where no centre is used.
         identities: Person of each image; each must have a clean one where a centre is used.
         clean: (N,) images that are not damaged copies.
         settings: See `TargetSettings`.
@@ -102,6 +102,7 @@ def make_targets(
     if np.isnan(improved).any():
         raise InputError(f"{np.isnan(improved).sum()} of {len(improved)} labels are NaN; drop the rows with errors")
     if settings.centre != "none":
+        assert embeddings is not None
         cosine = centre_cosines(embeddings, identities, clean, settings.leave_out)
         if settings.centre == "subtract":
             improved = improved - settings.weight * (1 - cosine)

@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from train.networks import QualityNetwork
+from sdk.errors import InputError
+from train.networks import MLP, QualityNetwork
 
 logger = logging.getLogger(__name__)
 
@@ -52,10 +53,15 @@ def warm_up_head(
         embeddings: float32 (N, D) of the teacher.
         labels: (N,) in [0, 1].
         settings: See `WarmUpSettings`.
+
+    Raises:
+        InputError: The head is one linear layer.
     """
     if not settings.epochs:
         return
     head = network.mlp
+    if not isinstance(head, MLP):
+        raise InputError("warm_up trains an MLP head and this network's is one linear layer; leave warm_up out")
     inputs, targets = torch.from_numpy(np.asarray(embeddings)), torch.from_numpy(labels)
     # The head is trained on embeddings of unit spread, and takes raw ones afterwards: the same function, but the
     # learning rate suits it whatever the teacher's scale.

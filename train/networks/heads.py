@@ -1,4 +1,4 @@
-"""The regression head of eDifFIQA and the network that carries it."""
+"""Regression heads, eDifFIQA's MLP and one linear layer, and the network that carries one."""
 
 from torch import Tensor, nn
 
@@ -17,16 +17,26 @@ class MLP(nn.Module):
 
 
 class QualityNetwork(nn.Module):
-    """A face-recognition backbone with an MLP head (eDifFIQA, section III-C).
+    """A face-recognition backbone with a head: an MLP (eDifFIQA, section III-C) or one linear layer (DifFIQA(R)).
 
     Takes normalised RGB faces (N, 3, 112, 112), gives quality (N, 1). `base_model` and `mlp` are the names in the
     published checkpoints.
+
+    Args:
+        backbone: Gives embeddings.
+        features: Their length.
+        hidden: Width of the MLP; 0 for one linear layer.
     """
 
     def __init__(self, backbone: nn.Module, features: int, hidden: int) -> None:
         super().__init__()
         self.base_model = backbone
-        self.mlp = MLP(features, hidden)
+        self.mlp: MLP | nn.Linear = MLP(features, hidden) if hidden else nn.Linear(features, 1)
+
+    @property
+    def last_layer(self) -> nn.Linear:
+        """The layer that gives the quality."""
+        return self.mlp.l2 if isinstance(self.mlp, MLP) else self.mlp
 
     def forward(self, x: Tensor) -> Tensor:
         return self.mlp(self.base_model(x))

@@ -26,7 +26,7 @@ class Variant:
     Attributes:
         backbone: Makes the face-recognition network.
         features: Length of its embedding.
-        hidden: Width of the MLP head; None for a face-recognition network without a head.
+        hidden: Width of the MLP head; 0 for a head of one linear layer; None for a face-recognition network.
         mean: Subtracted from RGB in [0, 1].
         std: Divides what is left.
     """
@@ -48,6 +48,11 @@ VARIANTS = {
     "ediffiqa-s": Variant(_IRESNET18, 512, 1024),
     "ediffiqa-m": Variant(_IRESNET50, 512, 1024),
     "ediffiqa-l": Variant(_IRESNET100, 512, 1024),
+    "iresnet100-linear": Variant(_IRESNET100, 512, 0),
+    "iresnet50-linear": Variant(_IRESNET50, 512, 0),
+    "iresnet18-linear": Variant(_IRESNET18, 512, 0),
+    "mobilefacenet-linear": Variant(MobileFaceNet, 512, 0),
+    "mobilefacenet128-linear": Variant(MobileFaceNet128, 128, 0, IMAGENET_MEAN, IMAGENET_STD),
     "mobilefacenet128": Variant(MobileFaceNet128, 128, None, IMAGENET_MEAN, IMAGENET_STD),
     "mobilefacenet": Variant(MobileFaceNet, 512),
     "iresnet18": Variant(_IRESNET18, 512),

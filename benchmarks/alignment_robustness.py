@@ -1,0 +1,232 @@
+r"""How much quality scores, and the EDC made of them, change when a face is aligned a little differently.
+
+    export FIQA_MODELS=DATA/models      # YuNet
+    python benchmarks/alignment_robustness.py runs/nano/faces/labels.parquet --embeddings runs/nano/embeddings.npy \
+        --images runs/nano/faces/images/lfw --landmarks DATA/lfw_landmarks.npz --out runs/robustness \
+        --models plain=runs/nano/weights.safetensors aikd=runs/nano-aikd/weights.safetensors
+
+Faces of the test people are cut from their source images anew: on their landmarks moved by a uniform shift of up to 0
+to 6 pixels of the source image along each axis, and on landmarks that YuNet finds in the image at another scale. The
+judge's embeddings stay those of the aligned faces. Models are names of the catalogue, `.onnx` files or our checkpoints.
+
+Of each model, set and alignment: `change`, the mean absolute change of the score, in deviations of the scores of
+aligned faces; `spearman`, the rank correlation with them; and pAUC. `crop_pixels` is how far the landmarks lie from
+where they should, on average, in the crop.
+"""
+
+import argparse
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import matplotlib
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+
+from sdk import FaceDetector, QualityScorer
+from sdk.alignment import similarity_transform
+from sdk.console import progress_bar
+from sdk.errors import ModelError
+from sdk.images import load_image
+from train.data.embeddings import open_embeddings
+from train.data.manifest import Manifest, read_manifest, write_table
+from train.data.perturbation import perturb
+from train.data.prepare import PrepareSettings
+from train.data.sources import SourceFace, source_faces
+from train.evaluation.comparisons import mated_comparisons, non_mated_comparisons
+from train.evaluation.edc import edc, pair_quality, threshold_at_fmr
+from train.evaluation.protocol import set_rows
+from train.methods.network_scores import NetworkScores
+from train.networks import QualityNetwork, get_variant, identify, load_network, read_state
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+Scorer = Callable[[NDArray[np.uint8]], NDArray[np.floating[Any]]]
+Points = NDArray[np.float64]
+
+SETS = ("clean", "mixed")
+RATES = (0.2, 0.3)
+FMR = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """A way of aligning: its name, the noise in source pixels (NaN for a detector), and the landmarks of each row."""
+
+    name: str
+    noise: float
+    landmarks: dict[int, Points]
+
+
+def load_scorer(model: str) -> Scorer:
+    """Scores of uint8 BGR crops (N, 112, 112, 3) by a model of the SDK or a checkpoint."""
+    if not model.endswith(".safetensors"):
+        return QualityScorer(model, device="cpu", threads=1).score_batch
+    name = identify(read_state(Path(model)))
+    network = load_network(name or "fiqa-nano", Path(model))
+    if name is None or not isinstance(network, QualityNetwork):
+        raise ModelError(f"{model} is a checkpoint of {name}, wanted one of a quality network")
+    scores = NetworkScores("quality", network, get_variant(name))
+    return lambda faces: scores(faces, [""] * len(faces))["quality"]
+
+
+def noisy(sources: dict[int, SourceFace], pixels: float, seed: int) -> Alignment:
+    """Landmarks with noise; the shifts of a face point the same way at every level."""
+    moved = {
+        row: perturb(source.landmarks, pixels, np.random.default_rng([seed, row])) for row, source in sources.items()
+    }
+    return Alignment(f"noise {pixels:g} px", pixels, moved)
+
+
+def detected(sources: dict[int, SourceFace], scale: float, detector: FaceDetector) -> Alignment:
+    """Landmarks found in the image at another scale; the true ones where the face is not found."""
+    found: dict[Path, Points] = {}
+    missed = 0
+    with progress_bar(f"detector at {scale:g}", len(sources)) as advance:
+        for source in sources.values():
+            if source.path not in found:
+                size = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+                image = cv2.resize(load_image(source.path), None, fx=scale, fy=scale, interpolation=size)
+                faces = [np.asarray(face.landmarks, np.float64) / scale for face in detector.detect(image)]
+                away = [float(np.linalg.norm(points - source.landmarks, axis=1).mean()) for points in faces]
+                eyes = float(np.linalg.norm(source.landmarks[1] - source.landmarks[0]))
+                best = int(np.argmin(away)) if away else -1
+                same = best >= 0 and away[best] < eyes / 2
+                missed += not same
+                found[source.path] = faces[best] if same else source.landmarks
+            advance(1)
+    logging.info("detector at scale %g: %d of %d faces not found", scale, missed, len(found))
+    return Alignment(f"detector x{scale:g}", float("nan"), {row: found[item.path] for row, item in sources.items()})
+
+
+def crop_pixels(sources: dict[int, SourceFace], alignment: Alignment) -> float:
+    """Mean distance in the crop between where the true landmarks should lie and where this alignment puts them."""
+    distances = []
+    for row, source in sources.items():
+        points = np.c_[source.landmarks, np.ones(5)]
+        wanted, found = (
+            points @ similarity_transform(landmarks).T for landmarks in (source.landmarks, alignment.landmarks[row])
+        )
+        distances.append(np.linalg.norm(found - wanted, axis=1).mean())
+    return float(np.mean(distances))
+
+
+def score(
+    sources: dict[int, SourceFace], alignment: Alignment, models: dict[str, Scorer], workers: int
+) -> dict[str, dict[int, float]]:
+    """Scores by model and row."""
+    rows = list(sources)
+    chunks = [rows[start : start + 32] for start in range(0, len(rows), 32)]
+    scores: dict[str, dict[int, float]] = {name: {} for name in models}
+
+    def cut(chunk: list[int]) -> NDArray[np.uint8]:
+        return np.stack([sources[row].cut(alignment.landmarks[row]) for row in chunk])
+
+    with ThreadPoolExecutor(workers) as pool, progress_bar(alignment.name, len(rows)) as advance:
+        for chunk, faces in zip(chunks, pool.map(cut, chunks), strict=True):
+            for name, model in models.items():
+                scores[name].update(zip(chunk, map(float, model(faces)), strict=True))
+            advance(len(chunk))
+    return scores
+
+
+def measure(
+    manifest: Manifest,
+    vectors: NDArray[np.float32],
+    alignments: list[Alignment],
+    sources: dict[int, SourceFace],
+    scores: list[dict[str, dict[int, float]]],
+) -> list[dict[str, Any]]:
+    """A row for each set, model and alignment; the first alignment is the one that others are compared with."""
+    table = []
+    for name in SETS:
+        rows = set_rows(manifest, name, "test")
+        people, embeddings = manifest.select(rows).identities, np.asarray(vectors[rows])
+        threshold = threshold_at_fmr(non_mated_comparisons(people, embeddings).similarity, FMR)
+        mated = mated_comparisons(people, embeddings)
+        errors = mated.similarity <= threshold
+        for model in scores[0]:
+            aligned = np.array([scores[0][model][row] for row in rows])
+            for alignment, found in zip(alignments, scores, strict=True):
+                quality = np.array([found[model][row] for row in rows])
+                curve = edc(pair_quality(quality, mated.a, mated.b), errors)
+                entry = {"set": name, "model": model, "alignment": alignment.name, "noise": alignment.noise}
+                entry["crop_pixels"] = round(crop_pixels({row: sources[row] for row in rows}, alignment), 3)
+                entry["change"] = round(float(np.abs(quality - aligned).mean() / aligned.std()), 4)
+                entry["spearman"] = round(float(spearmanr(quality, aligned).statistic), 4)
+                table.append(entry | {f"pauc@{rate:g}": round(curve.pauc(rate), 4) for rate in RATES})
+    return table
+
+
+def plot(table: list[dict[str, Any]], path: Path) -> None:
+    """Change, rank correlation and pAUC over the noise; crosses are the detector at other scales."""
+    measures = {"change": "mean change of the score (deviations)", "spearman": "rank correlation", "pauc@0.2": "pAUC"}
+    figure, axes = plt.subplots(len(SETS), len(measures), figsize=(13, 4 * len(SETS)), squeeze=False)
+    for line, name in zip(axes, SETS, strict=True):
+        for axis, (measure_name, title) in zip(line, measures.items(), strict=True):
+            for index, model in enumerate(dict.fromkeys(row["model"] for row in table)):
+                part = [row for row in table if row["set"] == name and row["model"] == model]
+                for detector in (False, True):
+                    shown = [row for row in part if np.isnan(row["noise"]) == detector]
+                    axis.plot(
+                        [row["crop_pixels"] for row in shown],
+                        [row[measure_name] for row in shown],
+                        "x" if detector else "o-",
+                        color=f"C{index}",
+                        label=None if detector else model,
+                    )
+            axis.set(title=f"{name}: {title}", xlabel="landmarks off by, pixels of the crop")
+            axis.grid(alpha=0.3)
+    axes[0][0].legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    """Measure, print and write `alignment.csv` and `alignment.png`."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("labels", type=Path, help="manifest of prepared crops, with its column split")
+    parser.add_argument("--embeddings", type=Path, required=True, help="of the judge, a row a row of the manifest")
+    parser.add_argument("--images", type=Path, required=True, help="source images")
+    parser.add_argument("--landmarks", type=Path, required=True, help=".npz of their landmarks")
+    parser.add_argument("--models", nargs="+", required=True, metavar="NAME=FILE", help="or names of the catalogue")
+    parser.add_argument("--noise", nargs="*", type=float, default=[1, 2, 3, 4, 5, 6], help="pixels of the source image")
+    parser.add_argument("--scales", nargs="*", type=float, default=[1.0, 0.5], help="of the image for the detector")
+    parser.add_argument("--copies", type=int, default=1, help="damaged copies of each test image")
+    parser.add_argument("--seed", type=int, default=0, help="of the damage and of the noise")
+    parser.add_argument("--workers", type=int, default=1, help="threads that cut faces")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    manifest = read_manifest(options.labels)
+    vectors = open_embeddings(options.embeddings, manifest, options.labels)
+    rows = sorted({int(row) for name in SETS for row in set_rows(manifest, name, "test")})
+    prepared = PrepareSettings(test_copies=options.copies, seed=options.seed)
+    sources = source_faces(manifest, rows, options.images, options.landmarks, prepared)
+    named = [model.partition("=") for model in options.models]
+    models = {name: load_scorer(file or name) for name, _, file in named}
+    alignments = [noisy(sources, pixels, options.seed) for pixels in (0.0, *options.noise)]
+    detector = FaceDetector() if options.scales else None
+    alignments += [detected(sources, scale, detector) for scale in options.scales if detector]
+    scores = [score(sources, alignment, models, options.workers) for alignment in alignments]
+    table = measure(manifest, vectors, alignments, sources, scores)
+    options.out.mkdir(parents=True, exist_ok=True)
+    write_table(pa.Table.from_pylist(table), options.out / "alignment.csv")
+    plot(table, options.out / "alignment.png")
+    print(f"{'set':6} {'model':16} {'alignment':14} crop px  change  spearman  pAUC@0.2  pAUC@0.3")
+    for row in table:
+        print(
+            f"{row['set']:6} {row['model']:16} {row['alignment']:14} {row['crop_pixels']:7.2f} {row['change']:7.3f} "
+            f"{row['spearman']:9.3f} {row['pauc@0.2']:9.3f} {row['pauc@0.3']:9.3f}"
+        )
+
+
+if __name__ == "__main__":
+    main()

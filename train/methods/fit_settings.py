@@ -1,0 +1,125 @@
+"""How a regressor is trained: settings, learning rates, and when it is validated, as functions of the step alone.
+
+What depends on the step and nothing else is the same in a run that was interrupted.
+"""
+
+import math
+from dataclasses import dataclass
+
+from sdk.errors import InputError
+
+OPTIMISERS = ("adam", "adamw", "sgd")
+SCHEDULES = ("constant", "one-cycle", "swa")
+PRECISIONS = ("no", "bf16", "fp16")
+
+SWA_EVENTS = 10
+"""Averagings over which the schedule `swa` moves the rates to `swa_lr`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Parameter tensors that are trained alike.
+
+    Attributes:
+        lr: Learning rate.
+        tensors: How many; -1 for all that are left.
+        weight_decay: Of the optimiser.
+        momentum: Of SGD.
+    """
+
+    lr: float = 1e-3
+    tensors: int = -1
+    weight_decay: float = 0.0
+    momentum: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class FitSettings:
+    """How to train; the defaults are eDifFIQA's.
+
+    Attributes:
+        epochs: Passes over the data.
+        batch_size: Images a step and process.
+        groups: The head, then the backbone from its end: each group takes the `tensors` parameter tensors before those
+            of the group above it. What is left is frozen.
+        frozen_norm: Keep the batch norms of the backbone as they are, statistics included.
+        optimiser: `adam`, `adamw` or `sgd`.
+        schedule: `constant`; `one-cycle`: linear rise over the first tenth of the steps, cosine fall to 0; or `swa`
+            (AI-KD): a sine's rise over the first 15 % of the steps, then constant until 30 %, then with each
+            validation a tenth of the way to `swa_lr`.
+        swa_lr: See `schedule`.
+        validations: How often an epoch is interrupted for validation, its end included; with `swa` not in the first
+            30 % of the steps.
+        clip: Largest gradient norm.
+        precision: `no`, `bf16` or `fp16` (autocast).
+        loss_scale: First loss scale of fp16.
+        ema: Decay of the averaged weights, which are kept; 0 for none. They are updated at every step, and validated
+            themselves; with `swa` they are updated at every validation, which judges the network of that moment.
+        flip: Probability of a left-right flip.
+        seed: Of order, flips and perturbation.
+        workers: Loading processes.
+        cache: Keep decoded crops in memory.
+        save_every: Steps between checkpoints to resume from; one is written after every validation in any case.
+    """
+
+    epochs: int = 3
+    batch_size: int = 128
+    groups: tuple[Group, ...] = (Group(1e-3), Group(1e-4, 100))
+    frozen_norm: bool = False
+    optimiser: str = "adam"
+    schedule: str = "constant"
+    swa_lr: float = 0.05
+    validations: int = 1
+    clip: float = 5.0
+    precision: str = "no"
+    loss_scale: float = 65536.0
+    ema: float = 0.0
+    flip: float = 0.0
+    seed: int = 0
+    workers: int = 0
+    cache: bool = False
+    save_every: int = 500
+
+    def __post_init__(self) -> None:
+        for name, wanted in (("optimiser", OPTIMISERS), ("schedule", SCHEDULES), ("precision", PRECISIONS)):
+            value = getattr(self, name)
+            if value not in wanted:
+                raise InputError(f"{name} is {value!r}, wanted {', '.join(wanted[:-1])} or {wanted[-1]}")
+        if not self.groups or self.groups[0].tensors != -1:
+            raise InputError("the first of groups is the head, which is trained whole: wanted one without 'tensors'")
+        if self.optimiser != "sgd" and any(group.momentum for group in self.groups):
+            raise InputError(f"a group has momentum and the optimiser is {self.optimiser}, wanted sgd or no momentum")
+        if self.schedule == "swa" and not self.ema:
+            raise InputError("schedule is swa and ema is 0, wanted the decay of the averaged weights, such as 0.1")
+        if self.validations < 1:
+            raise InputError(f"validations is {self.validations}, wanted 1 or more an epoch")
+
+
+def learning_rate(settings: FitSettings, base: float, step: int, total: int) -> float:
+    """The rate of a group at a step.
+
+    Args:
+        settings: Its schedule.
+        base: Rate of the group.
+        step: Steps that were done before.
+        total: Steps of the whole training.
+    """
+    if settings.schedule == "constant":
+        return base
+    if settings.schedule == "one-cycle":
+        warm = max(1, total // 10)
+        if step < warm:
+            return base * (step + 1) / warm
+        return base * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
+    rise = 0.15 * total
+    if step < rise:
+        return base * math.sin(step / rise * math.pi / 2)
+    share = min(1.0, validations_until(settings, step, total) / SWA_EVENTS)
+    return base * (1 - share) + settings.swa_lr * share
+
+
+def validations_until(settings: FitSettings, step: int, total: int) -> int:
+    """How many validations are due in the first `step` of `total` steps, evenly spread over each epoch."""
+    whole = settings.validations * settings.epochs
+    before = 3 * total // 10 * whole // total if settings.schedule == "swa" else 0
+    return max(0, step * whole // total - before)
