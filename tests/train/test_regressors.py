@@ -156,8 +156,8 @@ def relabelled(folder: Path, out: Path, values: list[float | None]) -> Path:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ([None] * 12, "no row with a diffiqa label to train on"),
-        ([0.5] * 12, "all 12 labels are 0.5, wanted labels that differ"),
+        ([None] * 12, "no row of 12 has a label of diffiqa"),
+        ([0.5] * 12, "all 12 labels of diffiqa are 0.5, wanted labels that differ"),
     ],
 )
 def test_labels_that_teach_nothing(values: list[float | None], message: str, data: Path, tmp_path: Path) -> None:
