@@ -71,14 +71,18 @@ class Diffusion(nn.Module):
         return clean
 
     def loss(self, clean: Tensor, degraded: Tensor, steps: Tensor, noise: Tensor) -> Tensor:
-        """Mean square error of the clean images, predicted from mixtures with degraded ones that are noised.
-
-        The share of the degraded image is `sin(step / 100 * pi / 2)`, for steps in 0 .. 99.
-        """
-        share = torch.sin(steps / TRAINED_STEPS * (math.pi / 2)).view(-1, 1, 1, 1)
-        noisy = self.q_sample((1 - share) * clean + share * degraded, steps, noise)
+        """Mean square error of the clean images as predicted from `mixture(clean, degraded, steps, noise)`."""
+        noisy = self.mixture(clean, degraded, steps, noise)
         errors = F.mse_loss(self.model(noisy, steps).float(), clean, reduction="none").mean((1, 2, 3))
         return (errors * self.get_buffer("p2_loss_weight")[steps]).mean()
+
+    def mixture(self, clean: Tensor, degraded: Tensor, steps: Tensor, noise: Tensor) -> Tensor:
+        """What the model is trained to restore, for steps in 0 .. 99.
+
+        The share `sin(step / 100 * pi / 2)` of the degraded faces is mixed into the clean ones; noise is added.
+        """
+        share = torch.sin(steps / TRAINED_STEPS * (math.pi / 2)).view(-1, 1, 1, 1)
+        return self.q_sample((1 - share) * clean + share * degraded, steps, noise)
 
     def _at(self, name: str, steps: Tensor) -> Tensor:
         return self.get_buffer(name)[steps].view(-1, 1, 1, 1)

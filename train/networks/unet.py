@@ -5,6 +5,7 @@ Ho, Jain and Abbeel, "Denoising Diffusion Probabilistic Models", NeurIPS 2020, w
 convolutions (Qiao et al., 2019).
 """
 
+import copy
 import math
 
 import torch
@@ -105,7 +106,7 @@ class Block(nn.Module):
 
     def __init__(self, inside: int, outside: int) -> None:
         super().__init__()
-        self.proj = StandardisedConv2d(inside, outside, 3, padding=1)
+        self.proj: nn.Conv2d = StandardisedConv2d(inside, outside, 3, padding=1)
         self.norm = nn.GroupNorm(GROUPS, outside)
 
     def forward(self, x: Tensor, scale: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
@@ -205,3 +206,20 @@ def _heads(qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _image(values: Tensor, like: Tensor) -> Tensor:
     """(N, HEADS, H * W, HEAD_WIDTH) -> (N, INNER, H, W), in channels-last layout."""
     return values.permute(0, 2, 1, 3).flatten(2).unflatten(1, like.shape[2:]).permute(0, 3, 1, 2)
+
+
+def frozen_unet(unet: UNet) -> UNet:
+    """A copy whose weights are standardised once and for all, for inference only."""
+    frozen = copy.deepcopy(unet).eval().requires_grad_(False)
+    for module in frozen.modules():
+        if isinstance(module, Block):
+            module.proj = _plain(module.proj)
+    return frozen
+
+
+def _plain(conv: nn.Conv2d) -> nn.Conv2d:
+    if not isinstance(conv, StandardisedConv2d):
+        return conv
+    plain = nn.Conv2d(conv.in_channels, conv.out_channels, 3, padding=1).requires_grad_(False)
+    plain.load_state_dict({"weight": conv.standardised(), "bias": conv.bias})
+    return plain
