@@ -33,7 +33,7 @@ def fit_diffiqa_command(
     source: Annotated[Path, typer.Argument(help="Folder of faces, or a manifest (.csv, .parquet).")],
     out: Annotated[Path, typer.Option(help="Where to write.")],
 ) -> None:
-    """The diffusion model of DifFIQA (FG 2023); start it with `accelerate launch` for several devices."""
+    """The diffusion model of DifFIQA (IJCB 2023); start it with `accelerate launch` for several devices."""
     from train.methods.fit_diffiqa import diffusion_settings, fit_diffiqa
     from train.recipes import read_recipe
 

@@ -147,6 +147,11 @@ class DifFIQALabeller:
         self._diffusion.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._model = frozen_for_attack(model, self.device)
 
+    @property
+    def faces(self) -> int:
+        """Faces whose copies the UNet restores at once: as many to a batch keep it busy."""
+        return max(1, self.images // (2 * self.settings.repetitions))
+
     def __call__(self, faces: NDArray[np.uint8], keys: Sequence[str]) -> dict[str, NDArray[Any]]:
         """Label a batch.
 
