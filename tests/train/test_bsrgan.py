@@ -1,6 +1,7 @@
 """Degradations, each against its definition."""
 
 from collections import Counter
+from functools import partial
 
 import cv2
 import numpy as np
@@ -140,23 +141,22 @@ def test_the_order_is_random_but_the_final_size_comes_late() -> None:
 def test_steps_of_one_degradation(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every operation is done with the factor that is left, JPEG comes last, and the size is a quarter."""
     image = default_rng(0).random((64, 96, 3), dtype=np.float32)
+    done: list[tuple[str, int]] = []
+
+    def note(name: str, image: bsrgan.Image, number: int, *_: object) -> bsrgan.Image:
+        done.append((name, number))
+        return image
+
+    monkeypatch.setattr(bsrgan, "OPERATIONS", {name: partial(note, name) for name in bsrgan.OPERATIONS})
+    monkeypatch.setattr(bsrgan, "jpeg", partial(note, "jpeg"))
     halved = 0
     for seed in range(120):
-        done: list[tuple[str, int]] = []
-
-        def note(name: str):  # noqa: ANN202
-            def operation(image: bsrgan.Image, factor: int, rng: np.random.Generator) -> bsrgan.Image:
-                done.append((name, factor))
-                return image
-
-            return operation
-
-        monkeypatch.setattr(bsrgan, "OPERATIONS", {name: note(name) for name in bsrgan.OPERATIONS})
-        monkeypatch.setattr(bsrgan, "jpeg", lambda image, quality: (done.append(("jpeg", quality)), image)[1])
+        done.clear()
         assert degrade(image, default_rng(seed)).shape == (16, 24, 3)
-        assert sorted(name for name, _ in done[:-1]) == ["blur", "blur", "compression", "noise", "smaller"]
-        assert done[-1][0] == "jpeg"
-        (factor,) = {factor for _, factor in done[:-1]}
+        *others, (last, _) = done
+        assert last == "jpeg"
+        assert sorted(name for name, _ in others) == ["blur", "blur", "compression", "noise", "smaller"]
+        (factor,) = {number for _, number in others}
         assert factor in (2, 4)
         halved += factor == 2
     assert halved / 120 == pytest.approx(0.25, abs=0.1)

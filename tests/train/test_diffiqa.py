@@ -1,6 +1,5 @@
 """DifFIQA against its recording, and what batching must not change."""
 
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -150,7 +149,8 @@ def test_settings_reach_the_labels(
 ) -> None:
     def label(seed: int = 0, precision: str = "no", **settings: int) -> float:
         chosen = DifFIQASettings(**{"t": 2, "repetitions": 1} | settings)
-        return float(DifFIQALabeller(diffusion, small_model, chosen, seed, None, precision)(faces[:1], ["a"])["diffiqa"][0])
+        labeller = DifFIQALabeller(diffusion, small_model, chosen, seed, precision=precision)
+        return float(labeller(faces[:1], ["a"])["diffiqa"][0])
 
     base = label()
     assert label() == base
@@ -161,7 +161,7 @@ def test_settings_reach_the_labels(
 
 @pytest.mark.parametrize("wrong", [{"t": 0}, {"t": 100}, {"repetitions": 0}])
 def test_bad_settings(wrong: dict[str, int]) -> None:
-    with pytest.raises(InputError, match="wanted t in 1 .. 99"):
+    with pytest.raises(InputError, match=r"wanted t in 1 .. 99"):
         DifFIQASettings(**wrong)
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -90,7 +91,7 @@ def test_golden_schedule(golden: dict[str, np.ndarray]) -> None:
     ("t", "steps"), [(5, [4, 3, 2, 1, 0, 0, -1]), (1, [0, 0, -1]), (2, [1, 0, 0, -1]), (3, [2, 1, 0, 0, -1])]
 )
 def test_transitions(t: int, steps: list[int]) -> None:
-    assert ddim_transitions(t) == list(zip(steps[:-1], steps[1:], strict=True))
+    assert ddim_transitions(t) == list(pairwise(steps))
 
 
 def test_checkpoints_load_whatever_their_width(tmp_path: Path) -> None:
@@ -114,11 +115,11 @@ def test_wrong_checkpoints(tmp_path: Path) -> None:
         load_diffusion(tmp_path / "odd.pt")
     del state["model.final_conv.bias"]
     torch.save({"model": state}, tmp_path / "short.pt")
-    with pytest.raises(ModelError, match="1 missing keys, first 'model.final_conv.bias'"):
+    with pytest.raises(ModelError, match=r"1 missing keys, first 'model.final_conv.bias'"):
         load_diffusion(tmp_path / "short.pt")
 
 
-class PowerCut(Exception):
+class PowerCutError(Exception):
     """Ends a run at any place."""
 
 
@@ -130,7 +131,7 @@ def cut_after(monkeypatch: pytest.MonkeyPatch, items: int) -> None:
     def degrade_or_end(*arguments: object) -> object:
         left[0] -= 1
         if left[0] < 0:
-            raise PowerCut
+            raise PowerCutError
         return degrade(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(module, "degrade_face", degrade_or_end)
@@ -165,7 +166,7 @@ def test_an_interrupted_run_ends_with_the_same_weights(
     faces, out = whole
     with monkeypatch.context() as patch:
         cut_after(patch, items)
-        with pytest.raises(PowerCut):
+        with pytest.raises(PowerCutError):
             fit_diffiqa(SETTINGS, faces, tmp_path / "cut")
     fit_diffiqa(SETTINGS, faces, tmp_path / "cut")
     assert_same(out, tmp_path / "cut")
@@ -253,7 +254,8 @@ def test_pairs_depend_on_seed_pass_and_row_alone(crops: Path) -> None:
     steps = [data[(epoch, row)]["step"] for epoch in range(4) for row in range(12)]
     assert min(steps) >= 0
     assert 50 < max(steps) < 100
-    flipped = next(index for index in range(12) if not torch.equal(data[(0, index)]["image"], data[(1, index)]["image"]))
+    images = [[data[(epoch, row)]["image"] for epoch in (0, 1)] for row in range(12)]
+    flipped = next(row for row, (one, other) in enumerate(images) if not torch.equal(one, other))
     for epoch in (0, 1):  # the copy is flipped with its face: it looks more like it than like its mirror image
         pair = {name: value.float() for name, value in data[(epoch, flipped)].items() if name != "step"}
         near, far = ((pair["degraded"] - image).square().mean() for image in (pair["image"], pair["image"].flip(-1)))

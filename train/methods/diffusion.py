@@ -7,6 +7,7 @@ Models", ICLR 2021. The network predicts the clean image x0, not the noise.
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -40,8 +41,9 @@ class Diffusion(nn.Module):
         self.model = UNet(width)
 
     def q_sample(self, images: Tensor, steps: Tensor, noise: Tensor) -> Tensor:
-        """`sqrt(a) * images + sqrt(1 - a) * noise`, with a image's `a = alphas_cumprod[step]`."""
-        return self._at("sqrt_alphas_cumprod", steps) * images + self._at("sqrt_one_minus_alphas_cumprod", steps) * noise
+        """`sqrt(a) * images + sqrt(1 - a) * noise`, where `a = alphas_cumprod[step]` of each image."""
+        kept, added = self._at("sqrt_alphas_cumprod", steps), self._at("sqrt_one_minus_alphas_cumprod", steps)
+        return kept * images + added * noise
 
     def restore(self, noisy: Tensor, t: int, noise: Sequence[Tensor]) -> Tensor:
         """Take noise away by DDIM with eta = 1, from step `t - 1` down.
@@ -94,7 +96,7 @@ def ddim_transitions(t: int) -> list[tuple[int, int]]:
     The step from 0 to 0 comes from rounding towards 0; the published scores were computed with it.
     """
     steps = [int(value) for value in np.linspace(-1, t - 1, t + 2)][::-1]
-    return list(zip(steps[:-1], steps[1:], strict=True))
+    return list(pairwise(steps))
 
 
 def schedule() -> dict[str, Tensor]:

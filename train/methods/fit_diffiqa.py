@@ -237,7 +237,8 @@ class _Run:
         count = min(GRID**2, len(self.data))
         items = [self.data[(0, index)] for index in np.linspace(0, len(self.data) - 1, count).astype(int)]
         device = self.accelerator.device
-        batch = {name: torch.stack([item[name] for item in items]).to(device) for name in ("image", "degraded", "noise")}
+        names = ("image", "degraded", "noise")
+        batch = {name: torch.stack([item[name] for item in items]).to(device) for name in names}
         batch["step"] = torch.linspace(0, TRAINED_STEPS - 1, count, device=device).long()
         clean, *rest = _inputs(batch)
         given = self.kept.mixture(clean, *rest)

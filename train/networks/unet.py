@@ -7,6 +7,7 @@ convolutions (Qiao et al., 2019).
 
 import copy
 import math
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -34,12 +35,10 @@ class UNet(nn.Module):
     def __init__(self, width: int = 128) -> None:
         super().__init__()
         widths = [width] + [width * multiplier for multiplier in MULTIPLIERS]
-        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        pairs = list(pairwise(widths))
         time, top = 4 * width, widths[-1]
         self.init_conv = nn.Conv2d(3, width, 7, padding=3)
-        self.time_mlp = nn.Sequential(
-            StepEmbedding(width), nn.Linear(width, time), nn.GELU(), nn.Linear(time, time)
-        )
+        self.time_mlp = nn.Sequential(StepEmbedding(width), nn.Linear(width, time), nn.GELU(), nn.Linear(time, time))
         self.downs, self.ups = nn.ModuleList(), nn.ModuleList()
         for level, (inside, outside) in enumerate(pairs):
             last = level == len(pairs) - 1
