@@ -229,6 +229,23 @@ def test_loading_processes_change_nothing(whole: tuple[Path, Path], tmp_path: Pa
     assert_same(out, tmp_path / "workers")
 
 
+def test_a_full_disk_loses_nothing(whole: tuple[Path, Path], tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource", reason="needs a limit on the size of files")
+    faces, out = whole
+    fit_diffiqa(dataclasses.replace(SETTINGS, steps=3), faces, tmp_path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
+    try:
+        with pytest.raises(InputError, match=r"state.pt cannot be written .* make room and start again"):
+            fit_diffiqa(SETTINGS, faces, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert len(torch.load(tmp_path / "state.pt", weights_only=True)["losses"]) == 3
+    assert list(tmp_path.glob(".*")) == []
+    fit_diffiqa(SETTINGS, faces, tmp_path)
+    assert_same(out, tmp_path)
+
+
 def test_other_settings_do_not_resume(whole: tuple[Path, Path]) -> None:
     faces, out = whole
     with pytest.raises(InputError, match=r"lr=8e-05, this one has lr=0.1; give another --out"):

@@ -34,7 +34,7 @@ def degrade_face(face: NDArray[np.uint8], rng: Generator) -> NDArray[np.uint8]:
     Returns:
         uint8 BGR (112, 112, 3).
     """
-    image = face.astype(np.float32) / 255
+    image = _clipped(face / np.float32(255))
     draw = rng.random()
     for _ in range(1 + sum(draw < probability for probability in AGAIN)):
         image = degrade(_resize(image, SIZE, SIZE, cv2.INTER_CUBIC), rng)
@@ -154,7 +154,7 @@ def draw_jpeg_quality(rng: Generator) -> int:
 def jpeg(image: Image, quality: int) -> Image:
     """The image after JPEG at a quality of 0 to 100."""
     _, data = cv2.imencode(".jpg", np.rint(image * 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.float32) / 255
+    return _clipped(np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR)) / np.float32(255))
 
 
 OPERATIONS: dict[str, Callable[[Image, int, Generator], Image]] = {
@@ -174,5 +174,5 @@ def _resize(image: Image, width: int, height: int, interpolation: int) -> Image:
     return _clipped(cv2.resize(image, (width, height), interpolation=int(interpolation)))
 
 
-def _clipped(image: NDArray[np.floating]) -> Image:
+def _clipped(image: NDArray[np.number]) -> Image:
     return np.clip(image, 0, 1).astype(np.float32, copy=False)

@@ -28,6 +28,7 @@ from train.data.dataset import EpochBatches, FaceDataset, Item, normalised
 from train.data.manifest import Manifest, read_manifest
 from train.methods.diffusion import TRAINED_STEPS, Diffusion
 from train.networks import save_network
+from train.networks.checkpoints import replace_checkpoint
 from train.networks.variants import HALF
 from train.recipes import Recipe, settings_from
 
@@ -259,7 +260,7 @@ class _Run:
             "settings": asdict(self.settings) | {"faces": len(self.data)},
             "losses": self.losses,
         }
-        replace_file(self.out / "state.pt", lambda temporary: torch.save(state, temporary))
+        replace_checkpoint(self.out / "state.pt", lambda temporary: torch.save(state, temporary))
         save_network(self.kept, self.out / "diffusion.safetensors")
         text = json.dumps([round(loss, 6) for loss in self.losses])
         replace_file(self.out / "losses.json", lambda temporary: temporary.write_text(text))
