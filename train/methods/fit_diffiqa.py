@@ -7,7 +7,7 @@ the degradation, the step and the noise. So a run that is interrupted ends with 
 import contextlib
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -195,7 +195,7 @@ class _Run:
         self.accelerator.end_training()
         return self.out / "diffusion.safetensors"
 
-    def _batches(self, done: int) -> Iterator[Batch]:
+    def _batches(self, done: int) -> Generator[Batch, None, None]:
         """Batches of this process without end, from the one after so many."""
         processes = self.accelerator.num_processes
         epoch, start = divmod(done, -(-len(self.batches) // processes))

@@ -8,6 +8,7 @@ convolutions (Qiao et al., 2019).
 import copy
 import math
 from itertools import pairwise
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -60,14 +61,16 @@ class UNet(nn.Module):
         x = start = self.init_conv(images)
         time = self.time_mlp(steps)
         skips = []
-        for first, second, attention, resize in self.downs:  # type: ignore[misc]
+        for level in self.downs:
+            first, second, attention, resize = cast(nn.ModuleList, level)
             x = first(x, time)
             skips.append(x)
             x = attention(second(x, time))
             skips.append(x)
             x = resize(x)
         x = self.mid_block2(self.mid_attn(self.mid_block1(x, time)), time)
-        for first, second, attention, resize in self.ups:  # type: ignore[misc]
+        for level in self.ups:
+            first, second, attention, resize = cast(nn.ModuleList, level)
             x = first(torch.cat([x, skips.pop()], 1), time)
             x = second(torch.cat([x, skips.pop()], 1), time)
             x = resize(attention(x))
@@ -198,13 +201,13 @@ class Attention(nn.Module):
 
 def _heads(qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """(N, 3 * INNER, H, W) -> three of (N, HEADS, H * W, HEAD_WIDTH)."""
-    q, k, v = qkv.flatten(2).unflatten(1, (3, HEADS, HEAD_WIDTH)).transpose(-1, -2).unbind(1)
+    q, k, v = qkv.reshape(len(qkv), 3, HEADS, HEAD_WIDTH, -1).transpose(-1, -2).unbind(1)
     return q, k, v
 
 
 def _image(values: Tensor, like: Tensor) -> Tensor:
     """(N, HEADS, H * W, HEAD_WIDTH) -> (N, INNER, H, W), in channels-last layout."""
-    return values.permute(0, 2, 1, 3).flatten(2).unflatten(1, like.shape[2:]).permute(0, 3, 1, 2)
+    return values.permute(0, 2, 1, 3).reshape(len(like), *like.shape[2:], INNER).permute(0, 3, 1, 2)
 
 
 def frozen_unet(unet: UNet) -> UNet:
