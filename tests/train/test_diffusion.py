@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -172,21 +171,33 @@ def test_an_interrupted_run_ends_with_the_same_weights(
     assert_same(out, tmp_path / "cut")
 
 
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from tests.train.test_diffusion import SETTINGS, fit_diffiqa, module
+
+degrade, left = module.degrade_face, [14]
+
+def degrade_or_die(*arguments):
+    left[0] -= 1
+    if left[0] < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return degrade(*arguments)
+
+module.degrade_face = degrade_or_die
+fit_diffiqa(SETTINGS, Path(sys.argv[1]), Path(sys.argv[2]))
+"""
+
+
 def test_a_killed_run_ends_with_the_same_weights(whole: tuple[Path, Path], tmp_path: Path) -> None:
     faces, out = whole
-    recipe, cut = tmp_path / "tiny.yaml", tmp_path / "cut"
-    changed = {**dataclasses.asdict(SETTINGS), "betas": list(SETTINGS.betas)}
-    recipe.write_text(json.dumps({"diffusion": changed}))
-    command = [sys.executable, "-m", "train.cli", "fit", "diffiqa", str(recipe), str(faces), "--out", str(cut)]
     threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
-    process = subprocess.Popen(command, env=os.environ | threads, cwd=Path(__file__).parents[2])
-    while not (cut / "state.pt").exists() and process.poll() is None:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    assert len(torch.load(cut / "state.pt", weights_only=True)["losses"]) < SETTINGS.steps
-    fit_diffiqa(SETTINGS, faces, cut)
-    assert_same(out, cut)
+    command = [sys.executable, "-c", KILLED, str(faces), str(tmp_path)]
+    done = subprocess.run(command, env=os.environ | threads, cwd=Path(__file__).parents[2], capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    assert 0 < len(torch.load(tmp_path / "state.pt", weights_only=True)["losses"]) < SETTINGS.steps
+    fit_diffiqa(SETTINGS, faces, tmp_path)
+    assert_same(out, tmp_path)
 
 
 def test_outputs(whole: tuple[Path, Path]) -> None:
