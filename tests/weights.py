@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from train.methods.diffusion import Diffusion
 from train.networks import create_network
 
 
@@ -47,3 +48,20 @@ def golden_image(name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
     for axis in (-1, -2):
         image = np.mean([np.roll(image, shift, axis) for shift in range(-3, 4)], axis=0)
     return np.clip(3 * image, -1, 1).astype(np.float32)
+
+
+def golden_noise(name: str, shape: tuple[int, ...]) -> torch.Tensor:
+    """Normal float32 noise that recorded outputs were made with."""
+    draw = np.random.default_rng(zlib.crc32(name.encode()))
+    return torch.from_numpy(draw.standard_normal(shape).astype(np.float32))
+
+
+def tame_diffusion(width: int) -> Diffusion:
+    """A diffusion model with these weights and its own schedule, in evaluation mode."""
+    diffusion = Diffusion(width)
+    drawn = {
+        f"model.{key}": torch.from_numpy(draw_tensor(f"model.{key}", tuple(tensor.shape)))
+        for key, tensor in diffusion.model.state_dict().items()
+    }
+    diffusion.load_state_dict(diffusion.state_dict() | drawn)
+    return diffusion.eval()

@@ -19,6 +19,7 @@ SECTIONS = (
     "card",
     "prepare",
     "teacher",
+    "diffusion",
     "faceqan",
     "ediffiqa",
     "regression",

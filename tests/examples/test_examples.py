@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from sdk.models.catalog import find_entry
+from train.methods.diffusion import Diffusion
+from train.networks import save_network
 
 ROOT = Path(__file__).parents[2]
 KINDS = (
@@ -80,7 +82,16 @@ def test_score_one() -> None:
     assert line.startswith("score 0.")
 
 
-@pytest.mark.parametrize("name", ["score_one.py", "batch_folder.py", "draw_scores.py", "media/make_bad_copies.py"])
+def test_draw_restored(tmp_path: Path) -> None:
+    save_network(Diffusion(8), tmp_path / "diffusion.safetensors")
+    run("examples/draw_restored.py", tmp_path / "diffusion.safetensors", tmp_path / "out.png")
+    assert cv2.imread(str(tmp_path / "out.png")).shape == (6 * 132, 6 * 136, 3)
+
+
+EXAMPLES = ("score_one.py", "batch_folder.py", "draw_scores.py", "draw_restored.py", "media/make_bad_copies.py")
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_usage(name: str) -> None:
     done = subprocess.run([sys.executable, f"examples/{name}"], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 1

@@ -46,3 +46,17 @@ def fit_regressor_command(
 
 for _name, _about in REGRESSORS.items():
     app.command(_name, help=f"{_about} Start it with `accelerate launch` for several devices.")(fit_regressor_command)
+
+
+@app.command("diffiqa")
+def fit_diffiqa_command(
+    recipe: Annotated[str, typer.Argument(help="Name of a recipe (diffiqa, diffiqa-small), or a file.")],
+    source: Annotated[Path, typer.Argument(help="Folder of faces, or a manifest (.csv, .parquet).")],
+    out: Annotated[Path, typer.Option(help="Where to write.")],
+) -> None:
+    """The diffusion model of DifFIQA (IJCB 2023); start it with `accelerate launch` for several devices."""
+    from train.methods.fit_diffiqa import diffusion_settings, fit_diffiqa
+    from train.recipes import read_recipe
+
+    with error_exits():
+        typer.echo(fit_diffiqa(diffusion_settings(read_recipe(recipe)), source, out))

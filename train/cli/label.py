@@ -59,6 +59,36 @@ def label_faceqan(
         _report(out, run_faceqan(source, out, options, weights, embeddings))
 
 
+@app.command("diffiqa")
+def label_diffiqa(
+    source: Source,
+    out: Out,
+    diffusion: Annotated[Path, typer.Option(help="Diffusion model: of `fit diffiqa`, or the published checkpoint.")],
+    model: Network = "mobilefacenet128",
+    weights: Weights = None,
+    mean: Mean = None,
+    std: Std = None,
+    t: Annotated[int, typer.Option("-t", "--t", help="Step that faces are noised to, 1 to 99.")] = 5,
+    n: Annotated[int, typer.Option("-n", "--n", help="Noisy copies of each face and of its flip.")] = 10,
+    seed: int = 0,
+    precision: Annotated[str, typer.Option(help="Of the diffusion model: no, bf16 or fp16.")] = "no",
+    embeddings: Embeddings = None,
+    device: Device = "auto",
+    callers: Callers = None,
+    engine: EngineName = "plain",
+) -> None:
+    """DifFIQA (IJCB 2023); needs a diffusion model and a face-recognition model."""
+    from train.methods.diffiqa import DifFIQASettings
+    from train.methods.label_diffiqa import LabelDifFIQA, run_diffiqa
+
+    with error_exits():
+        options = LabelDifFIQA(
+            settings=DifFIQASettings(t, n), model=model, mean=mean, std=std, seed=seed,
+            precision=precision, device=device, callers=callers, engine=engine,
+        )  # fmt: skip
+        _report(out, run_diffiqa(source, out, diffusion, options, weights, embeddings))
+
+
 @app.command("sharpness")
 def label_sharpness(source: Source, out: Out, callers: Callers = None, engine: EngineName = "plain") -> None:
     """Variance of the Laplacian."""

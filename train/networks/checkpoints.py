@@ -1,7 +1,6 @@
 """Checkpoints: strict loading from `.safetensors` and `.pth`, weights only."""
 
-import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -9,7 +8,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from sdk.errors import ModelError
+from sdk.errors import InputError, ModelError
+from sdk.tables import replace_file
 from train.networks.variants import VARIANTS, create_network, get_variant
 
 StateDict = dict[str, Tensor]
@@ -119,12 +119,21 @@ def _identified(state: Mapping[str, Tensor]) -> str:
 
 
 def save_network(network: nn.Module, path: Path, metadata: Mapping[str, str] | None = None) -> None:
-    """Write a state dict as `.safetensors`, beside the target first and then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
+    """Write a state dict as `.safetensors`, see `replace_checkpoint`."""
     state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
-    save_file(state, temporary, metadata=dict(metadata or {}))
-    os.replace(temporary, path)
+    replace_checkpoint(path, lambda temporary: save_file(state, temporary, metadata=dict(metadata or {})))
+
+
+def replace_checkpoint(path: Path, write: Callable[[Path], object]) -> None:
+    """Have a checkpoint written beside its target, and put in the target's place when it is whole.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    try:
+        replace_file(path, write)
+    except (RuntimeError, SafetensorError) as error:  # what torch and safetensors make of a disk that is full
+        raise InputError(f"{path} cannot be written ({_first_line(error)}); make room and start again") from error
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,0 +1,197 @@
+"""DifFIQA: face image quality from denoising diffusion.
+
+Babnik, Peer and Štruc, "DifFIQA: Face Image Quality Assessment Using Denoising Diffusion Probabilistic Models",
+IJCB 2023. The embedding of a good face survives a little noise, the restoration from it, and a flip.
+
+The published code embeds a face as often as it repeats its noise. Here a face and its flip are embedded once.
+"""
+
+import copy
+import logging
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from accelerate.utils.memory import should_reduce_batch_size
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from sdk.errors import InputError
+from train.data.dataset import normalised
+from train.methods.diffusion import TRAINED_STEPS, Diffusion
+from train.methods.lazily import Lazily
+from train.methods.recognition import RecognitionModel
+from train.networks.attack import frozen_for_attack
+from train.networks.unet import frozen_unet
+from train.networks.variants import HALF
+
+logger = logging.getLogger(__name__)
+
+PRECISIONS = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True, slots=True)
+class DifFIQASettings:
+    """The published values.
+
+    Attributes:
+        t: Step to which faces are noised, 1 to 99.
+        repetitions: Noisy copies of each face and of its flip (n).
+    """
+
+    t: int = 5
+    repetitions: int = 10
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.t < TRAINED_STEPS or self.repetitions < 1:
+            raise InputError(
+                f"t={self.t}, repetitions={self.repetitions}: wanted t in 1 .. {TRAINED_STEPS - 1}, for the diffusion "
+                "model is trained on these steps, and 1 repetition or more"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class DifFIQAResult:
+    """Scores of N faces and what they were made of: quality (N,), terms (5, N), embeddings (N, D); all float32.
+
+    A term is the mean cosine similarity of a face with: its noisy copies, these restored, the flip's noisy copies,
+    these restored, the flip.
+    """
+
+    quality: Tensor
+    terms: Tensor
+    embeddings: Tensor
+
+
+def diffiqa(
+    restore: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], model: nn.Module, faces: Tensor, noise: Tensor
+) -> DifFIQAResult:
+    """Score a batch of faces (section III).
+
+    Args:
+        restore: Clean images and noise (M, t, 3, 112, 112) -> the noisy images and the restored ones,
+            see `noised_and_restored`.
+        model: RGB (N, 3, 112, 112) in [0, 1] -> embeddings (N, D), frozen and in evaluation mode.
+        faces: float32 RGB (N, 3, 112, 112) in [-1, 1].
+        noise: float32 (N, 2, n, t, 3, 112, 112): of the faces, then of their flips. The first of the t is added, the
+            others are for the way back.
+    """
+    repetitions = noise.shape[2]
+    both = torch.stack([faces, faces.flip(-1)], 1)
+    copies = both[:, :, None].expand(-1, -1, repetitions, -1, -1, -1)
+    noisy, restored = restore(copies.flatten(0, 2), noise.flatten(0, 2))
+    shape = (len(faces), 2, repetitions, -1)
+    embeddings, flipped = _embed(model, both.flatten(0, 1)).view(len(faces), 2, -1).unbind(1)
+    of_noisy, of_restored = (
+        F.cosine_similarity(embeddings[:, None, None], _embed(model, images).view(shape), -1).mean(-1)
+        for images in (noisy, restored)
+    )
+    symmetry = F.cosine_similarity(embeddings, flipped)
+    terms = torch.stack([of_noisy[:, 0], of_restored[:, 0], of_noisy[:, 1], of_restored[:, 1], symmetry])
+    return DifFIQAResult(terms.mean(0), terms, embeddings)
+
+
+def _embed(model: nn.Module, images: Tensor) -> Tensor:
+    with torch.no_grad():
+        return model((images + 1) / 2).float()
+
+
+@torch.no_grad()
+def noised_and_restored(diffusion: Diffusion, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """Noise images (M, 3, 112, 112) to the step t and restore them, with noise (M, t, 3, 112, 112)."""
+    t = noise.shape[1]
+    first, *others = noise.unbind(1)
+    noisy = diffusion.q_sample(images, torch.full((len(images),), t, device=images.device), first)
+    noisy = noisy.contiguous(memory_format=torch.channels_last)
+    return noisy, diffusion.restore(noisy, t, others)
+
+
+def _frozen(diffusion: Diffusion, device: torch.device) -> Diffusion:
+    frozen = copy.deepcopy(diffusion).eval().requires_grad_(False)
+    frozen.model = frozen_unet(frozen.model)
+    return frozen.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+class DifFIQALabeller:
+    """DifFIQA over batches of crops; one seed per image, so that no label depends on its batch.
+
+    Args:
+        diffusion: Trained model.
+        model: Face-recognition model; it runs in float32 in any case.
+        settings: The published values by default.
+        seed: Of all noise.
+        device: Where to compute.
+        precision: Of the diffusion model: `no` (float32), `bf16` or `fp16` (autocast).
+        images: Images that the UNet restores at once to begin with; halved whenever memory does not suffice. By
+            default 8 on a CPU, where more are not faster, and 256 elsewhere.
+    """
+
+    name = "diffiqa"
+
+    def __init__(
+        self,
+        diffusion: Diffusion,
+        model: RecognitionModel,
+        settings: DifFIQASettings | None = None,
+        seed: int = 0,
+        device: torch.device | None = None,
+        precision: str = "no",
+        images: int | None = None,
+    ) -> None:
+        if precision not in PRECISIONS:
+            raise InputError(f"precision is {precision!r}, wanted one of: {', '.join(PRECISIONS)}")
+        self.device = device or torch.device("cpu")
+        self.settings = settings or DifFIQASettings()
+        self.seed = seed
+        self.images = images or (8 if self.device.type == "cpu" else 256)
+        self._type = PRECISIONS[precision]
+        self._diffusion = Lazily(partial(_frozen, diffusion, self.device))
+        self._model = Lazily(partial(frozen_for_attack, model, self.device))
+
+    @property
+    def faces(self) -> int:
+        """Faces whose copies the UNet restores at once: as many to a batch keep it busy."""
+        return max(1, self.images // (2 * self.settings.repetitions))
+
+    def __call__(self, faces: NDArray[np.uint8], keys: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """Label a batch.
+
+        Args:
+            faces: uint8 BGR (N, 112, 112, 3).
+            keys: Name of each image, which seeds its noise.
+
+        Returns:
+            `diffiqa` float32 (N,) and `embedding` float32 (N, D).
+        """
+        images = torch.from_numpy(np.ascontiguousarray(faces[..., ::-1])).permute(0, 3, 1, 2).to(self.device)
+        noise = torch.from_numpy(np.stack([self._noise(key, faces.shape[1:3]) for key in keys])).to(self.device)
+        result = diffiqa(self._restore, self._model(), normalised(images, HALF, HALF), noise)
+        return {self.name: result.quality.cpu().numpy(), "embedding": result.embeddings.cpu().numpy()}
+
+    def _restore(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """`noised_and_restored` in as large parts as memory allows."""
+        noisy, restored = torch.empty_like(images), torch.empty_like(images)
+        start = 0
+        while start < len(images):
+            part = slice(start, start + self.images)
+            try:
+                with torch.autocast(self.device.type, self._type, enabled=self._type != torch.float32):
+                    noisy[part], restored[part] = noised_and_restored(self._diffusion(), images[part], noise[part])
+            except RuntimeError as error:
+                if self.images == 1 or not should_reduce_batch_size(error):
+                    raise
+                self.images //= 2
+                logger.info("memory does not suffice: %d images at once from here on", self.images)
+                continue
+            start = part.stop
+        return noisy, restored
+
+    def _noise(self, key: str, size: tuple[int, ...]) -> NDArray[np.float32]:
+        rng = np.random.default_rng([self.seed, zlib.crc32(key.encode())])
+        settings = self.settings
+        return rng.standard_normal((2, settings.repetitions, settings.t, 3, *size), dtype=np.float32)
