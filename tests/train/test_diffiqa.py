@@ -44,15 +44,13 @@ def faces() -> NDArray[np.uint8]:
     return ((golden_image("labels", (3, 112, 112, 3)) + 1) * 127.5).astype(np.uint8)
 
 
-@pytest.mark.parametrize("frozen", [False, True])
-def test_golden(golden_model: RecognitionModel, frozen: bool) -> None:
+def test_golden(golden_model: RecognitionModel) -> None:
     golden = np.load(GOLDEN / "diffiqa_score.npz")
     faces = torch.from_numpy(golden_image("score", (3, 3, 112, 112)))
     drawn = torch.stack([golden_noise(f"score/noise/{index}", (12, 3, 112, 112)) for index in range(5)], 1)
     noise = drawn.view(2, 3, 2, 5, 3, 112, 112).transpose(0, 1)
     diffusion = tame_diffusion(16)
-    if frozen:
-        diffusion.model = frozen_unet(diffusion.model)
+    diffusion.model = frozen_unet(diffusion.model)
 
     def restore(images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         return noised_and_restored(diffusion, images, noise)
