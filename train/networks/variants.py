@@ -43,7 +43,7 @@ _IRESNET50 = partial(IResNet, (3, 4, 14, 3))
 _IRESNET100 = partial(IResNet, (3, 13, 30, 3))
 
 VARIANTS = {
-    "fiqa-nano": Variant(MobileFaceNet128, 128, 512, IMAGENET_MEAN, IMAGENET_STD),
+    "fiqa-nano": Variant(MobileFaceNet128, 128, 1024, IMAGENET_MEAN, IMAGENET_STD),
     "ediffiqa-t": Variant(MobileFaceNet, 512, 1024),
     "ediffiqa-s": Variant(_IRESNET18, 512, 1024),
     "ediffiqa-m": Variant(_IRESNET50, 512, 1024),
