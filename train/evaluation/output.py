@@ -56,7 +56,7 @@ def markdown(results: Sequence[SetResult]) -> str:
         if len(result.spearman) > 1:
             lines += ["", f"Rank correlation on {result.name}: Spearman above the diagonal, Kendall below:", ""]
             lines += _correlation_table(result)
-    return "\n".join(lines)
+    return "\n".join(lines).replace("\n\n\n", "\n\n")
 
 
 Column = tuple[str, float, list[MethodResult]]
