@@ -10,8 +10,9 @@ to 6 pixels of the source image along each axis, and on landmarks that YuNet fin
 judge's embeddings stay those of the aligned faces. Models are names of the catalogue, `.onnx` files or our checkpoints.
 
 Of each model, set and alignment: `change`, the mean absolute change of the score, in deviations of the scores of
-aligned faces; `spearman`, the rank correlation with them; and pAUC. `crop_pixels` is how far the landmarks lie from
-where they should, on average, in the crop.
+aligned faces; `spearman`, the rank correlation with them; `pauc` at FMR 1e-3 and a discard rate of 0.2, and
+`difference`, what it is more than that of aligned faces, with the 95 % interval of a bootstrap over people.
+`crop_pixels` is how far the landmarks lie from where they should, on average, in the crop.
 """
 
 import argparse
@@ -27,7 +28,6 @@ import matplotlib
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
 
 from sdk import FaceDetector, QualityScorer
 from sdk.alignment import similarity_transform
@@ -39,9 +39,9 @@ from train.data.manifest import Manifest, read_manifest, write_table
 from train.data.perturbation import perturb
 from train.data.prepare import PrepareSettings
 from train.data.sources import SourceFace, source_faces
-from train.evaluation.comparisons import mated_comparisons, non_mated_comparisons
-from train.evaluation.edc import edc, pair_quality, threshold_at_fmr
-from train.evaluation.protocol import set_rows
+from train.evaluation.comparisons import Pairs, mated_pairs, non_mated_pairs
+from train.evaluation.results import EvaluationSettings, evaluate_set
+from train.evaluation.sets import set_rows
 from train.methods.network_scores import NetworkScores
 from train.networks import QualityNetwork, get_variant, identify, load_network, read_state
 
@@ -52,8 +52,8 @@ Scorer = Callable[[NDArray[np.uint8]], NDArray[np.floating[Any]]]
 Points = NDArray[np.float64]
 
 SETS = ("clean", "mixed")
-RATES = (0.2, 0.3)
-FMR = 1e-3
+RATE = 0.2
+"""Discard rate of the pAUC."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,25 +149,43 @@ def measure(
     for name in SETS:
         rows = set_rows(manifest, name, "test")
         people, embeddings = manifest.select(rows).identities, np.asarray(vectors[rows])
-        threshold = threshold_at_fmr(non_mated_comparisons(people, embeddings).similarity, FMR)
-        mated = mated_comparisons(people, embeddings)
-        errors = mated.similarity <= threshold
+        pairs = Pairs(mated_pairs(people), non_mated_pairs(people))
+        off = [crop_pixels({row: sources[row] for row in rows}, alignment) for alignment in alignments]
         for model in scores[0]:
-            aligned = np.array([scores[0][model][row] for row in rows])
-            for alignment, found in zip(alignments, scores, strict=True):
-                quality = np.array([found[model][row] for row in rows])
-                curve = edc(pair_quality(quality, mated.a, mated.b), errors)
-                entry = {"set": name, "model": model, "alignment": alignment.name, "noise": alignment.noise}
-                entry["crop_pixels"] = round(crop_pixels({row: sources[row] for row in rows}, alignment), 3)
-                entry["change"] = round(float(np.abs(quality - aligned).mean() / aligned.std()), 4)
-                entry["spearman"] = round(float(spearmanr(quality, aligned).statistic), 4)
-                table.append(entry | {f"pauc@{rate:g}": round(curve.pauc(rate), 4) for rate in RATES})
+            quality = {
+                alignment.name: np.array([found[model][row] for row in rows])
+                for alignment, found in zip(alignments, scores, strict=True)
+            }
+            aligned = next(iter(quality.values()))
+            result = evaluate_set(name, pairs, people, embeddings, quality, EvaluationSettings(rates=(RATE,)))
+            for index, (alignment, method) in enumerate(zip(alignments, result.points[0].methods, strict=True)):
+                change = np.abs(quality[alignment.name] - aligned).mean() / aligned.std()
+                pauc, difference = method.pauc[RATE], method.difference[RATE]
+                table.append(
+                    {
+                        "set": name,
+                        "model": model,
+                        "alignment": alignment.name,
+                        "noise": alignment.noise,
+                        "crop_pixels": round(off[index], 3),
+                        "change": round(float(change), 4),
+                        "spearman": round(float(result.spearman[index, 0]), 4),
+                        "pauc": round(pauc.value, 4),
+                        "difference": round(difference.value, 4),
+                        "low": round(difference.low, 4),
+                        "high": round(difference.high, 4),
+                    }
+                )
     return table
 
 
 def plot(table: list[dict[str, Any]], path: Path) -> None:
     """Change, rank correlation and pAUC over the noise; crosses are the detector at other scales."""
-    measures = {"change": "mean change of the score (deviations)", "spearman": "rank correlation", "pauc@0.2": "pAUC"}
+    measures = {
+        "change": "mean change (deviations)",
+        "spearman": "rank correlation",
+        "pauc": f"pAUC@{RATE:g}",
+    }
     figure, axes = plt.subplots(len(SETS), len(measures), figsize=(13, 4 * len(SETS)), squeeze=False)
     for line, name in zip(axes, SETS, strict=True):
         for axis, (measure_name, title) in zip(line, measures.items(), strict=True):
@@ -220,11 +238,12 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     write_table(pa.Table.from_pylist(table), options.out / "alignment.csv")
     plot(table, options.out / "alignment.png")
-    print(f"{'set':6} {'model':16} {'alignment':14} crop px  change  spearman  pAUC@0.2  pAUC@0.3")
+    print(f"{'set':6} {'model':16} {'alignment':14} crop px   change  spearman   pAUC  difference (95 %)")
     for row in table:
         print(
-            f"{row['set']:6} {row['model']:16} {row['alignment']:14} {row['crop_pixels']:7.2f} {row['change']:7.3f} "
-            f"{row['spearman']:9.3f} {row['pauc@0.2']:9.3f} {row['pauc@0.3']:9.3f}"
+            f"{row['set']:6} {row['model']:16} {row['alignment']:14} {row['crop_pixels']:7.2f} {row['change']:8.3f} "
+            f"{row['spearman']:9.3f} {row['pauc']:6.3f} "
+            f"{row['difference']:+11.3f} ({row['low']:+.3f} to {row['high']:+.3f})"
         )
 
 

@@ -8,17 +8,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sdk.alignment import TEMPLATE
 from sdk.errors import InputError
 from tests.weights import golden_image
 from train.data.degradations import (
     DEGRADATIONS,
-    LANDMARK_SHIFT,
     VERSION,
     degrade,
     describe,
     draw_damages,
-    perturb,
     worst_grade,
 )
 from train.data.manifest import Manifest, make_manifest, read_manifest
@@ -60,16 +57,6 @@ def test_what_some_degradations_are(face: NDArray[np.uint8]) -> None:
     assert np.abs(degrade(face, [("noise", 1.0)], rng).astype(float) - face).std() > 30
     covered = (degrade(face, [("occlusion", 1.0)], rng) != face).any(axis=2).mean()
     assert 0.5 < covered <= 0.8
-
-
-def test_landmarks_are_perturbed_in_pixels_of_the_crop() -> None:
-    landmarks = 2 * TEMPLATE + 30  # a face twice as large as in the crop
-    before = landmarks.copy()
-    shifts = np.stack([perturb(landmarks, 0.5, np.random.default_rng(seed)) for seed in range(300)]) - landmarks
-    np.testing.assert_array_equal(landmarks, before)
-    assert 0.95 * LANDMARK_SHIFT < np.abs(shifts).max() <= LANDMARK_SHIFT  # half of it, twice as large
-    assert np.abs(shifts.mean(axis=0)).max() < 0.15 * LANDMARK_SHIFT
-    np.testing.assert_array_equal(perturb(landmarks, 0, np.random.default_rng(0)), landmarks)
 
 
 def test_draws_are_graded_and_described() -> None:

@@ -105,6 +105,14 @@ def test_a_scaled_perturbation_is_in_pixels_of_the_crop(scale: float) -> None:
     np.testing.assert_allclose(shift, scale * plain)
 
 
+def test_a_scaled_shift_reaches_its_bound_and_no_further() -> None:
+    points = 2 * TEMPLATE + 30  # a face twice as large as in the crop
+    rng = np.random.default_rng(0)
+    shifts = np.stack([perturb(points, 6.0, rng, scaled=True) for _ in range(300)]) - points
+    assert 11.4 < np.abs(shifts).max() <= 12.0
+    assert np.abs(shifts.mean(axis=0)).max() < 1.8
+
+
 def test_images_without_landmarks_are_refused(folder: Path, tmp_path: Path) -> None:
     crops = read_manifest(folder / "faces")
     with pytest.raises(InputError, match=r"\d+ images have no landmarks, first '.*png'; wanted unaligned images"):

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 import cv2
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from sdk.alignment import CROP_SIZE, similarity_transform
+from sdk.alignment import CROP_SIZE
 from sdk.errors import InputError
 
 VERSION = 1
@@ -105,22 +105,6 @@ def misalignment(face: Image, grade: float, rng: Generator) -> Image:
     matrix = cv2.getRotationMatrix2D((size / 2, size / 2), 60 * turn / norm, float(1.8 ** (scale / norm)))
     matrix[:, 2] += 0.35 * size * shift / norm
     return _uint8(cv2.warpAffine(face, matrix, (size, size), flags=cv2.INTER_LINEAR))
-
-
-def perturb(landmarks: ArrayLike, grade: float, rng: Generator) -> NDArray[np.float64]:
-    """Landmarks as a poor detector finds them: each moved uniformly up to `grade * LANDMARK_SHIFT` along each axis.
-
-    Args:
-        landmarks: (5, 2) in the source image's pixels; not changed.
-        grade: 0 for none to 1.
-        rng: Source of chance.
-
-    Returns:
-        float64 (5, 2) in the source image's pixels.
-    """
-    points = np.array(landmarks, np.float64)
-    scale = np.hypot(*similarity_transform(points)[:, 0])
-    return points + rng.uniform(-1, 1, points.shape) * grade * LANDMARK_SHIFT / scale
 
 
 DEGRADATIONS: dict[str, Callable[[Image, float, Generator], Image]] = {

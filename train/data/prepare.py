@@ -23,9 +23,10 @@ from sdk.console import progress_bar
 from sdk.errors import ImageError, InputError
 from sdk.images import load_image
 from sdk.tables import write_errors
-from train.data.degradations import MISALIGNED, VERSION, Damage, degrade, describe, draw_damages, perturb
+from train.data.degradations import LANDMARK_SHIFT, MISALIGNED, VERSION, Damage, degrade, describe, draw_damages
 from train.data.exclusive import exclusive
 from train.data.manifest import Manifest, make_manifest, read_manifest, write_table
+from train.data.perturbation import perturb
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ class PrepareSettings:
     Attributes:
         copies: Damaged copies of each training and validation image; the i-th has grades in [i, i + 1] / copies.
         test_copies: The same for test images.
-        misaligned: Copies of each test image that are cut out on wrong landmarks, see `degradations.perturb`, with
+        misaligned: Copies of each test image that are cut out on wrong landmarks, see `LANDMARK_SHIFT`, with
             grades in the same steps; the images need landmarks.
         test: Fraction of the people with several images who are kept for the test.
         validation: Fraction of all the people who are kept for validation.
@@ -212,7 +213,8 @@ def _misaligned(manifest: Manifest, row: int, copy: int, settings: PrepareSettin
         raise ImageError(f"{path} has no landmarks, so it cannot be misaligned; give --landmarks")
     rng = np.random.default_rng([settings.seed, copy, zlib.crc32(path.encode()), zlib.crc32(MISALIGNED.encode())])
     grade = round(rng.uniform(copy - 1, copy) / settings.misaligned, 3)
-    return align(load_image(manifest.root / path), perturb(landmarks, grade, rng)), (MISALIGNED, grade)
+    moved = perturb(landmarks, grade * LANDMARK_SHIFT, rng, scaled=True)
+    return align(load_image(manifest.root / path), moved), (MISALIGNED, grade)
 
 
 def copy_damages(name: str, copy: int, copies: int, seed: int) -> tuple[list[Damage], np.random.Generator]:
