@@ -15,7 +15,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from sdk.errors import InputError, ModelError
+from sdk.errors import InputError, ModelError, OutputError
+from tests.train.processes import start_two
 from tests.weights import golden_image, golden_noise, tame_diffusion, tame_network
 from train.data.manifest import make_manifest
 from train.methods import fit_diffiqa as module
@@ -237,6 +238,20 @@ def test_accumulation_is_a_larger_batch(whole: tuple[Path, Path], tmp_path: Path
     assert float((weights[0] - weights[1]).abs().mean()) < 0.05 * SETTINGS.lr
 
 
+def test_two_processes_train_as_one(whole: tuple[Path, Path], tmp_path: Path) -> None:
+    """Each with half the batch: the same loss curve."""
+    faces, _ = whole
+    recipe = tmp_path / "tiny.yaml"
+    settings = dataclasses.replace(SETTINGS, steps=2, accumulate=1)
+    names = ("width", "steps", "batch_size", "accumulate", "workers")
+    recipe.write_text(json.dumps({"diffusion": {name: getattr(settings, name) for name in names}}))
+    two = start_two("-m", "train.cli", "fit", "diffiqa", str(recipe), str(faces), "--out", str(tmp_path / "two"))
+    fit_diffiqa(dataclasses.replace(settings, batch_size=2), faces, tmp_path / "one")
+    assert [process.wait() for process in two] == [0, 0]
+    one, both = (json.loads((tmp_path / folder / "losses.json").read_text()) for folder in ("one", "two"))
+    assert both == pytest.approx(one, rel=1e-4)
+
+
 def test_loading_processes_change_nothing(whole: tuple[Path, Path], tmp_path: Path) -> None:
     faces, out = whole
     fit_diffiqa(dataclasses.replace(SETTINGS, workers=2), faces, tmp_path / "workers")
@@ -250,7 +265,7 @@ def test_a_full_disk_loses_nothing(whole: tuple[Path, Path], tmp_path: Path) -> 
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
     try:
-        with pytest.raises(InputError, match=r"state.pt cannot be written .* make room and start again"):
+        with pytest.raises(OutputError, match=r"state.pt cannot be written .* make room and start again"):
             fit_diffiqa(SETTINGS, faces, tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
