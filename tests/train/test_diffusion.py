@@ -15,7 +15,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from sdk.errors import InputError, ModelError
+from sdk.errors import InputError, ModelError, OutputError
+from tests.train.processes import start_two
 from tests.weights import golden_image, golden_noise, tame_diffusion, tame_network
 from train.data.manifest import make_manifest
 from train.methods import fit_diffiqa as module
@@ -224,14 +225,31 @@ def test_the_average_is_kept(whole: tuple[Path, Path], tmp_path: Path) -> None:
 
 
 def test_accumulation_is_a_larger_batch(whole: tuple[Path, Path], tmp_path: Path) -> None:
-    """Two passes of one face are one of two."""
+    """Two passes of one face are one of two: equal losses, and steps of Adam that all but rounding decides alike."""
     faces, _ = whole
-    weights = []
+    losses, weights = [], []
     for batch_size, accumulate in ((1, 2), (2, 1)):
         settings = dataclasses.replace(SETTINGS, steps=1, batch_size=batch_size, accumulate=accumulate)
-        fit_diffiqa(settings, faces, tmp_path / str(accumulate))
-        weights.append(json.loads((tmp_path / str(accumulate) / "losses.json").read_text()))
-    assert weights[0] == pytest.approx(weights[1], abs=1e-4)
+        out = tmp_path / str(accumulate)
+        fit_diffiqa(settings, faces, out)
+        losses.append(json.loads((out / "losses.json").read_text()))
+        weights.append(torch.cat([value.flatten() for value in read_state(out / "state.pt").values()]))
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+    assert float((weights[0] - weights[1]).abs().mean()) < 0.05 * SETTINGS.lr
+
+
+def test_two_processes_train_as_one(whole: tuple[Path, Path], tmp_path: Path) -> None:
+    """Each with half the batch: the same loss curve."""
+    faces, _ = whole
+    recipe = tmp_path / "tiny.yaml"
+    settings = dataclasses.replace(SETTINGS, steps=2, accumulate=1)
+    names = ("width", "steps", "batch_size", "accumulate", "workers")
+    recipe.write_text(json.dumps({"diffusion": {name: getattr(settings, name) for name in names}}))
+    two = start_two("-m", "train.cli", "fit", "diffiqa", str(recipe), str(faces), "--out", str(tmp_path / "two"))
+    fit_diffiqa(dataclasses.replace(settings, batch_size=2), faces, tmp_path / "one")
+    assert [process.wait() for process in two] == [0, 0]
+    one, both = (json.loads((tmp_path / folder / "losses.json").read_text()) for folder in ("one", "two"))
+    assert both == pytest.approx(one, rel=1e-4)
 
 
 def test_loading_processes_change_nothing(whole: tuple[Path, Path], tmp_path: Path) -> None:
@@ -247,7 +265,7 @@ def test_a_full_disk_loses_nothing(whole: tuple[Path, Path], tmp_path: Path) -> 
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
     try:
-        with pytest.raises(InputError, match=r"state.pt cannot be written .* make room and start again"):
+        with pytest.raises(OutputError, match=r"state.pt cannot be written .* make room and start again"):
             fit_diffiqa(SETTINGS, faces, tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

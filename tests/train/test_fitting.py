@@ -2,10 +2,6 @@
 
 import dataclasses
 import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +14,7 @@ from torch.optim.swa_utils import SWALR
 from sdk.errors import InputError
 from tests.train import train_in_processes
 from tests.train.conftest import TINY
+from tests.train.processes import start_two
 from train.data.dataset import EpochBatches, FaceDataset, even_validation
 from train.data.manifest import read_manifest
 from train.methods.fit_settings import FitSettings, Group, learning_rate, validations_until
@@ -257,16 +254,7 @@ def test_a_loss_that_is_no_number_is_an_error(crops: Path, tmp_path: Path) -> No
 
 def test_two_processes_train_as_one(tmp_path: Path) -> None:
     """Each with half the batch: the same loss curve."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    shared |= {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": "."}
-    command = [sys.executable, str(Path(train_in_processes.__file__)), str(tmp_path / "two"), "4"]
-    processes = []
-    for rank in "01":  # as torchrun starts them
-        environment = {**os.environ, **shared, "RANK": rank, "LOCAL_RANK": rank}
-        processes.append(subprocess.Popen(command, env=environment, cwd=Path(__file__).parents[2]))
+    processes = start_two(str(Path(train_in_processes.__file__)), str(tmp_path / "two"), "4")
     train_in_processes.main(tmp_path / "one", 8)
     assert [process.wait() for process in processes] == [0, 0]
     one, two = (json.loads((tmp_path / folder / "history.json").read_text()) for folder in ("one", "two"))

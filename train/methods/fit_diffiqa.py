@@ -14,7 +14,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -25,8 +24,10 @@ from sdk.errors import InputError
 from sdk.tables import replace_file
 from train.data.bsrgan import degrade_face
 from train.data.dataset import EpochBatches, FaceDataset, Item, normalised
+from train.data.exclusive import exclusive
 from train.data.manifest import Manifest, read_manifest
 from train.methods.diffusion import TRAINED_STEPS, Diffusion
+from train.methods.fitting import make_accelerator
 from train.networks import save_network
 from train.networks.checkpoints import replace_checkpoint
 from train.networks.variants import HALF
@@ -123,7 +124,9 @@ def fit_diffiqa(settings: DiffusionSettings, source: Path, out: Path) -> Path:
         Path of `diffusion.safetensors`.
 
     Raises:
-        InputError: There is no face to train on, or `state.pt` in the folder is of a run with other settings.
+        InputError: There is no face to train on, `state.pt` in the folder is of a run with other settings, or another
+            run is writing there.
+        OutputError: The disk is full; started again, the run goes on.
     """
     manifest = read_manifest(source)
     rows = clean_rows(manifest)
@@ -131,7 +134,10 @@ def fit_diffiqa(settings: DiffusionSettings, source: Path, out: Path) -> Path:
         raise InputError(f"{source} has no clean face to train on, wanted rows of split 'train' without degradation")
     data = PairDataset(manifest, rows, {}, settings.flip, settings.seed, settings.cache)
     logger.info("%d faces to train on", len(rows))
-    return _Run(data, settings, out).run()
+    out.mkdir(parents=True, exist_ok=True)
+    run = _Run(data, settings, out)
+    with exclusive(out if run.accelerator.is_main_process else None):
+        return run.run()
 
 
 def clean_rows(manifest: Manifest) -> NDArray[np.int64]:
@@ -158,8 +164,8 @@ class _Loss(torch.nn.Module):
 class _Run:
     def __init__(self, data: PairDataset, settings: DiffusionSettings, out: Path) -> None:
         self.data, self.settings, self.out = data, settings, out
-        self.accelerator = Accelerator(mixed_precision=settings.precision, log_with="tensorboard", project_dir=out)
-        self.batches = EpochBatches(len(data), settings.batch_size, True, settings.seed)
+        self.accelerator = make_accelerator(settings.precision, out)
+        self.batches = EpochBatches(len(data), settings.batch_size, True, settings.seed, self.accelerator.num_processes)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             self.diffusion = Diffusion(settings.width)

@@ -7,7 +7,6 @@ groups, gradient clipping, averaged weights, TensorBoard, the best checkpoint, a
 import json
 import logging
 import math
-import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -26,6 +25,7 @@ from train.data.dataset import EpochBatches, FaceDataset, normalised
 from train.data.exclusive import exclusive
 from train.methods.fit_settings import FitSettings, Group, learning_rate, validations_until
 from train.networks import QualityNetwork, Variant, save_network
+from train.networks.checkpoints import replace_checkpoint
 from train.networks.depthwise import speed_up_depthwise
 
 logger = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ class Fit:
     ) -> None:
         out.mkdir(parents=True, exist_ok=True)
         self.variant, self.loss, self.settings, self.out = variant, loss, settings, out
-        self.accelerator = _accelerator(settings, out)
+        self.accelerator = make_accelerator(settings.precision, out, settings.loss_scale)
         processes = self.accelerator.num_processes
         self.batches = EpochBatches(len(train_set), settings.batch_size, True, settings.seed, processes)
         self.steps_per_epoch = math.ceil(len(self.batches) / processes)
@@ -207,9 +207,7 @@ class Fit:
             "progress": {"epoch": self.epoch, "step_in_epoch": self.step_in_epoch, "step": self.step},
             "history": self.history,
         }
-        temporary = self.out / "state.pt.tmp"
-        torch.save(state, temporary)
-        os.replace(temporary, self.out / "state.pt")
+        replace_checkpoint(self.out / "state.pt", lambda temporary: torch.save(state, temporary))
 
     def _resume(self) -> None:
         path = self.out / "state.pt"
@@ -234,14 +232,17 @@ class Fit:
         logger.info("resumed at epoch %d, step %d", self.epoch, self.step)
 
 
-def _accelerator(settings: FitSettings, out: Path) -> Accelerator:
-    scaler = GradScalerKwargs(init_scale=settings.loss_scale)
+def make_accelerator(precision: str, out: Path, loss_scale: float = 2.0**16) -> Accelerator:
+    """Devices, precision (`no`, `bf16`, `fp16` with the loss scale to begin with), and TensorBoard's logs in `out`.
+
+    Raises:
+        InputError: The precision needs another device.
+    """
+    scaler = GradScalerKwargs(init_scale=loss_scale)
     try:
-        return Accelerator(
-            mixed_precision=settings.precision, log_with="tensorboard", project_dir=out, kwargs_handlers=[scaler]
-        )
+        return Accelerator(mixed_precision=precision, log_with="tensorboard", project_dir=out, kwargs_handlers=[scaler])
     except ValueError as error:
-        raise InputError(f"precision is {settings.precision}: {error}; write bf16 or no in the recipe") from error
+        raise InputError(f"precision is {precision}: {error}; write bf16 or no in the recipe") from error
 
 
 def parameter_groups(network: QualityNetwork, settings: FitSettings) -> list[dict[str, Any]]:

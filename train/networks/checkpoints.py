@@ -8,7 +8,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from sdk.errors import InputError, ModelError
+from sdk.errors import ModelError, OutputError
 from sdk.tables import replace_file
 from train.networks.variants import VARIANTS, create_network, get_variant
 
@@ -128,12 +128,13 @@ def replace_checkpoint(path: Path, write: Callable[[Path], object]) -> None:
     """Have a checkpoint written beside its target, and put in the target's place when it is whole.
 
     Raises:
-        InputError: The file cannot be written.
+        InputError: The place is wrong.
+        OutputError: The disk is full.
     """
     try:
         replace_file(path, write)
     except (RuntimeError, SafetensorError) as error:  # what torch and safetensors make of a disk that is full
-        raise InputError(f"{path} cannot be written ({_first_line(error)}); make room and start again") from error
+        raise OutputError(f"{path} cannot be written ({_first_line(error)}); make room and start again") from error
 
 
 def _first_line(error: BaseException) -> str:
