@@ -1,6 +1,8 @@
 """Label optimisation: the recording, its steps against plain loops, and the command from file to file."""
 
 import dataclasses
+import errno
+import io
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +11,9 @@ import pytest
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
-from sdk.errors import InputError
+from sdk.errors import InputError, OutputError
 from train.cli import app
+from train.data.exclusive import exclusive
 from train.data.manifest import read_table, write_table
 from train.methods import label_optimisation, optimise_labels
 from train.methods.label_optimisation import OptimisationSettings, optimise
@@ -223,6 +226,30 @@ def test_clusters_of_another_run_are_not_taken(files: Files, other: str, monkeyp
     found = files.optimise(settings)
     kept.unlink()
     assert found == files.optimise(settings)
+
+
+def test_a_full_disk_loses_nothing(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted, written = files.optimise(), []
+    real = label_optimisation.write_all
+
+    def small_disk(file: io.FileIO, data: bytes) -> None:
+        if written:
+            raise OSError(errno.ENOSPC, "no space")
+        written.append(data)
+        real(file, data)
+
+    monkeypatch.setattr(label_optimisation, "write_all", small_disk)
+    with pytest.raises(OutputError, match=r"clusters-3-0-\w+ cannot be written: .*make room and start again"):
+        files.optimise()
+    (kept,) = files.folder.glob("out.parquet.clusters-*")
+    assert kept.read_bytes() == written[0]
+    monkeypatch.undo()
+    assert files.optimise() == wanted
+
+
+def test_a_second_run_into_one_output_is_refused(files: Files) -> None:
+    with exclusive(files.folder / "out.parquet"), pytest.raises(InputError, match="is being written by another run"):
+        files.optimise()
 
 
 def interrupt(*_: object) -> None:

@@ -22,7 +22,9 @@ from threadpoolctl import threadpool_limits
 
 from sdk.console import progress_bar
 from sdk.errors import InputError
+from sdk.tables import write_errors
 from train.evaluation.comparisons import Indices, cosines, unit
+from train.methods.journal import write_all
 
 logger = logging.getLogger(__name__)
 
@@ -195,12 +197,15 @@ def cluster_people(people: Indices, read: ReadRows, settings: OptimisationSettin
 
     Returns:
         int (N,): cluster of each image among its person's.
+
+    Raises:
+        OutputError: The disk is full.
     """
     sizes = np.bincount(people)
     large = sizes > settings.clusters
     images, ends = np.flatnonzero(large[people]), np.append(0, np.cumsum(sizes[large]))
     result = np.arange(len(people))
-    with kept.open("a+b") as file, progress_bar("clusters", len(ends) - 1) as advance, threadpool_limits(1):
+    with kept.open("a+b", 0) as file, progress_bar("clusters", len(ends) - 1) as advance, threadpool_limits(1):
         file.seek(0)
         found = np.fromfile(file, np.int32)
         done = int(np.searchsorted(ends, len(found), "right")) - 1  # people; the last one's may have been cut off
@@ -210,8 +215,8 @@ def cluster_people(people: Indices, read: ReadRows, settings: OptimisationSettin
         for begin, end in pairwise(ends[done:]):
             members = images[begin:end]
             result[members] = labels = _k_means(read(members), settings)
-            file.write(labels.tobytes())
-            file.flush()
+            with write_errors(kept):
+                write_all(file, labels.tobytes())
             advance(1)
     return result
 

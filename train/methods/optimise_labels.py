@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sdk.console import progress_bar
 from sdk.errors import InputError
 from train.data.embeddings import open_embeddings, read_rows
+from train.data.exclusive import exclusive
 from train.data.manifest import Manifest, check_table_path, read_manifest, write_table
 from train.evaluation.comparisons import Indices
 from train.methods.label_optimisation import BLOCK, OptimisationSettings, ReadRows, cluster_people, optimise
@@ -47,7 +48,8 @@ def optimise_manifest(
 
     Raises:
         InputError: Labels are missing or all equal, embeddings are missing, an image has no identity, or nobody has two
-            images.
+            images; or another run is writing the output.
+        OutputError: The disk is full; started again, the run goes on.
     """
     check_table_path(out)
     manifest = read_manifest(source)
@@ -59,14 +61,15 @@ def optimise_manifest(
     read = partial(read_rows, embeddings)
     checksum = _check_embeddings(manifest, rows, read, zlib.crc32(people.tobytes()))
     kept = out.with_name(f"{out.name}.clusters-{settings.clusters}-{settings.seed}-{checksum:08x}")
-    clusters = cluster_people(people, lambda chosen: read(rows[chosen]), settings, kept)
-    logger.info("%d images of %d people are clustered", len(rows), people[-1] + 1)
     improved = np.full(len(labels), np.nan)
-    improved[rows] = optimise(labels[rows], people, clusters, lambda chosen: read(rows[chosen]), settings)
-    others = manifest.table.select([column for column in manifest.table.column_names if column != name])
-    table = others.append_column(name, pa.array(improved, from_pandas=True))
-    write_table(table, out)
-    kept.unlink()
+    with exclusive(out):
+        clusters = cluster_people(people, lambda chosen: read(rows[chosen]), settings, kept)
+        logger.info("%d images of %d people are clustered", len(rows), people[-1] + 1)
+        improved[rows] = optimise(labels[rows], people, clusters, lambda chosen: read(rows[chosen]), settings)
+        others = manifest.table.select([column for column in manifest.table.column_names if column != name])
+        table = others.append_column(name, pa.array(improved, from_pandas=True))
+        write_table(table, out)
+        kept.unlink()
     return table
 
 
