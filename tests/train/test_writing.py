@@ -22,7 +22,8 @@ from train.data.dataset import FaceDataset
 from train.data.exclusive import exclusive
 from train.data.manifest import read_manifest, read_table
 from train.data.prepare import PrepareSettings, prepare
-from train.methods.fitting import FitSettings, fit
+from train.methods.fit_settings import FitSettings
+from train.methods.fitting import Fit
 from train.methods.labelling import label_manifest
 from train.networks import QualityNetwork
 
@@ -161,7 +162,7 @@ def prepare_crops(crops: Path, folder: Path) -> None:
 def train(crops: Path, folder: Path) -> None:
     faces = FaceDataset(read_manifest(crops), range(10), {"label": np.zeros(12, np.float32)})
     network = QualityNetwork(TINY.backbone(), 16, 8)
-    fit(network, TINY, faces, faces, lambda *_: {}, FitSettings(), folder)
+    Fit(network, TINY, faces, faces, lambda *_: {}, FitSettings(), folder).run()
 
 
 @pytest.mark.parametrize(
