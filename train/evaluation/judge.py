@@ -127,6 +127,6 @@ def _by_model(model: str, weights: Path | None, manifest: Manifest, out: Path) -
             return np.asarray(np.load(vectors))
         of.unlink()
         vectors.unlink(missing_ok=True)
-    found = embed_manifest(manifest, network, vectors)
+    found = np.array(embed_manifest(manifest, network, vectors))  # in memory: the file may be replaced
     of.write_text(json.dumps(made, indent=1))
     return found
