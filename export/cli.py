@@ -12,7 +12,8 @@ from sdk.errors import ModelError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
 
-MODELS = ("fiqa-nano", "ediffiqa-t", "ediffiqa-s", "ediffiqa-m", "ediffiqa-l")
+_LINEAR = ("mobilefacenet128", "mobilefacenet", "iresnet18", "iresnet50", "iresnet100")
+MODELS = ("fiqa-nano", *(f"ediffiqa-{size}" for size in "tsml"), *(f"{backbone}-linear" for backbone in _LINEAR))
 
 
 def _known(name: str) -> str:
