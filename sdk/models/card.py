@@ -47,7 +47,12 @@ class ModelCard:
         input: What the model takes.
         output: Name of the output: (N, 1), higher is better.
         score_range: Scores of the worst and the best faces, roughly; not a bound.
-        precision: `fp32`, `fp16` or `int8`.
+        format: `onnx`, `tensorrt`, `tensorrt-rtx` or `openvino`. All but ONNX have their card as JSON beside the file.
+        precision: `fp32`, `fp16`, `int8` or `int8+fp16`.
+        engine: Of a file that is bound to a library or a device, what it was built by and for: `sha256` of the file,
+            `version` of the library, `architectures` (compute capabilities such as `8.6`), `batches`, `target`, and
+            `command`, which builds it again. Empty for ONNX.
+        proven: Whether the file's scores were compared with its source's, in the runtime that it is for.
         source: Where the weights came from.
         source_sha256: SHA-256 of the file that the model was exported from.
         training_data: What it was trained on, and what that allows.
@@ -66,7 +71,10 @@ class ModelCard:
     input: InputSpec = field(default_factory=InputSpec)
     output: str = "quality"
     score_range: tuple[float, float] = (0.0, 1.0)
+    format: str = "onnx"
     precision: str = "fp32"
+    engine: Mapping[str, Any] = field(default_factory=dict)
+    proven: bool = True
     source: str = ""
     source_sha256: str = ""
     training_data: str = ""
