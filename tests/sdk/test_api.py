@@ -21,7 +21,8 @@ PARAMETERS = {
     "InputSpec": "height=112, width=112, colour='BGR', layout='NHWC', dtype='uint8', mean=(0.5, 0.5, 0.5), "
     "std=(0.5, 0.5, 0.5)",
     "ModelCard": "name, variant='', task='quality', summary='', licence='', attribution='', input=<factory>, "
-    "output='quality', score_range=(0.0, 1.0), precision='fp32', source='', source_sha256='', training_data='', "
+    "output='quality', score_range=(0.0, 1.0), format='onnx', precision='fp32', "
+    "engine=<factory>, proven=True, source='', source_sha256='', training_data='', "
     "training_commit='', paper='', verification=<factory>, notes=''",
     "ModelCard.to_dict": "self",
     "ModelCard.to_json": "self",
