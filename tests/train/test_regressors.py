@@ -208,3 +208,15 @@ def test_a_checkpoint_of_another_variant(data: Path, tmp_path: Path) -> None:
         fit_regressor(recipe("regression"), wrong, tmp_path)
     with pytest.raises(InputError, match="mobilefacenet128 has no quality head"):
         fit_regressor(recipe("regression", "mobilefacenet128"), files(data), tmp_path)
+
+
+def test_a_run_is_not_continued_on_other_labels(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    fit_regressor(recipe("regression"), files(data), out)
+    weights = (out / "last.safetensors").read_bytes()
+    other = relabelled(data, tmp_path / "labels.parquet", [1 - index / 7 for index in range(12)])
+    with pytest.raises(InputError, match="other images, labels, or settings of method"):
+        fit_regressor(recipe("regression"), FitFiles(other, data / "teacher.safetensors"), out)
+    with pytest.raises(InputError, match="other images, labels, or settings of method"):
+        fit_regressor(recipe("regression", targets={"scale": "rank"}), files(data), out)
+    assert (out / "last.safetensors").read_bytes() == weights

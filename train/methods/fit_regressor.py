@@ -1,5 +1,6 @@
 """From a labelled manifest to a trained network: a method's preparation, targets and loss in the shared loop."""
 
+import hashlib
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -111,7 +112,15 @@ def fit_regressor(recipe: RegressorRecipe, files: FitFiles, out: Path) -> Path:
     targets = {"label": data.spread(label), **plan.targets}
     train_set, validation_set = _datasets(recipe, files, data, validation, targets)
     variant = get_variant(recipe.network)
-    return Fit(network, variant, train_set, validation_set, plan.loss, recipe.training, out).run()
+    return Fit(network, variant, train_set, validation_set, plan.loss, recipe.training, out, _task(recipe, data)).run()
+
+
+def _task(recipe: RegressorRecipe, data: LabelledFaces) -> str:
+    """Digest of all that decides what is learned, but for `training`, which is compared by itself."""
+    digest = hashlib.sha256(repr((recipe.network, recipe.method, recipe.targets, recipe.warm_up)).encode())
+    digest.update("\n".join(data.manifest.paths[row] for row in data.rows).encode())
+    digest.update(data.labels.tobytes())
+    return digest.hexdigest()
 
 
 def _network(recipe: RegressorRecipe, backbone: Path) -> QualityNetwork:

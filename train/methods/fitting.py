@@ -59,6 +59,7 @@ class Fit:
         loss: See `LossFunction`.
         settings: See `FitSettings`.
         out: Folder for `best.safetensors`, `last.safetensors`, `history.json`, `state.pt` and TensorBoard's logs.
+        task: What is learned from what, as a digest: a run is only continued with the same.
 
     Raises:
         InputError: The precision needs another device.
@@ -73,9 +74,10 @@ class Fit:
         loss: LossFunction,
         settings: FitSettings,
         out: Path,
+        task: str = "",
     ) -> None:
         out.mkdir(parents=True, exist_ok=True)
-        self.variant, self.loss, self.settings, self.out = variant, loss, settings, out
+        self.variant, self.loss, self.settings, self.out, self.task = variant, loss, settings, out, task
         self.accelerator = make_accelerator(settings.precision, out, settings.loss_scale)
         processes = self.accelerator.num_processes
         self.batches = EpochBatches(len(train_set), settings.batch_size, True, settings.seed, processes)
@@ -107,7 +109,8 @@ class Fit:
             Path of `best.safetensors`.
 
         Raises:
-            InputError: `state.pt` in the folder is of a run with other settings, or another run is writing there.
+            InputError: `state.pt` in the folder is of a run with another task or other settings, or another run is
+                writing there.
         """
         with exclusive(self.out if self.accelerator.is_main_process else None):
             return self._run()
@@ -200,6 +203,7 @@ class Fit:
         scaler = self.accelerator.scaler
         state = {
             "settings": asdict(self.settings),
+            "task": self.task,
             "network": self.network.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
@@ -220,6 +224,11 @@ class Fit:
                     f"{path} is of a run with {key}={state['settings'].get(key)!r}, this one has {key}={value!r}; "
                     "give another --out to train anew"
                 )
+        if state.get("task") != self.task:
+            raise InputError(
+                f"{path} is of a run with other images, labels, or settings of method, targets or warm-up; "
+                "give another --out to train anew"
+            )
         self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
         if self.average is not None:
