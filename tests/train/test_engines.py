@@ -74,6 +74,13 @@ def test_labellers_travel(make: Any, crops: Path) -> None:
     assert np.ptp(before[labeller.name]) > 0 or labeller.name == "detector"
 
 
+def test_a_models_column_is_named_by_its_user(crops: Path) -> None:
+    faces = read_manifest(crops).load_face(0)[None]
+    mine, embedded = Model("fiqa-nano", "mine")(faces, ["a"]), Model("fiqa-nano")(faces, ["a"])
+    assert list(mine) == ["mine"]
+    np.testing.assert_array_equal(mine["mine"], embedded["fiqa-nano"])
+
+
 def test_ray_must_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InputError, match=r"pip install 'fiqa\[scale\]'"), open_engine("ray"):

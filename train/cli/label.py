@@ -128,13 +128,14 @@ def label_model(
     source: Source,
     out: Out,
     model: Annotated[str, typer.Option(help="Name or ONNX file.")],
+    name: Annotated[str | None, typer.Option(help="Of the column; the name in the model's card by default.")] = None,
     engine: EngineName = "plain",
 ) -> None:
     """A quality model of the SDK."""
     from train.methods.peers import Model
 
     with error_exits():
-        _label_with_peer(source, out, Model(model), engine, _alone(engine))
+        _label_with_peer(source, out, Model(model, name), engine, _alone(engine))
 
 
 @app.command("optimise")

@@ -77,11 +77,16 @@ class LightQNet:
 
 
 class Model:
-    """A quality model of the SDK, by name or by path; the column has its card's name."""
+    """A quality model of the SDK, by name or by path.
 
-    def __init__(self, model: str) -> None:
+    Args:
+        model: Name or path.
+        name: Of the column; None for that of the model's card.
+    """
+
+    def __init__(self, model: str, name: str | None = None) -> None:
         self._scorer = Lazily(partial(QualityScorer, _found_anywhere(model)))
-        self.name = load_model(model).card.name
+        self.name = name or load_model(model).card.name
 
     def __call__(self, faces: NDArray[np.uint8], keys: Sequence[str]) -> dict[str, NDArray[Any]]:
         return {self.name: self._scorer().score_batch(list(faces))}
