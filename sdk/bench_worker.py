@@ -43,7 +43,8 @@ def main() -> None:
         batch = np.resize(faces, (size, *faces.shape[1:]))
 
         def call(seconds: float) -> list[float]:
-            took, end = [], time.perf_counter() + seconds
+            took: list[float] = []
+            end = time.perf_counter() + seconds
             while not took or time.perf_counter() < end:
                 start = time.perf_counter()
                 runtime.run(prepare(batch, spec))

@@ -280,4 +280,6 @@ def find_source(file: Path) -> Path:
                     return path
             except ModelError as error:
                 logger.info("no source: %s", error)
-    raise InputError(f"{file}: no {PROOF_FILE} and no fp32 ONNX file of that name beside it; give --against SOURCE.onnx")
+    raise InputError(
+        f"{file}: no {PROOF_FILE} and no fp32 ONNX file of that name beside it; give --against SOURCE.onnx"
+    )

@@ -91,7 +91,8 @@ def require_provider(kind: str, available: list[str]) -> Provider:
     clash = f"; installed are {', '.join(wheels)}, which overwrite each other's files" if len(wheels) > 1 else ""
     raise DeviceError(
         f"onnxruntime has the providers {', '.join(available)}, wanted {provider.name}{clash}; "
-        f"pip uninstall {' '.join(wheel.split()[0] for wheel in wheels) or 'onnxruntime'}, install {provider.wheel} alone, or use device='cpu'"
+        f"pip uninstall {' '.join(wheel.split()[0] for wheel in wheels) or 'onnxruntime'}, "
+        f"install {provider.wheel} alone, or use device='cpu'"
     )
 
 
