@@ -148,7 +148,7 @@ def _summarise(faces: list[ScoredFace], run: Run, written: list[Path], interrupt
 
 @app.command()
 def verify(
-    file: Annotated[Path, typer.Argument(help="Model file to prove on this device.")],
+    file: Annotated[str, typer.Argument(help="Model file to prove on this device.")],
     against: Annotated[Path | None, typer.Option(help="Its source in fp32, an .onnx file.")] = None,
     faces: Annotated[Path | None, typer.Option(help="Folder of aligned 112 x 112 crops, good and bad.")] = None,
     device: DeviceOption = "auto",
@@ -165,7 +165,7 @@ def verify(
     """
     with error_exits():
         proof = prove(file, against, faces, device=device, precision=precision, trust=trust)
-        recorded = record_proof(file, proof)
+        recorded = record_proof(Path(file), proof)
     found = proof.agreement
     console = Console()
     print_plain(console, f"{file}: {proof.precision} on {proof.device}, {found.count} faces against {proof.reference}")
@@ -208,6 +208,7 @@ def bench(
             for name, card in cards.items()
             for kind in (device or ["auto" if card.format != "onnx" else "cpu"])
             if kind.partition(":")[0] in DEVICES.get(card.format, ())
+            and not (card.format == "openvino" and kind != "openvino" and "openvino" in (device or []))
             for precision in ([None, "bf16"] if bf16 and kind == "openvino" and card.precision == "fp32" else [None])
         ]
         plan = [Configuration(*one, size, count) for one in wanted for size in batches for count in callers]

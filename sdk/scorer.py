@@ -8,22 +8,24 @@ from concurrent.futures import ThreadPoolExecutor
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sdk.alignment import CROP_SIZE, align
-from sdk.detection import FaceDetector
 from sdk.errors import ImageError, InputError, ModelError
 from sdk.faces import FaceQuality
-from sdk.images import ImageSource, load_image
 from sdk.models.card import InputSpec, ModelCard
 from sdk.models.loading import load_model
 from sdk.runtimes.base import Runtime
-from sdk.runtimes.plan import BatchPlan, plan_path, sized
+from sdk.runtimes.plan import BatchPlan, plan_key, sized
 from sdk.runtimes.select import ON_CPU, open_runtime, parse_device
 from sdk.runtimes.waiting import WaitingRoom
+
+if TYPE_CHECKING:
+    from sdk.detection import FaceDetector
+    from sdk.images import ImageSource
 
 CROP_SHAPE = (CROP_SIZE, CROP_SIZE, 3)
 
@@ -70,7 +72,7 @@ class QualityScorer:
         threads: int | None = None,
         *,
         card: ModelCard | None = None,
-        detector: FaceDetector | None = None,
+        detector: "FaceDetector | None" = None,
         precision: str | None = None,
         wait_ms: float = 0,
         trust: bool = False,
@@ -93,7 +95,7 @@ class QualityScorer:
         self._runtime: Runtime | None = runtime
         self._device, self._precision = runtime.device, runtime.precision
         self._threads = callers if threads or self._device in ON_CPU else 1
-        self._plan = BatchPlan(runtime.batch, plan_path(loaded, runtime, self._threads))
+        self._plan = BatchPlan(runtime.batch, plan_key(loaded, runtime, self._threads))
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="fiqa")
         self._detector = detector
         self._lock = threading.Lock()
@@ -160,7 +162,7 @@ class QualityScorer:
         for size in sorted({1, self._open_runtime().batch}):
             self._run(np.zeros((size, *CROP_SHAPE), np.uint8))
 
-    def assess(self, image: ImageSource) -> list[FaceQuality]:
+    def assess(self, image: "ImageSource") -> list[FaceQuality]:
         """Find, align and score every face of an image.
 
         Args:
@@ -173,6 +175,9 @@ class QualityScorer:
             ImageError: The image cannot be read or is refused.
             ModelError: The detector's model cannot be fetched.
         """
+        from sdk.detection import FaceDetector  # with OpenCV, which a scorer of crops does without
+        from sdk.images import load_image
+
         pixels = load_image(image)
         with self._lock:
             if self._detector is None:

@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import platform
-import tempfile
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,20 +24,16 @@ class BatchPlan:
 
     Args:
         most: Most faces that one call takes; the sizes are the powers of two below it, and itself.
-        path: Where the choice is kept; see `plan_path`.
+        key: Name under which the choice is kept; see `plan_key`.
     """
 
-    def __init__(self, most: int, path: Path) -> None:
+    def __init__(self, most: int, key: str) -> None:
         self.sizes = sorted({*(1 << power for power in range(most.bit_length())), most})
-        self._path = path
+        self._key = key
         self._times: dict[int, list[float]] = {size: [] for size in self.sizes}
         self._lock = threading.Lock()
-        self._best = self._load() if len(self.sizes) > 1 else most
-
-    @property
-    def best(self) -> int | None:
-        """The fastest size; None before it is known."""
-        return self._best
+        self._best: int | None = None if len(self.sizes) > 1 else most
+        self._loaded = len(self.sizes) == 1
 
     def split(self, count: int, callers: int) -> list[int]:
         """Sizes of the parts of `count` faces that `callers` share. They sum up to `count`.
@@ -46,6 +41,10 @@ class BatchPlan:
         While the best size is not known and there are faces enough, all sizes are tried in turn; nothing is scored
         twice for it.
         """
+        if count <= callers:
+            return [1] * count
+        if not self._loaded:
+            self._best, self._loaded = self._load(), True
         trial = self.sizes * TRIES
         parts = trial if self._best is None and count >= sum(trial) else []
         rest = count - sum(parts)
@@ -64,7 +63,7 @@ class BatchPlan:
 
     def _load(self) -> int | None:
         try:
-            best = json.loads(self._path.read_text())["batch"]
+            best = json.loads(self._path().read_text())["batch"]
         except (OSError, ValueError, KeyError, TypeError):
             return None
         return best if best in self.sizes else None
@@ -72,20 +71,26 @@ class BatchPlan:
     def _save(self) -> None:
         seconds = {str(size): min(times) for size, times in self._times.items()}
         logger.info("batches of %d are fastest; seconds a face: %s", self._best, seconds)
+        import tempfile  # 4 ms that most scorers do without
+
+        path = self._path()
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", dir=self._path.parent, suffix=".tmp", delete=False) as file:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as file:
                 json.dump({"batch": self._best, "seconds_per_face": seconds}, file)
-            os.replace(file.name, self._path)
+            os.replace(file.name, path)
         except OSError as error:
-            logger.info("the batch size is not kept: %s cannot be written (%s)", self._path, error.strerror)
+            logger.info("the batch size is not kept: %s cannot be written (%s)", path, error.strerror)
+
+    def _path(self) -> Path:
+        return cache_dir() / "batches" / f"{self._key}.json"
 
 
-def plan_path(model: Model, runtime: Runtime, callers: int) -> Path:
-    """Where the choice for a model on this machine and device is kept."""
-    machine = (platform.node(), platform.machine(), platform.processor(), runtime.device, runtime.precision, callers)
-    parts = (hashlib.sha256(model.data + model.weights).hexdigest(), machine, runtime.batch)
-    return cache_dir() / "batches" / f"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}.json"
+def plan_key(model: Model, runtime: Runtime, callers: int) -> str:
+    """Name of the choice for a model on this machine and device, by so many callers."""
+    machine = (platform.node(), platform.machine(), runtime.device, runtime.precision, callers)
+    parts = (*(hashlib.sha256(part).hexdigest() for part in (model.data, model.weights)), machine, runtime.batch)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
 def sized(parts: Iterable[int]) -> list[slice]:

@@ -7,7 +7,6 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import metadata
 from typing import Any
 
 from sdk.errors import DeviceError
@@ -202,5 +201,7 @@ def check_assignment(session: Any, provider: Provider, device: str) -> None:
 
 def installed_wheels(pattern: str = ONNXRUNTIME) -> list[str]:
     """Distributions that bring one module, as `name version`. Of two, each overwrites the other's files."""
+    from importlib import metadata  # 16 ms that a scorer does without
+
     names = {dist.metadata["Name"]: dist.version for dist in metadata.distributions() if dist.metadata["Name"]}
     return sorted(f"{name} {version}" for name, version in names.items() if re.fullmatch(pattern, name.lower()))
