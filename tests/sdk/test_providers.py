@@ -1,9 +1,9 @@
-"""A rule for each execution provider. Their hardware is not here: a session that says what a test wants stands for it."""
+"""A rule for each execution provider. Their hardware is not here: a session that says what a test wants stands in."""
 
 import logging
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import onnxruntime
@@ -29,9 +29,9 @@ class Fake:
         Fake.asked = providers
         self._session = Session(*args, providers=["CPUExecutionProvider"], **options)
 
-    asked: list[Any] = []
-    running: list[str] = []
-    nodes: dict[str, int] = {}
+    asked: ClassVar[list[Any]] = []
+    running: ClassVar[list[str]] = []
+    nodes: ClassVar[dict[str, int]] = {}
 
     def get_providers(self) -> list[str]:
         return self.running
@@ -105,7 +105,7 @@ def test_a_provider_that_is_not_there(kind: str, tiny_path: Path, monkeypatch: p
 def test_two_wheels_are_named_where_a_provider_is_missing(tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     monkeypatch.setattr(providers, "installed_wheels", lambda: ["onnxruntime 1.20", "onnxruntime-gpu 1.20"])
-    with pytest.raises(DeviceError, match="onnxruntime-gpu 1.20, which overwrite each other's files; pip uninstall"):
+    with pytest.raises(DeviceError, match=r"onnxruntime-gpu 1\.20, which overwrite each other's files; pip uninstall"):
         QualityScorer(tiny_path, "cuda")
 
 
