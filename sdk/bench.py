@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from sdk.errors import InputError
+from sdk.errors import InputError, OutputError
 from sdk.models.loading import load_model
 from sdk.proof import Faces, Scores, compare_scores, find_failures
 
@@ -254,6 +254,20 @@ def recommend(measured: Sequence[Measured], network: str) -> tuple[Measured, str
 
 def _rate(row: Measured) -> float:
     return row.faces_per_second or 0.0
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder of the results, before the work, so that it is not lost.
+
+    Raises:
+        OutputError: It cannot be made or written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}; give --out another folder") from error
 
 
 def write_csv(path: Path, measured: Sequence[Measured]) -> None:

@@ -17,7 +17,7 @@ from rich.table import Column, Table
 
 from sdk import __version__
 from sdk.batch import ScoredFace, find_images, score_files
-from sdk.bench import Configuration, Measured, measure, numbers, recommend, write_csv, write_plot
+from sdk.bench import Configuration, Measured, make_folder, measure, numbers, recommend, write_csv, write_plot
 from sdk.console import FAILED, INTERRUPTED, SOME_FAILED, error_exits, print_plain, progress_bar
 from sdk.doctor import examine
 from sdk.errors import InputError
@@ -214,13 +214,14 @@ def bench(
         plan = [Configuration(*one, size, count) for one in wanted for size in batches for count in callers]
         if not plan:
             raise InputError(f"no file runs on {', '.join(device or [])}; see docs/runtimes.md for what runs where")
+        if out is not None:
+            make_folder(out)
         crops = read_faces(faces) if faces is not None else _noise()
         with progress_bar("rounds", len(plan) * (rounds + 1)) as advance:
             measured = measure(
                 plan, crops, rounds=rounds, seconds=seconds, real=faces is not None, trust=trust, advance=advance
             )
         if out is not None:
-            out.mkdir(parents=True, exist_ok=True)
             write_csv(out / "bench.csv", measured)
             write_plot(out / "bench.svg", measured)
     _show_bench(measured)

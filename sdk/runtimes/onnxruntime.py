@@ -117,7 +117,7 @@ def _run_error(error: Exception, device: str, count: int) -> FiqaError:
     words = str(error)
     if any(sign in words.lower() for sign in ("out of memory", "failed to allocate memory", "bad_alloc")):
         return DeviceError(
-            f"{device} has not enough memory for {count} faces: {words}; end other programs on it, or use device='cpu'"
+            f"{device} has not enough memory for {f'{count} faces' if count else 'the model'}: {words}; end other programs on it, or use device='cpu'"
         )
     return ModelError(f"onnxruntime cannot run the model on {device}: {words}; run `fiqa doctor`, or use device='cpu'")
 
@@ -157,7 +157,7 @@ def _provider_session(model: Model, kind: str, number: int, threads: int) -> Any
             onnxruntime.preload_dlls()
         logger.info("CUDA libraries: %s", said.getvalue().strip() or "found")
     # A TensorRT provider leaves to CUDA what it cannot do, and nothing to the CPU.
-    others = [("CUDAExecutionProvider", {"device_id": str(number)})] if kind == "tensorrt" else []
+    others = [("CUDAExecutionProvider", {"device_id": str(number), "use_tf32": "0"})] if kind == "tensorrt" else []
     session = _open_session(model.data, model, [(provider.name, options), *others])
     check_assignment(session, provider, f"{kind}:{number}" if kind != "openvino-ep" else kind)
     return session

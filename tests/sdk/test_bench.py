@@ -68,6 +68,12 @@ def test_numbers_that_are_refused(text: str) -> None:
         numbers(text, "--batch")
 
 
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    result = CliRunner().invoke(app, ["bench", "fiqa-nano", "--out", str(tmp_path / "file")])
+    assert (result.exit_code, "cannot be written" in result.output) == (1, True)
+
+
 def test_command(tmp_path: Path) -> None:
     """Real processes: two precisions, one of them a file whose scores are far off, and a batch that is too large."""
     good, far, single = tmp_path / "good.onnx", tmp_path / "far.onnx", tmp_path / "single.onnx"

@@ -142,6 +142,8 @@ def test_an_engines_card_is_marked(tmp_path: Path) -> None:
     failed = Proof(card, "tensorrt:0", "fp16", "source.onnx", found, ("Spearman",))
     assert record_proof(tmp_path / "tiny.engine", failed) is None
     assert not ModelCard.from_json(beside.read_text()).proven
+    rough = Proof(card, "openvino", "bf16", "source.onnx", found, ())
+    assert record_proof(tmp_path / "tiny.engine", rough) is None
     good = Proof(card, "tensorrt:0", "fp16", "source.onnx", found, ())
     assert record_proof(tmp_path / "tiny.engine", good) == beside
     written = ModelCard.from_json(beside.read_text())
