@@ -116,8 +116,9 @@ class DeviceBuffers:
 def _run_error(error: Exception, device: str, count: int) -> FiqaError:
     words = str(error)
     if any(sign in words.lower() for sign in ("out of memory", "failed to allocate memory", "bad_alloc")):
+        what = f"{count} faces" if count else "the model"
         return DeviceError(
-            f"{device} has not enough memory for {f'{count} faces' if count else 'the model'}: {words}; end other programs on it, or use device='cpu'"
+            f"{device} has not enough memory for {what}: {words}; end other programs on it, or use device='cpu'"
         )
     return ModelError(f"onnxruntime cannot run the model on {device}: {words}; run `fiqa doctor`, or use device='cpu'")
 
