@@ -1,9 +1,10 @@
 """CPU figures: `python benchmarks/cpu_scoring.py [NAME_OR_FILE ...] [--rounds N]`.
 
 Compares, on the same file and in interleaved rounds, `QualityScorer` with onnxruntime's default session and with
-OpenCV DNN: one face at a time on one core, and a batch on all cores. `ediffiqa-t` and `ediffiqa-s` are their
-architectures with random weights (speed does not depend on the values); give a file to measure that. Prints the median
-time, the median of the rounds' ratios, and the largest difference of the scores.
+OpenCV DNN: one face at a time on one core, a stream of single faces from as many callers as there are cores, and a
+batch on all cores. With the extra `openvino` also `device="openvino"`, in fp32 and bf16. `ediffiqa-t` and `ediffiqa-s`
+are their architectures with random weights (speed does not depend on the values); give a file to measure that. Prints
+the median time, the median of the rounds' ratios, and the largest difference of the scores.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -53,7 +55,13 @@ def measure(name: str, model: str | Path, card: ModelCard | None, rounds: int) -
     opencv = opencv_network(loaded)
     single: dict[str, Callable[[], object]] = {
         "onnxruntime, 1 core": lambda: default_one(faces[:1]),
-        "fiqa, 1 core": lambda: one.score_batch(faces[:1]),
+        "fiqa, 1 core": lambda: one.score(faces[0]),
+    }
+    callers = ThreadPoolExecutor(every.threads)
+    stream: dict[str, Callable[[], object]] = {
+        "onnxruntime, 1 core, stream": lambda: [default_one(face[None]) for face in faces],
+        "onnxruntime, all cores, stream": lambda: [default_every(face[None]) for face in faces],
+        f"fiqa, {every.threads} callers, stream": lambda: list(callers.map(every.score, faces)),
     }
     batched: dict[str, Callable[[], object]] = {
         "onnxruntime, all cores": lambda: default_every(faces),
@@ -61,14 +69,33 @@ def measure(name: str, model: str | Path, card: ModelCard | None, rounds: int) -
     }
     if opencv is not None:
         single["OpenCV DNN, all cores"] = lambda: opencv(faces[:1])
-    difference = float(np.abs(default_one(faces) - every.score_batch(faces)).max())
-    for ways, count in ((single, 1), (batched, BATCH)):
+    expected = default_one(faces)
+    differences = {"fiqa": float(np.abs(expected - every.score_batch(faces)).max())}
+    for precision in openvino_precisions():
+        alone = QualityScorer(model, "openvino", threads=1, card=card, precision=precision)
+        shared = QualityScorer(model, "openvino", card=card, precision=precision)
+        way = f"fiqa openvino {alone.precision}"
+        single[f"{way}, 1 core"] = lambda alone=alone: alone.score(faces[0])  # type: ignore[misc]
+        stream[f"{way}, {shared.threads} callers, stream"] = lambda shared=shared: list(  # type: ignore[misc]
+            callers.map(shared.score, faces)
+        )
+        differences[way] = float(np.abs(expected - shared.score_batch(faces)).max())
+    for ways, count in ((single, 1), (stream, BATCH), (batched, BATCH)):
         times = interleaved(ways, rounds, calls=1 if count > 1 else 8)
         reference = next(iter(times.values()))
         for way, seconds in times.items():
             ratio = statistics.median(default / own for default, own in zip(reference, seconds, strict=True))
-            shown = f"{difference:.1e}" if way.startswith("fiqa") else ""
+            shown = f"{differences[way.split(',')[0]]:.1e}" if way.startswith("fiqa") else ""
             print(f"{name}, {way}, {count}, {1000 * statistics.median(seconds) / count:.2f}, {ratio:.2f}, {shown}")
+
+
+def openvino_precisions() -> list[str | None]:
+    """What `device="openvino"` can compute fp32 files in here; nothing without the extra `openvino`."""
+    try:
+        import openvino
+    except ImportError:
+        return []
+    return [None, *(["bf16"] if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else [])]
 
 
 def interleaved(ways: dict[str, Callable[[], object]], rounds: int, calls: int) -> dict[str, list[float]]:

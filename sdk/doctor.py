@@ -2,20 +2,20 @@
 
 import os
 import platform
-import re
 import tempfile
 from dataclasses import dataclass
 from importlib import metadata
+from importlib.util import find_spec
 
 import numpy as np
 
 from sdk.errors import FiqaError
 from sdk.models.catalog import catalog
 from sdk.models.store import cache_dir, locate_model
+from sdk.runtimes.providers import ONNXRUNTIME, PROVIDERS, installed_wheels
 from sdk.scorer import QualityScorer, available_cores
 
 PACKAGES = ("fiqa", "numpy", "pooch", "typer")
-ONNXRUNTIME = r"onnxruntime([-_](gpu|openvino|directml|rocm|migraphx|qnn|cann|vitisai|silicon|training|azure))?"
 OPENCV = r"opencv[-_](contrib[-_])?python([-_]headless)?"
 VARIABLES = ("FIQA_MODELS", "FIQA_CACHE", "FIQA_OFFLINE", "FIQA_MIRROR")
 
@@ -54,8 +54,7 @@ def examine() -> list[Finding]:
 
 def _wheels(module: str, pattern: str, keep: str) -> Finding:
     """Distributions that all bring one module: the one installed last overwrites the others' files."""
-    names = {dist.metadata["Name"]: dist.version for dist in metadata.distributions() if dist.metadata["Name"]}
-    wheels = sorted(f"{name} {version}" for name, version in names.items() if re.fullmatch(pattern, name.lower()))
+    wheels = installed_wheels(pattern)
     if len(wheels) == 1:
         return Finding(module, wheels[0])
     if not wheels:
@@ -89,12 +88,13 @@ def _model(name: str) -> Finding | None:
 
 
 def _devices() -> list[Finding]:
-    """Score one face on every device that the installed onnxruntime promises, and say what really ran."""
+    """Score one face on every device that onnxruntime and OpenVINO promise, and say what really ran."""
     import onnxruntime
 
     providers = onnxruntime.get_available_providers()
     findings = [Finding("providers promised", ", ".join(providers))]
-    wanted = ["auto", "cpu"] + (["cuda"] if "CUDAExecutionProvider" in providers else [])
+    wanted = ["auto", "cpu", *(kind for kind, provider in PROVIDERS.items() if provider.name in providers)]
+    wanted += ["openvino"] if find_spec("openvino") else []
     for device in wanted:
         try:
             with QualityScorer(device=device, threads=1) as scorer:

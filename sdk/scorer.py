@@ -2,27 +2,35 @@
 
 import os
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sdk.alignment import CROP_SIZE, align
-from sdk.detection import FaceDetector
 from sdk.errors import ImageError, InputError, ModelError
 from sdk.faces import FaceQuality
-from sdk.images import ImageSource, load_image
 from sdk.models.card import InputSpec, ModelCard
 from sdk.models.loading import load_model
 from sdk.runtimes.base import Runtime
-from sdk.runtimes.onnxruntime import OnnxRuntime
+from sdk.runtimes.plan import BatchPlan, plan_key, sized
+from sdk.runtimes.select import ON_CPU, open_runtime, parse_device
+from sdk.runtimes.waiting import WaitingRoom
+
+if TYPE_CHECKING:
+    from sdk.detection import FaceDetector
+    from sdk.images import ImageSource
 
 CROP_SHAPE = (CROP_SIZE, CROP_SIZE, 3)
+
+LONGEST_WAIT = 100.0
+"""Most milliseconds that `wait_ms` may be: nobody waits longer for company."""
 
 
 class QualityScorer:
@@ -31,16 +39,22 @@ class QualityScorer:
     May be used from several threads, and as a context manager.
 
     Args:
-        model: Name in the catalogue (`fiqa models` lists it), or path of an ONNX file.
-        device: `auto`, `cpu`, `cuda` or `cuda:1`. `auto` says in the log and in `device` what it took.
+        model: Name in the catalogue (`fiqa models` lists it), or path of an .onnx, .xml (OpenVINO) or .engine
+            (TensorRT) file.
+        device: `auto`, `cpu`, `cuda` or `cuda:1`, `tensorrt`, `tensorrt-rtx`, `openvino`, `openvino-ep`; see
+            docs/runtimes.md. `auto` says in the log and in `device` what it took.
         threads: Cores that `score_batch` uses on the CPU; None for all that the process may use.
         card: Describes the file when it carries no card itself.
         detector: Finds the faces in `assess`; None for `FaceDetector()`, made when it is first needed.
+        precision: `bf16` to compute in that where device and CPU can; None for the model's own.
+        wait_ms: Milliseconds that a face in `score` waits for faces of other threads, to be scored together. 0 for
+            none, and the quickest answer to a single caller.
+        trust: Load an engine that was built on another machine; an engine is code.
 
     Raises:
         ModelError: The model is unknown, cannot be fetched, or is not what its card says.
-        DeviceError: The device was asked for and is not there.
-        InputError: `threads` is not a positive number.
+        DeviceError: The device or the precision was asked for and is not there.
+        InputError: `threads` is not a positive number, or `wait_ms` not one from 0 to 100.
 
     Examples:
         >>> import numpy as np
@@ -58,11 +72,17 @@ class QualityScorer:
         threads: int | None = None,
         *,
         card: ModelCard | None = None,
-        detector: FaceDetector | None = None,
+        detector: "FaceDetector | None" = None,
+        precision: str | None = None,
+        wait_ms: float = 0,
+        trust: bool = False,
     ) -> None:
         if threads is not None and threads < 1:
             raise InputError(f"threads is {threads}, wanted at least 1, or None for all cores")
-        loaded = load_model(model, card)
+        if not 0 <= wait_ms <= LONGEST_WAIT:
+            raise InputError(f"wait_ms is {wait_ms}, wanted 0 to {LONGEST_WAIT:g} milliseconds")
+        parse_device(device)  # a slip of the pen is found before a model is fetched
+        loaded = load_model(model, card, trust=trust)
         spec = loaded.card.input
         if loaded.card.task != "quality" or (spec.height, spec.width) != CROP_SHAPE[:2]:
             raise ModelError(
@@ -70,12 +90,16 @@ class QualityScorer:
                 f"wanted quality on {CROP_SIZE} x {CROP_SIZE}; `fiqa models` lists those"
             )
         self._card = loaded.card
-        self._runtime: Runtime | None = OnnxRuntime(loaded, device)
-        self._device = self._runtime.device
-        self._threads = threads or (available_cores() if self._device == "cpu" else 1)
+        callers = threads or available_cores()
+        runtime = open_runtime(loaded, device, precision=precision, threads=callers)
+        self._runtime: Runtime | None = runtime
+        self._device, self._precision = runtime.device, runtime.precision
+        self._threads = callers if threads or self._device in ON_CPU else 1
+        self._plan = BatchPlan(runtime.batch, plan_key(loaded, runtime, self._threads))
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="fiqa")
         self._detector = detector
         self._lock = threading.Lock()
+        self._room = WaitingRoom(self._run, runtime.batch, wait_ms / 1000, self._threads) if wait_ms else None
 
     @property
     def card(self) -> ModelCard:
@@ -84,8 +108,13 @@ class QualityScorer:
 
     @property
     def device(self) -> str:
-        """Where the model really runs: `cpu` or `cuda:0`."""
+        """Where the model really runs: `cpu`, `cuda:0`, `openvino`, `tensorrt:0`."""
         return self._device
+
+    @property
+    def precision(self) -> str:
+        """What the model computes in: `fp32`, `fp16`, `bf16`, `int8` or `int8+fp16`."""
+        return self._precision
 
     @property
     def threads(self) -> int:
@@ -101,7 +130,11 @@ class QualityScorer:
         Raises:
             ImageError: The array has another type or shape.
         """
-        return float(self._run(_check_face(face)[None])[0])
+        checked = _check_face(face)
+        score = self._room.score(checked) if self._room is not None else self._run(checked[None])[0]
+        if score is None:
+            raise self._closed()
+        return float(score)
 
     def score_batch(self, faces: NDArray[np.uint8] | Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Score many faces.
@@ -116,13 +149,20 @@ class QualityScorer:
             ImageError: A face has another type or shape.
         """
         stacked = _stack(faces)
-        runtime = self._open_runtime()
-        size = max(1, min(runtime.batch, -(-len(stacked) // self._threads)))
-        chunks = [stacked[start : start + size] for start in range(0, len(stacked), size)]
-        results = map(self._run, chunks) if len(chunks) < 2 else self._pool.map(self._run, chunks)
+        self._open_runtime()
+        chunks = [stacked[part] for part in sized(self._plan.split(len(stacked), self._threads))]
+        results = map(self._timed, chunks) if len(chunks) < 2 else self._pool.map(self._timed, chunks)
         return np.concatenate([np.empty(0, np.float32), *results])
 
-    def assess(self, image: ImageSource) -> list[FaceQuality]:
+    def warmup(self) -> None:
+        """Run the model once with one face and once with the largest batch, so that no caller waits for its start.
+
+        Engines are built, kernels chosen and memory taken at this time. It may take minutes with `tensorrt`.
+        """
+        for size in sorted({1, self._open_runtime().batch}):
+            self._run(np.zeros((size, *CROP_SHAPE), np.uint8))
+
+    def assess(self, image: "ImageSource") -> list[FaceQuality]:
         """Find, align and score every face of an image.
 
         Args:
@@ -135,6 +175,9 @@ class QualityScorer:
             ImageError: The image cannot be read or is refused.
             ModelError: The detector's model cannot be fetched.
         """
+        from sdk.detection import FaceDetector  # with OpenCV, which a scorer of crops does without
+        from sdk.images import load_image
+
         pixels = load_image(image)
         with self._lock:
             if self._detector is None:
@@ -149,6 +192,8 @@ class QualityScorer:
 
     def close(self) -> None:
         """Let go of the model and the threads. Scoring afterwards is an error; closing twice is not."""
+        if self._room is not None:
+            self._room.close()
         self._pool.shutdown()
         runtime, self._runtime = self._runtime, None
         if runtime is not None:
@@ -164,8 +209,17 @@ class QualityScorer:
 
     def _open_runtime(self) -> Runtime:
         if self._runtime is None:
-            raise ModelError(f"the scorer of {self._card.name} is closed; make a new QualityScorer")
+            raise self._closed()
         return self._runtime
+
+    def _closed(self) -> ModelError:
+        return ModelError(f"the scorer of {self._card.name} is closed; make a new QualityScorer")
+
+    def _timed(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
+        start = time.perf_counter()
+        scores = self._run(faces)
+        self._plan.learn(len(faces), time.perf_counter() - start)
+        return scores
 
     def _run(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
         return self._open_runtime().run(prepare(faces, self._card.input))

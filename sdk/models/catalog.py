@@ -1,6 +1,5 @@
 """The catalogue: every model that fiqa knows by name. A new model is a new table in `catalog.toml`."""
 
-import difflib
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -60,6 +59,8 @@ def find_entry(name: str) -> CatalogEntry:
     try:
         return catalog()[name]
     except KeyError:
+        import difflib
+
         near = difflib.get_close_matches(name, catalog(), n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ModelError(

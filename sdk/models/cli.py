@@ -10,7 +10,7 @@ from rich.table import Column, Table
 from sdk.console import FAILED, Download, error_exits, print_plain
 from sdk.errors import FiqaError
 from sdk.models.catalog import catalog, find_entry
-from sdk.models.loading import load_model
+from sdk.models.loading import is_path, load_model
 from sdk.models.store import fetch_model, locate_model
 
 models = typer.Typer(no_args_is_help=True, help="List, show, fetch and verify models.")
@@ -34,12 +34,12 @@ def list_models() -> None:
 
 @models.command()
 def show(
-    model: Annotated[str, typer.Argument(help="Name or path of an .onnx file.")],
+    model: Annotated[str, typer.Argument(help="Name or path of an .onnx, .xml or .engine file.")],
     as_json: Annotated[bool, typer.Option("--json", help="As one line of JSON.")] = False,
 ) -> None:
     """A model's card: the file's own where it is on this machine, else the catalogue's."""
     with error_exits():
-        at_hand = model.endswith(".onnx") or locate_model(model) is not None
+        at_hand = is_path(model) or locate_model(model) is not None
         card = load_model(model).card if at_hand else find_entry(model).card
     if as_json:
         typer.echo(card.to_json())
@@ -66,7 +66,7 @@ def fetch(names: Annotated[list[str], typer.Argument(help="Names in the catalogu
 @models.command()
 def verify(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Names or .onnx files; all on this machine if left out.")
+        list[str] | None, typer.Argument(help="Names or model files; all on this machine if left out.")
     ] = None,
 ) -> None:
     """Check hashes and forms of model files. Exit code 1 when one is wrong or, being named, is not there."""
@@ -74,7 +74,7 @@ def verify(
     wrong = False
     for name in names or catalog():
         try:
-            if not name.endswith(".onnx") and locate_model(name) is None:
+            if not is_path(name) and locate_model(name) is None:
                 state = "not on this machine"
                 wrong |= bool(names)
             else:

@@ -1,6 +1,8 @@
 """A name or a path -> the model's bytes, checked, and its card."""
 
+import hashlib
 from dataclasses import dataclass
+from importlib import import_module
 from os import PathLike
 from pathlib import Path
 
@@ -10,38 +12,48 @@ from sdk.models.catalog import catalog
 from sdk.models.onnxfile import check_onnx, read_metadata
 from sdk.models.store import fetch_model
 
+SUFFIXES = (".onnx", ".xml", ".engine")
+"""What marks a text as a path: ONNX, OpenVINO IR (weights in the `.bin` beside it), TensorRT."""
+
 
 @dataclass(frozen=True, slots=True)
 class Model:
     """A model that may be loaded.
 
     Attributes:
-        data: The ONNX file.
+        data: The file.
         card: Its card.
         path: Where it came from.
+        weights: Of OpenVINO IR the `.bin` beside it; of others nothing.
     """
 
     data: bytes
     card: ModelCard
     path: Path
+    weights: bytes = b""
 
 
-def load_model(model: str | PathLike[str], card: ModelCard | None = None) -> Model:
+def load_model(model: str | PathLike[str], card: ModelCard | None = None, *, trust: bool = False) -> Model:
     """Read a model and check it.
 
     Args:
-        model: Path of an ONNX file (a `Path`, or text that ends in `.onnx`), else a name in the catalogue.
-        card: Describes the file; without it the card in the file's metadata is taken, else the catalogue's.
+        model: Path of a model file (a `Path`, or text that ends in one of `SUFFIXES`), else a name in the catalogue.
+        card: Describes the file; without it the file's own card is taken (in an ONNX file's metadata, as JSON beside
+            any other), else the catalogue's.
+        trust: Load an engine that was built on another machine. An engine is code: say so only of your own.
 
     Raises:
-        ModelError: The model is unknown, cannot be fetched or read, has no card, or is a file that may not be loaded.
+        ModelError: The model is unknown, cannot be fetched or read, has no card, does not fit its card, or is a file
+            that may not be loaded.
     """
-    named = isinstance(model, str) and not model.endswith(".onnx")
+    named = isinstance(model, str) and not is_path(model)
     path = fetch_model(str(model)) if named else Path(model)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"the model {path} cannot be read: {error.strerror}; give a name or an .onnx file") from error
+    if path.suffix == ".engine":
+        found = import_module("sdk.models.enginefile").check_engine(path, trust)
+        return Model(_read(path), card or found, path)
+    if path.suffix == ".xml":
+        return _load_openvino(path, card)
+    data = _read(path)
     try:
         check_onnx(data)
         written = read_metadata(data).get(METADATA_KEY)
@@ -55,3 +67,54 @@ def load_model(model: str | PathLike[str], card: ModelCard | None = None) -> Mod
             f"{path} carries no card ({METADATA_KEY} in its metadata_props); export it with fiqa-export, or give card="
         )
     return Model(data, found, path)
+
+
+def is_path(model: str) -> bool:
+    """Whether a text is the path of a model file, not a name in the catalogue."""
+    return model.endswith(SUFFIXES)
+
+
+def card_path(path: Path) -> Path:
+    """Where the card of a file that is not ONNX is: the same name with the suffix `.json`."""
+    return path.with_suffix(".json")
+
+
+def openvino_digest(xml: bytes, weights: bytes) -> str:
+    """SHA-256 of an OpenVINO model: of the `.xml` followed by the `.bin`."""
+    return hashlib.sha256(xml + weights).hexdigest()
+
+
+def _load_openvino(path: Path, card: ModelCard | None) -> Model:
+    data = _read(path)
+    if b"<net" not in data[:1000]:
+        raise ModelError(f"{path} is not OpenVINO IR: no <net> in it; export it with fiqa-export --format openvino")
+    weights = _read(path.with_suffix(".bin"))
+    if card is None:
+        beside = card_path(path)
+        try:
+            card = ModelCard.from_json(beside.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise ModelError(
+                f"{path} has no card: {beside} cannot be read ({error}); export the model again, or give card="
+            ) from error
+        except ModelError as error:
+            raise ModelError(f"{beside}: {error}") from error
+    if card.format != "openvino":
+        raise ModelError(f"{path} is OpenVINO IR, but its card says {card.format!r}; export it again")
+    wanted = card.engine.get("sha256")
+    digest = openvino_digest(data, weights)
+    if wanted is not None and wanted != digest:
+        raise ModelError(
+            f"{path} and its .bin have SHA-256 {digest}, their card says {wanted}: "
+            "they are damaged or of another export; export the model again"
+        )
+    return Model(data, card, path, weights)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(
+            f"the model {path} cannot be read: {error.strerror}; give a name or one of: {', '.join(SUFFIXES)}"
+        ) from error

@@ -7,7 +7,7 @@ from sdk.errors import ModelError
 from sdk.models.protobuf import read_message, read_numbers
 
 MODEL_GRAPH, MODEL_METADATA, MODEL_FUNCTIONS = 7, 14, 25
-GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_SPARSE_INITIALIZER = 1, 5, 15
+GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_INPUT, GRAPH_SPARSE_INITIALIZER = 1, 5, 11, 15
 NODE_INPUT, NODE_OUTPUT, NODE_NAME, NODE_OP, NODE_ATTRIBUTE, NODE_DOMAIN = 1, 2, 3, 4, 5, 7
 ATTRIBUTE_NAME, ATTRIBUTE_INT, ATTRIBUTE_TENSOR, ATTRIBUTE_TYPE = 1, 3, 5, 20
 ATTRIBUTE_GRAPHS, ATTRIBUTE_TENSORS, ATTRIBUTE_SPARSE = (6, 11), (5, 10), (22, 23)
@@ -42,6 +42,14 @@ def check_onnx(data: bytes) -> None:
     if MODEL_FUNCTIONS in model:
         raise ModelError("the ONNX file defines functions of its own; inline them (onnx.inliner) and save it again")
     _check_graph(graphs[0])
+
+
+def input_names(data: bytes) -> list[str]:
+    """Names of a graph's inputs, without those that initialisers fill."""
+    graph = read_message(read_message(data)[MODEL_GRAPH][0])
+    filled = {text(read_message(tensor), TENSOR_NAME) for tensor in graph.get(GRAPH_INITIALIZER, [])}
+    names = (text(read_message(value), 1) for value in graph.get(GRAPH_INPUT, []))
+    return [name for name in names if name not in filled]
 
 
 def text(message: Message, number: int) -> str:

@@ -1,9 +1,11 @@
-"""onnxruntime: on the CPU, or on a CUDA device with the onnxruntime-gpu wheel."""
+"""onnxruntime: on the CPU, or on the execution provider that was asked for and no other."""
 
+import contextlib
 import hashlib
+import io
 import logging
 import os
-import tempfile
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,15 +16,14 @@ from numpy.typing import NDArray
 from sdk.errors import DeviceError, FiqaError, ModelError
 from sdk.models.loading import Model
 from sdk.models.store import cache_dir
+from sdk.runtimes.base import pad_batch
 from sdk.runtimes.prelu import VERSION, replace_prelu
+from sdk.runtimes.providers import PROFILE, RECORD_ASSIGNMENT, check_assignment, provider_options, require_provider
 
 logger = logging.getLogger(__name__)
 
 CPU_BATCH = 8
-"""Faces a call on the CPU; larger batches fall out of its caches."""
-
-CUDA_BATCH = 64
-"""Faces a call on a CUDA device."""
+"""Most faces a call on the CPU; larger batches fall out of its caches."""
 
 
 class OnnxRuntime:
@@ -33,68 +34,133 @@ class OnnxRuntime:
 
     Args:
         model: The model, read and checked.
-        device: `auto` (CUDA where it works, else the CPU), `cpu`, `cuda` or `cuda:1`.
+        device: `auto` (CUDA where it works, else the CPU), `cpu`, `openvino-ep`, or `cuda`, `tensorrt`, `tensorrt-rtx`
+            with or without the number of a GPU.
+        threads: How many callers there will be, for a provider that has threads of its own.
 
     Raises:
         DeviceError: The device was asked for and is not there.
         ModelError: onnxruntime cannot load the file, or the file is not what its card says.
     """
 
-    def __init__(self, model: Model, device: str = "auto") -> None:
-        self._session, self.device = _create_session(model, device)
+    def __init__(self, model: Model, device: str = "auto", threads: int = 1) -> None:
+        self._session, self.device = _create_session(model, device, threads)
+        self.precision = model.card.precision
+        kind = self.device.partition(":")[0]
         self._input = self._session.get_inputs()[0].name
         fixed = self._session.get_inputs()[0].shape[0]
-        self.batch = fixed if isinstance(fixed, int) else CPU_BATCH if self.device == "cpu" else CUDA_BATCH
+        self._fixed = fixed if isinstance(fixed, int) else None
+        self.batch = self._fixed or (CPU_BATCH if kind in ("cpu", "openvino-ep") else PROFILE[-1])
         self._output = _check_session(self._session, model)
+        self._buffers = DeviceBuffers(self._session, self._input, self._output, "cuda") if ":" in self.device else None
 
     def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         """See `Runtime.run`."""
-        scores = np.asarray(self._session.run([self._output], {self._input: batch})[0], dtype=np.float32)
+        count = len(batch)
+        if self._fixed is not None:
+            batch = pad_batch(batch, self._fixed)
+        try:
+            if self._buffers is not None:
+                found = self._buffers.run(batch)
+            else:
+                found = self._session.run([self._output], {self._input: batch})[0]
+        except Exception as error:  # onnxruntime's errors have no base class of their own
+            raise _run_error(error, self.device, count) from error
+        scores = np.asarray(found, dtype=np.float32)
         if scores.size != len(batch):
             raise ModelError(f"output {self._output!r} has shape {scores.shape} for {len(batch)} faces, wanted (N, 1)")
-        return scores.reshape(-1)
+        return scores.reshape(-1)[:count]
 
     def close(self) -> None:
         """See `Runtime.close`."""
+        self._buffers = None
         del self._session
 
 
-def _create_session(model: Model, device: str) -> tuple[Any, str]:
+class DeviceBuffers:
+    """Buffers on a GPU that stay from call to call: for every thread one a batch size, and sizes are powers of two.
+
+    Args:
+        session: An onnxruntime session.
+        source: Name of its input.
+        output: Name of its output.
+        device: onnxruntime's name of the memory: `cuda`, or `cpu`.
+    """
+
+    def __init__(self, session: Any, source: str, output: str, device: str) -> None:
+        self._session, self._source, self._output, self._device = session, source, output, device
+        options: dict[str, str] = next(iter(session.get_provider_options().values()), {})
+        self._number = int(options.get("device_id", 0))
+        self._own = threading.local()
+
+    def run(self, batch: NDArray[Any]) -> NDArray[Any]:
+        """The output for a batch, (N, ...)."""
+        import onnxruntime
+
+        size = 1 << (len(batch) - 1).bit_length()
+        bound: dict[int, tuple[Any, Any]] = self._own.__dict__.setdefault("bound", {})
+        if size not in bound:
+            shape = (size, *batch.shape[1:])
+            values = onnxruntime.OrtValue.ortvalue_from_shape_and_type(shape, batch.dtype, self._device, self._number)
+            binding = self._session.io_binding()
+            binding.bind_ortvalue_input(self._source, values)
+            binding.bind_output(self._output, "cpu")
+            bound[size] = (binding, values)
+        binding, values = bound[size]
+        values.update_inplace(pad_batch(batch, size))
+        self._session.run_with_iobinding(binding)
+        found: NDArray[Any] = binding.copy_outputs_to_cpu()[0]
+        return found[: len(batch)] if len(found) == size else found
+
+
+def _run_error(error: Exception, device: str, count: int) -> FiqaError:
+    words = str(error)
+    if any(sign in words.lower() for sign in ("out of memory", "failed to allocate memory", "bad_alloc")):
+        what = f"{count} faces" if count else "the model"
+        return DeviceError(
+            f"{device} has not enough memory for {what}: {words}; end other programs on it, or use device='cpu'"
+        )
+    return ModelError(f"onnxruntime cannot run the model on {device}: {words}; run `fiqa doctor`, or use device='cpu'")
+
+
+def _create_session(model: Model, device: str, threads: int) -> tuple[Any, str]:
     import onnxruntime
 
-    kind, _, index = device.partition(":")
-    if kind not in ("auto", "cpu", "cuda") or (index and not (kind == "cuda" and index.isdigit())):
-        raise DeviceError(f"unknown device {device!r}, wanted auto, cpu, cuda or cuda:1")
-    if kind == "cuda":
-        return _cuda_session(model, int(index or 0)), f"cuda:{int(index or 0)}"
-    if kind == "auto" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+    kind, _, number = device.partition(":")
+    available = onnxruntime.get_available_providers()
+    if kind == "auto" and "CUDAExecutionProvider" in available:
         try:
-            session = _cuda_session(model, 0)
+            session = _provider_session(model, "cuda", 0, threads)
             logger.info("device auto: took cuda:0")
             return session, "cuda:0"
         except FiqaError as error:
             logger.warning("device auto: took cpu, because %s", error)
     elif kind == "auto":
         logger.info("device auto: took cpu, because this onnxruntime has no CUDA provider")
+    elif kind != "cpu":
+        require_provider(kind, available)
+        session = _provider_session(model, kind, int(number or 0), threads)
+        return session, kind if kind == "openvino-ep" else f"{kind}:{int(number or 0)}"
     return _open_session(_without_prelu(model.data), model, ["CPUExecutionProvider"]), "cpu"
 
 
-def _cuda_session(model: Model, index: int) -> Any:
+def _provider_session(model: Model, kind: str, number: int, threads: int) -> Any:
+    """A session on one provider, proven to be it."""
     import onnxruntime
 
-    wanted = "CUDAExecutionProvider"
-    available = onnxruntime.get_available_providers()
-    if wanted not in available:
-        raise DeviceError(
-            f"onnxruntime has the providers {', '.join(available)}, wanted {wanted}; "
-            "uninstall onnxruntime and install fiqa[gpu], or use device='cpu'"
-        )
-    session = _open_session(model.data, model, [(wanted, {"device_id": index})])
-    if wanted not in session.get_providers():
-        raise DeviceError(
-            f"cuda:{index} was asked for, but onnxruntime runs on {', '.join(session.get_providers())}; "
-            "mostly a CUDA or cuDNN library is missing: run `fiqa doctor`, or use device='cpu'"
-        )
+    provider = require_provider(kind, onnxruntime.get_available_providers())
+    options = provider_options(kind, number, model)
+    if kind == "openvino-ep":
+        options |= {"num_of_threads": str(threads), "num_streams": str(threads)}
+    elif hasattr(onnxruntime, "preload_dlls"):  # libraries from wheels are not where the loader looks
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said):
+            onnxruntime.preload_dlls()
+        logger.info("CUDA libraries: %s", said.getvalue().strip() or "found")
+    # A TensorRT provider leaves to CUDA what it cannot do, and nothing to the CPU.
+    others = [("CUDAExecutionProvider", {"device_id": str(number), "use_tf32": "0"})] if kind == "tensorrt" else []
+    session = _open_session(model.data, model, [(provider.name, options), *others])
+    check_assignment(session, provider, f"{kind}:{number}" if kind != "openvino-ep" else kind)
     return session
 
 
@@ -105,11 +171,15 @@ def _open_session(source: bytes | Path, model: Model, providers: list[Any]) -> A
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
+    if providers != ["CPUExecutionProvider"]:
+        options.add_session_config_entry(RECORD_ASSIGNMENT, "1")
     try:
         return onnxruntime.InferenceSession(
             str(source) if isinstance(source, Path) else source, options, providers=providers, enable_fallback=0
         )
     except Exception as error:  # onnxruntime's errors have no base class of their own
+        if "out of memory" in str(error).lower() or "failed to allocate memory" in str(error).lower():
+            raise _run_error(error, "the device", 0) from error
         raise ModelError(f"onnxruntime cannot load {model.path}: {error}") from error
 
 
@@ -139,12 +209,16 @@ def _without_prelu(data: bytes) -> bytes | Path:
 
     The name holds the hashes of what was rewritten and of the result, so a damaged file is never taken.
     """
+    if b"PRelu" not in data:
+        return data
     folder = cache_dir() / "rewritten"
     prefix = f"{hashlib.sha256(data).hexdigest()[:32]}-{VERSION}-"
     with suppress(OSError):  # a cache that cannot be read is no cache
         for path in folder.glob(f"{prefix}*.onnx"):
             if _digest(path.read_bytes()) == path.stem.removeprefix(prefix):
                 return path
+    import tempfile  # 4 ms that most scorers do without
+
     rewritten = replace_prelu(data)
     if rewritten is data:
         return data

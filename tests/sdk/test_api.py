@@ -8,11 +8,13 @@ from importlib.metadata import version
 import sdk
 
 PARAMETERS = {
-    "QualityScorer": "model='fiqa-nano', device='auto', threads=None, *, card=None, detector=None",
+    "QualityScorer": "model='fiqa-nano', device='auto', threads=None, *, card=None, detector=None, "
+    "precision=None, wait_ms=0, trust=False",
     "QualityScorer.score": "self, face",
     "QualityScorer.score_batch": "self, faces",
     "QualityScorer.assess": "self, image",
     "QualityScorer.close": "self",
+    "QualityScorer.warmup": "self",
     "FaceDetector": "model='yunet', min_confidence=0.7",
     "FaceDetector.detect": "self, image",
     "align": "image, landmarks",
@@ -29,7 +31,7 @@ PARAMETERS = {
     "ModelCard.from_dict": "values",
     "ModelCard.from_json": "text",
 }
-PROPERTIES = ("card", "device", "threads")
+PROPERTIES = ("card", "device", "precision", "threads")
 ERRORS = {
     "FiqaError": Exception,
     "ImageError": ValueError,

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-import sdk.scorer
+import sdk.detection
 from sdk import Face, QualityScorer, __version__
 from sdk.batch import NO_FACE, find_images, score_files
 from sdk.cli import app
@@ -42,7 +42,7 @@ class MarkedFaces:
 
 @pytest.fixture(autouse=True)
 def marked_faces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sdk.scorer, "FaceDetector", MarkedFaces)
+    monkeypatch.setattr(sdk.detection, "FaceDetector", MarkedFaces)
 
 
 @pytest.fixture
@@ -260,7 +260,7 @@ def test_doctor_finds_clashing_wheels(monkeypatch: pytest.MonkeyPatch) -> None:
             self.version = "1.0"
 
     names = ["onnxruntime", "onnxruntime-gpu", "onnxruntime_extensions", "numpy"]
-    monkeypatch.setattr("sdk.doctor.metadata.distributions", lambda: [Wheel(name) for name in names])
+    monkeypatch.setattr("importlib.metadata.distributions", lambda: [Wheel(name) for name in names])
     finding = _wheels("onnxruntime", ONNXRUNTIME, "one")
     assert not finding.good
     assert finding.found == "onnxruntime 1.0, onnxruntime-gpu 1.0"

@@ -1,0 +1,207 @@
+"""onnxruntime's execution providers as data, and the check that the one that was asked for really runs."""
+
+import ctypes
+import hashlib
+import logging
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sdk.errors import DeviceError
+from sdk.models.loading import Model
+from sdk.models.onnxfile import input_names
+from sdk.models.store import cache_dir
+
+logger = logging.getLogger(__name__)
+
+ONNXRUNTIME = r"onnxruntime([-_](gpu|openvino|directml|rocm|migraphx|qnn|cann|vitisai|silicon|training|azure|trt-rtx))?"
+"""Names of the distributions that bring the module `onnxruntime`."""
+
+RECORD_ASSIGNMENT = "session.record_ep_graph_assignment_info"
+"""Session setting (onnxruntime 1.24 and newer) under which a session can say which provider has which node."""
+
+PROFILE = (1, 8, 64)
+"""Smallest, best and largest batch of an engine that a TensorRT provider builds; any in between needs no other."""
+
+_MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_*
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """An execution provider.
+
+    Attributes:
+        name: As onnxruntime calls it.
+        wheel: What brings it.
+        libraries: What must be installed beside it.
+        options: Provider options that are always the same.
+        engine: Names that the TensorRT library may have; empty where no engine is built.
+    """
+
+    name: str
+    wheel: str
+    libraries: str
+    options: Mapping[str, str] = field(default_factory=dict)
+    engine: tuple[str, ...] = ()
+
+
+PROVIDERS = {
+    "cuda": Provider(
+        "CUDAExecutionProvider",
+        "onnxruntime-gpu (fiqa[gpu])",
+        "CUDA and cuDNN",
+        {"use_tf32": "0"},  # its default computes fp32 models with a mantissa of 10 bits
+    ),
+    "tensorrt": Provider(
+        "TensorrtExecutionProvider",
+        "onnxruntime-gpu (fiqa[gpu])",
+        "TensorRT, CUDA and cuDNN",
+        engine=("nvinfer_10.dll",) if sys.platform == "win32" else ("libnvinfer.so.10",),
+    ),
+    "tensorrt-rtx": Provider(
+        "NvTensorRTRTXExecutionProvider",
+        "an onnxruntime built with it (onnxruntime-trt-rtx)",
+        "TensorRT-RTX and CUDA",
+        engine=("tensorrt_rtx_1_0.dll",) if sys.platform == "win32" else ("libtensorrt_rtx.so.1",),
+    ),
+    "openvino-ep": Provider(
+        "OpenVINOExecutionProvider",
+        "onnxruntime-openvino",
+        "nothing else",
+        # Without the hint the CPU computes fp32 models in bf16 where it can.
+        {"device_type": "CPU", "load_config": '{"CPU": {"INFERENCE_PRECISION_HINT": "f32"}}'},
+    ),
+}
+"""By kind of device, see `sdk.runtimes.select.DEVICES`."""
+
+
+def require_provider(kind: str, available: list[str]) -> Provider:
+    """The provider of a kind of device.
+
+    Raises:
+        DeviceError: The installed onnxruntime does not have it.
+    """
+    provider = PROVIDERS[kind]
+    if provider.name in available:
+        return provider
+    wheels = installed_wheels()
+    clash = f"; installed are {', '.join(wheels)}, which overwrite each other's files" if len(wheels) > 1 else ""
+    raise DeviceError(
+        f"onnxruntime has the providers {', '.join(available)}, wanted {provider.name}{clash}; "
+        f"pip uninstall {' '.join(wheel.split()[0] for wheel in wheels) or 'onnxruntime'}, "
+        f"install {provider.wheel} alone, or use device='cpu'"
+    )
+
+
+def provider_options(kind: str, number: int, model: Model) -> dict[str, str]:
+    """Options of a provider for a session.
+
+    Args:
+        kind: Key of `PROVIDERS`.
+        number: Number of the GPU.
+        model: The model; its content is part of the name of its engine cache.
+    """
+    provider = PROVIDERS[kind]
+    options = dict(provider.options)
+    if kind == "openvino-ep":
+        return options
+    options["device_id"] = str(number)
+    if not provider.engine:
+        return options
+    prefix = "trt" if kind == "tensorrt" else "nv"
+    for name, size in zip(("min", "opt", "max"), PROFILE, strict=True):
+        options[f"{prefix}_profile_{name}_shapes"] = _shape(model, size)
+    folder = engine_cache(kind, number, model)
+    if folder is None:
+        return options
+    if kind == "tensorrt":
+        options |= {"trt_engine_cache_enable": "1", "trt_engine_cache_path": folder}
+        options |= {"trt_timing_cache_enable": "1", "trt_timing_cache_path": folder}
+    else:
+        options["nv_runtime_cache_path"] = folder
+    return options
+
+
+def engine_cache(kind: str, number: int, model: Model) -> str | None:
+    """Folder of the engines that a provider builds: one for each model, library, GPU, precision and profile.
+
+    None, and a line in the log, where library or GPU do not say what they are: then no engine is kept.
+    """
+    version, architecture = library_version(PROVIDERS[kind].engine), gpu_architecture(number)
+    if version is None or architecture is None:
+        logger.warning("engines of %s are not kept: %s", kind, "no library" if version is None else "no CUDA driver")
+        return None
+    parts = (hashlib.sha256(model.data).hexdigest(), kind, version, architecture, model.card.precision, *PROFILE)
+    key = hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+    folder = cache_dir() / "engines" / key
+    folder.mkdir(parents=True, exist_ok=True)
+    return str(folder)
+
+
+def _shape(model: Model, batch: int) -> str:
+    """A size of the input as TensorRT's providers write it: `image:8x112x112x3`."""
+    spec = model.card.input
+    sizes = (spec.height, spec.width, 3) if spec.layout == "NHWC" else (3, spec.height, spec.width)
+    return f"{input_names(model.data)[0]}:{'x'.join(map(str, (batch, *sizes)))}"
+
+
+def library_version(names: tuple[str, ...]) -> str | None:
+    """Version of the TensorRT library that a process would load, None where there is none."""
+    for name in names:
+        try:
+            return str(ctypes.CDLL(name).getInferLibVersion())
+        except (OSError, AttributeError):
+            continue
+    return None
+
+
+def gpu_architecture(number: int) -> str | None:
+    """Compute capability of a GPU, such as `8.6`; None where there is no driver or no such GPU."""
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return None
+    device, values = ctypes.c_int(), (ctypes.c_int(), ctypes.c_int())
+    if driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(device), number):
+        return None
+    for value, attribute in zip(values, (_MAJOR, _MINOR), strict=True):
+        if driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, device):
+            return None
+    return ".".join(str(value.value) for value in values)
+
+
+def check_assignment(session: Any, provider: Provider, device: str) -> None:
+    """Compare what really runs with what was asked for.
+
+    Raises:
+        DeviceError: onnxruntime dropped the provider, or gave it no node of the model.
+    """
+    running = session.get_providers()
+    if provider.name not in running:
+        raise DeviceError(
+            f"{device} was asked for, but onnxruntime runs on {', '.join(running)}; mostly a library of "
+            f"{provider.libraries} is missing: run `fiqa -v doctor`, or use device='cpu'"
+        )
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        return
+    counts: dict[str, int] = {}
+    for part in session.get_provider_graph_assignment_info():
+        counts[part.ep_name] = counts.get(part.ep_name, 0) + len(part.get_nodes())
+    if counts and provider.name not in counts:
+        raise DeviceError(
+            f"{device} was asked for, but {provider.name} takes none of the model's operators: {counts}; "
+            "export the model for this device, or use device='cpu'"
+        )
+    others = {name: count for name, count in counts.items() if name != provider.name}
+    if others:
+        logger.warning("%s: %d operators on %s, the others on %s", device, counts[provider.name], provider.name, others)
+
+
+def installed_wheels(pattern: str = ONNXRUNTIME) -> list[str]:
+    """Distributions that bring one module, as `name version`. Of two, each overwrites the other's files."""
+    from importlib import metadata  # 16 ms that a scorer does without
+
+    names = {dist.metadata["Name"]: dist.version for dist in metadata.distributions() if dist.metadata["Name"]}
+    return sorted(f"{name} {version}" for name, version in names.items() if re.fullmatch(pattern, name.lower()))
