@@ -84,7 +84,7 @@ class BestShots:
             in the thread that iterates. If it raises, the error passes to the iteration, and it is not called again.
         count: So many faces are kept of a track.
         threshold: Score of the early word; None for none.
-        floor: Faces of a lower score are not kept.
+        floor: Faces of a lower score are not kept; None to keep all.
         min_sharpness: Nor are less sharp ones; see `sharpness`.
 
     Raises:
@@ -97,7 +97,7 @@ class BestShots:
         *,
         count: int = 3,
         threshold: float | None = None,
-        floor: float = 0.0,
+        floor: float | None = None,
         min_sharpness: float = 0.0,
     ) -> None:
         if count < 1:
@@ -133,7 +133,7 @@ class BestShots:
         if face.score is None or face.crop is None:
             kept.refused["small"] += 1
             return None
-        if face.score < self._floor:
+        if self._floor is not None and face.score < self._floor:
             kept.refused["low"] += 1
             return None
         value = sharpness(face.crop)

@@ -30,6 +30,9 @@ TOO_OLD = 1.0
 SHORT_OF = 0.9
 """A file that ends before this share of its frames is reported as damaged."""
 
+FASTEST = 240
+"""A higher rate is no rate but a time base, which some streams give in its place."""
+
 _cameras: set[int] = set()
 _cameras_lock = threading.Lock()
 
@@ -40,6 +43,7 @@ class Capture:
     Attributes:
         name: For messages, without a password.
         live: Opened again when it fails, for as long as it takes.
+        fps: Frames per second, as the source says it; 25 where it says nothing that can be.
         reconnects: How often that succeeded.
     """
 
@@ -47,6 +51,7 @@ class Capture:
         self.name = name
         self.live = live
         self.reconnects = 0
+        self.fps = 25.0
         self._target = target
         self._backend = backend
         self._hint = hint
@@ -65,7 +70,7 @@ class Capture:
         with _cameras_lock:
             if index in _cameras:
                 raise InputError(
-                    f"camera {index} is in use by another VideoScorer of this process; close that one, or share its frames"
+                    f"camera {index} is in use by another VideoScorer of this process; close that, or share its frames"
                 )
             _cameras.add(index)
         hint = "see that it is plugged in (Linux: ls /dev/video*), allowed, and in use by no other program"
@@ -139,7 +144,11 @@ class Capture:
         with self._reading:
             # OpenCV says which backend failed on the way; the error tells the user what matters.
             self._capture = cv2.VideoCapture(self._target, self._backend, parameters)
-        return self._read() if self._capture.isOpened() else None
+        if not self._capture.isOpened():
+            return None
+        rate = self._capture.get(cv2.CAP_PROP_FPS)
+        self.fps = rate if 0 < rate <= FASTEST else self.fps
+        return self._read()
 
     def _open_again(self) -> NDArray[Any] | None:
         log.warning("%s is lost; opening it again", self.name)
@@ -170,8 +179,7 @@ class Capture:
         if self._capture is None:
             return 0.0
         milliseconds = self._capture.get(cv2.CAP_PROP_POS_MSEC)
-        rate = self._capture.get(cv2.CAP_PROP_FPS)
-        return milliseconds / 1000 if milliseconds > 0 or count == 0 else count / (rate if 0 < rate < 1000 else 25)
+        return milliseconds / 1000 if milliseconds > 0 else count / self.fps
 
     def _report_damage(self, count: int) -> None:
         expected = 0.0 if self._capture is None else self._capture.get(cv2.CAP_PROP_FRAME_COUNT)

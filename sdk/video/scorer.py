@@ -75,7 +75,8 @@ class VideoScorer:
         source: Index of a camera, path of a video or of a folder of frames, URL, GStreamer pipeline, Jetson preset, or
             any iterable of uint8 BGR frames; see `sdk.video.sources.open_source`.
         scorer: Scores the faces; stays open. None for `QualityScorer()`, closed with this.
-        detector: Finds the faces. Several, and as many frames are looked at at once, each by one thread. None for `FaceDetector`s of one
+        detector: Finds the faces. Several, and as many frames are looked at at once, each by one thread. None for
+            `FaceDetector`s of one
             pass, one a core, at most four.
         best_shots: Told of every frame, and flushed at the end, also at Ctrl-C.
         every: Faces are looked for and scored in every n-th frame; between, they are followed.
@@ -148,6 +149,11 @@ class VideoScorer:
     def live(self) -> bool:
         """Whether the source is live."""
         return self._source.live
+
+    @property
+    def fps(self) -> float:
+        """Frames per second of the source, as far as it says."""
+        return self._source.fps
 
     @property
     def counters(self) -> Counters:

@@ -32,11 +32,13 @@ class Source(Protocol):
     Attributes:
         name: For messages; no password in it.
         live: Frames that nobody has time for are dropped.
+        fps: Frames per second, as far as is known.
         reconnects: How often it was opened again.
     """
 
     name: str
     live: bool
+    fps: float
     reconnects: int
 
     def frames(self) -> Iterator[Captured]:
@@ -99,6 +101,7 @@ class Folder:
     """The images of a folder, by name. A file that is no image is a corrupt frame."""
 
     live = False
+    fps = float(FRAMES_PER_SECOND)
     reconnects = 0
 
     def __init__(self, path: Path) -> None:
@@ -128,6 +131,7 @@ class Folder:
 class Frames:
     """Any iterable of frames. What is no frame (None, another shape or type) is a corrupt one."""
 
+    fps = float(FRAMES_PER_SECOND)
     reconnects = 0
 
     def __init__(self, frames: Iterable[NDArray[Any]], live: bool) -> None:
