@@ -35,7 +35,9 @@ def clip_frames() -> Iterator[Picture]:
     head = np.asarray(cv2.imread(str(PHOTO)), np.uint8)[HEAD]
     rng = np.random.default_rng(0)
     wall = cv2.resize(
-        rng.integers(60, 150, (9, 16, 3)).astype(np.float32), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC
+        rng.normal((120, 128, 132), (12, 12, 12), (6, 9, 3)).astype(np.float32),
+        (WIDTH, HEIGHT),
+        interpolation=cv2.INTER_CUBIC,
     )
     for name, numbers in SEGMENTS.items():
         for index, number in enumerate(numbers):
