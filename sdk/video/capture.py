@@ -95,7 +95,7 @@ class Capture:
     @classmethod
     def pipeline(cls, text: str) -> "Capture":
         """A GStreamer pipeline that ends in an appsink."""
-        if cv2.CAP_GSTREAMER not in cv2.videoio_registry.getBackends():
+        if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
             raise DeviceError(
                 f"this OpenCV ({cv2.__version__}) is built without GStreamer, which a pipeline needs; use the OpenCV "
                 "of JetPack or of the distribution (docs/jetson.md), or give a camera's index or a URL"
@@ -205,7 +205,7 @@ def _give_back(index: int) -> None:
 
 
 def _backend(wanted: int) -> int:
-    return wanted if wanted in cv2.videoio_registry.getBackends() else cv2.CAP_ANY
+    return wanted if cv2.videoio_registry.hasBackend(wanted) else cv2.CAP_ANY
 
 
 def without_password(url: str) -> str:

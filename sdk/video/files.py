@@ -66,7 +66,7 @@ class Lines:
                     data = data[self._file.write(data) or 0 :]
             except OSError:
                 with suppress(OSError):  # a device has no end to go back to
-                    self._file.truncate(end)
+                    self._file.seek(self._file.truncate(end))
                 raise
 
     def close(self) -> None:

@@ -232,7 +232,7 @@ class VideoScorer:
             thread.start()
 
     def _capture(self) -> None:
-        freshness, first, due, last = Freshness(), 0.0, float("-inf"), 0.0
+        freshness, first, due, last = Freshness(), 0.0, 0.0, 0.0
         usable = corrupt = 0
         for timestamp, raw in self._source.frames():
             arrived = time.monotonic()
@@ -249,6 +249,7 @@ class VideoScorer:
             # A damaged file's clock may jump back; a track's may not.
             last = max(last, arrived - first if timestamp is None else timestamp)
             if self._max_fps is not None:
+                due = last if usable == 1 else due
                 if last < due - 1e-3:
                     self._meter.count("skipped")
                     continue

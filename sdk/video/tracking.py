@@ -78,9 +78,10 @@ class Tracker:
             timestamp: Seconds; never less than before.
 
         Returns:
-            Number of the track and face, in the order given. Faces of low confidence that continue no track are not
-            among them.
+            Number of the track and face, in the order given. Faces of low confidence that continue no track, and those
+            without area, are not among them.
         """
+        faces = [face for face in faces if min(face.box[2:]) > 0]
         self._end(track for track in self._tracks if timestamp - track.seen > self._max_age)
         boxes = [track.box_at(timestamp) for track in self._tracks]
         sure = [index for index, face in enumerate(faces) if face.confidence >= self._confidence]
