@@ -90,7 +90,7 @@ class Page:
             ) from error
         # A browser on this machine may be led here under another name; only then does the name matter.
         self.names = ("localhost", "127.0.0.1", "[::1]") if _is_loopback(host) else None
-        self._thread = threading.Thread(target=self._server.serve_forever, name="fiqa-page", daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="fiqa-page", daemon=True)
         self._thread.start()
 
     @property
