@@ -64,8 +64,8 @@ class FaceDetector:
         *,
         passes: Sequence[int] = PASSES,
     ) -> None:
-        if not passes or min(passes) < MIN_INPUT:
-            raise InputError(f"passes is {passes!r}, wanted at least one side, of {MIN_INPUT} pixels or more")
+        if not passes or min(passes) < 1:
+            raise InputError(f"passes is {passes!r}, wanted one or more sides in pixels, such as (640,)")
         self._passes = passes
         if not 0 <= min_confidence <= 1:
             raise InputError(f"min_confidence is {min_confidence}, wanted a number in [0, 1]")
@@ -96,7 +96,7 @@ class FaceDetector:
         faces: list[Face] = []
         scale = 0.0
         for side in self._passes:
-            if scale and not self._needs_another_pass(faces, scale, longest):
+            if scale and not _needs_another_pass(faces, scale, longest, self._passes[0]):
                 break
             finer = min(side / longest, MAX_ENLARGEMENT)
             faces = _merge(faces, self._detect_at(pixels, finer), SMALL_FACE / scale if scale else 0)
@@ -121,12 +121,13 @@ class FaceDetector:
             for x, y, w, h, *points, confidence in rows
         ]
 
-    def _needs_another_pass(self, faces: list[Face], scale: float, longest: int) -> bool:
-        """Whether a finer pass than the one at `scale` may show more."""
-        if scale >= MAX_ENLARGEMENT:
-            return False
-        reduced_by_first_pass = scale < 1 and scale * longest <= self._passes[0]
-        return reduced_by_first_pass or not faces or min(face.box[2] for face in faces) * scale < SMALL_FACE
+
+def _needs_another_pass(faces: list[Face], scale: float, longest: int, first: int = PASSES[0]) -> bool:
+    """Whether a finer pass than the one at `scale` may show more."""
+    if scale >= MAX_ENLARGEMENT:
+        return False
+    reduced_by_first_pass = scale < 1 and scale * longest <= first
+    return reduced_by_first_pass or not faces or min(face.box[2] for face in faces) * scale < SMALL_FACE
 
 
 def _merge(coarse: list[Face], fine: list[Face], small: float) -> list[Face]:
