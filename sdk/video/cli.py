@@ -15,15 +15,14 @@ from rich.console import Console
 from rich.status import Status
 
 from sdk.console import INTERRUPTED, error_exits, print_plain
-from sdk.detection import FaceDetector
 from sdk.errors import InputError
-from sdk.scorer import QualityScorer, available_cores
+from sdk.scorer import QualityScorer
 from sdk.video.best_shot import BestShots, TrackShots
 from sdk.video.files import ShotFolder, VideoFile, open_records
 from sdk.video.meter import Counters
 from sdk.video.overlay import Overlay
 from sdk.video.page import Page
-from sdk.video.scorer import DETECTION_SIDE, LOW_CONFIDENCE, MAX_DETECTORS, VideoScorer
+from sdk.video.scorer import DETECTION_SIDE, VideoScorer, default_detectors
 
 WINDOW = "fiqa video (q ends)"
 
@@ -79,11 +78,15 @@ def video(
             for page in pages:
                 page.add(word)
 
-        count = min(available_cores(), MAX_DETECTORS)
-        detectors = [FaceDetector(min_confidence=LOW_CONFIDENCE, passes=(detection_side,)) for _ in range(count)]
         shots = BestShots(tell, count=keep, threshold=threshold, floor=floor, min_sharpness=min_sharpness)
         stream = VideoScorer(
-            source, scorer, detectors, best_shots=shots, every=every, max_fps=max_fps, min_size=min_size
+            source,
+            scorer,
+            default_detectors(detection_side),
+            best_shots=shots,
+            every=every,
+            max_fps=max_fps,
+            min_size=min_size,
         )
         records = None if out is None else open_records(out)
         if records is not None:

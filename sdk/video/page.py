@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from ipaddress import ip_address
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
@@ -89,7 +90,7 @@ class Page:
                 f"port {port} of {host} cannot be had: {error}; choose another --serve or --host"
             ) from error
         # A browser on this machine may be led here under another name; only then does the name matter.
-        self.names = ("localhost", "127.0.0.1", "[::1]") if _is_loopback(host) else None
+        self.names = ("localhost", "127.0.0.1") if _is_loopback(host) else None
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="fiqa-page", daemon=True)
         self._thread.start()
 
@@ -185,7 +186,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer."""
-        if self.page.names is not None and self.headers.get("Host", "").rpartition(":")[0] not in self.page.names:
+        if (
+            self.page.names is not None
+            and urlsplit(f"//{self.headers.get('Host', '')}").hostname not in self.page.names
+        ):
             self._send(HTTPStatus.FORBIDDEN, "text/plain", b"ask for localhost\n")
             return
         path = self.path.partition("?")[0]

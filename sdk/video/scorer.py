@@ -76,10 +76,10 @@ class VideoScorer:
             any iterable of uint8 BGR frames; see `sdk.video.sources.open_source`.
         scorer: Scores the faces; stays open. None for `QualityScorer()`, closed with this.
         detector: Finds the faces. Several, and as many frames are looked at at once, each by one thread. None for
-            `FaceDetector`s of one
-            pass, one a core, at most four.
+            `default_detectors()`.
         best_shots: Told of every frame, and flushed at the end, also at Ctrl-C.
-        every: Faces are looked for and scored in every n-th frame; between, they are followed.
+        every: Faces are looked for and scored in every n-th frame; between, they are followed. So often that it is more
+            than once in the second for which a track lives unseen.
         max_fps: Frames above this rate are skipped, by their timestamps.
         min_size: Faces with a shorter side of the box, pixels, are followed but not scored.
         queue: Most items in each queue.
@@ -130,7 +130,12 @@ class VideoScorer:
         self._best_shots = best_shots
         self._own_scorer = QualityScorer() if scorer is None else None
         self._scorer: FaceScorer = scorer if scorer is not None else self._own_scorer  # type: ignore[assignment]
-        self._source: Source = open_source(source, live)  # last: what a live one gives meanwhile grows old
+        try:
+            self._source: Source = open_source(source, live)  # last: what a live one gives meanwhile grows old
+        except BaseException:
+            if self._own_scorer is not None:
+                self._own_scorer.close()
+            raise
         self._meter = Meter()
         self._frames: Channel[Frame] = Channel(queue, drop_oldest=self._source.live)
         self._looked: Channel[Looked] = Channel(queue)
@@ -189,7 +194,8 @@ class VideoScorer:
     def close(self) -> None:
         """Stop at once: frames on their way are dropped, tracks are flushed to `best_shots`. Twice is harmless.
 
-        A source that is just waiting for a frame is waited for, up to some seconds.
+        To be called by the thread that iterates; others call `stop`. A source that is just waiting for a frame is
+        waited for, up to some seconds.
         """
         with self._closing:
             if self._closed:
@@ -306,7 +312,9 @@ class VideoScorer:
 
     def _follow(self, frame: Frame, looked: "Future[list[Face]] | None") -> list[TrackedFace]:
         if looked is None:
-            tracked = [] if frame.state == "blank" else self._tracker.predict(frame.timestamp)
+            # Nobody is seen in a blank frame; a track that stays unseen ends, also while a camera is frozen.
+            blank = frame.state == "blank"
+            tracked = self._tracker.update([], frame.timestamp) if blank else self._tracker.predict(frame.timestamp)
             return [TrackedFace(face.box, face.landmarks, face.confidence, track) for track, face in tracked]
         tracked = self._tracker.update(looked.result(), frame.timestamp)
         large = [face for _, face in tracked if min(face.box[2:]) >= max(self._min_size, 1)]
@@ -339,10 +347,19 @@ def _checked(raw: NDArray[Any] | None) -> NDArray[np.uint8] | None:
         return None
 
 
+def default_detectors(side: int = DETECTION_SIDE) -> list[FaceDetector]:
+    """Detectors of one pass, one a core, at most four.
+
+    Args:
+        side: Longest side at which they see a frame, pixels.
+    """
+    count = min(available_cores(), MAX_DETECTORS)
+    return [FaceDetector(min_confidence=LOW_CONFIDENCE, passes=(side,)) for _ in range(count)]
+
+
 def _detectors(given: Detector | Sequence[Detector] | None) -> Sequence[Detector]:
     if given is None:
-        count = min(available_cores(), MAX_DETECTORS)
-        return [FaceDetector(min_confidence=LOW_CONFIDENCE, passes=(DETECTION_SIDE,)) for _ in range(count)]
+        return default_detectors()
     detectors = given if isinstance(given, Sequence) else [given]
     if not detectors:
         raise InputError("detector is an empty sequence, wanted at least one")

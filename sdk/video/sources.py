@@ -129,7 +129,7 @@ class Folder:
 
 
 class Frames:
-    """Any iterable of frames. What is no frame (None, another shape or type) is a corrupt one."""
+    """Any iterable of frames, which are copied. What is no frame (None, another shape or type) is a corrupt one."""
 
     fps = float(FRAMES_PER_SECOND)
     reconnects = 0
@@ -145,7 +145,7 @@ class Frames:
         for index, frame in enumerate(self._frames):
             if self._closing.is_set():
                 return
-            image = frame if isinstance(frame, np.ndarray) else None
+            image = frame.copy() if isinstance(frame, np.ndarray) else None  # its owner may fill it again
             yield None if self.live else index / FRAMES_PER_SECOND, image
 
     def close(self) -> None:

@@ -82,7 +82,7 @@ class Tracker:
             without area, are not among them.
         """
         faces = [face for face in faces if min(face.box[2:]) > 0]
-        self._end(track for track in self._tracks if timestamp - track.seen > self._max_age)
+        self._expire(timestamp)
         boxes = [track.box_at(timestamp) for track in self._tracks]
         sure = [index for index, face in enumerate(faces) if face.confidence >= self._confidence]
         unsure = [index for index, face in enumerate(faces) if face.confidence < self._confidence]
@@ -109,6 +109,7 @@ class Tracker:
         Args:
             timestamp: Seconds; never less than before.
         """
+        self._expire(timestamp)
         last = max((track.seen for track in self._tracks), default=0)
         return [(track.number, track.face_at(timestamp)) for track in self._tracks if track.seen == last]
 
@@ -120,6 +121,9 @@ class Tracker:
     def reset(self) -> None:
         """End all tracks; later ones have new numbers."""
         self._end(self._tracks)
+
+    def _expire(self, timestamp: float) -> None:
+        self._end(track for track in self._tracks if timestamp - track.seen > self._max_age)
 
     def _end(self, tracks: Iterable["_Track"]) -> None:
         gone = {track.number for track in tracks}

@@ -20,7 +20,7 @@ from sdk.cli import app
 
 @pytest.fixture(autouse=True)
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sdk.video.cli.FaceDetector", lambda **options: SquareDetector())
+    monkeypatch.setattr("sdk.video.scorer.FaceDetector", lambda **options: SquareDetector())
 
 
 @pytest.fixture
@@ -107,9 +107,9 @@ def test_a_full_disk_ends_the_run(folder: Path, tmp_path: Path, monkeypatch: pyt
 RUN = """
 import sys
 sys.path.insert(0, {here!r})
-import sdk.video.cli
+import sdk.video.scorer
 from squares import SquareDetector
-sdk.video.cli.FaceDetector = lambda **options: SquareDetector()
+sdk.video.scorer.FaceDetector = lambda **options: SquareDetector()
 from sdk.cli import app
 app(sys.argv[1:])
 """

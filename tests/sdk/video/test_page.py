@@ -98,6 +98,7 @@ def test_viewers_are_limited(running: Running) -> None:
 def test_only_this_machine_by_its_name(running: Running) -> None:
     port = running.page.address.rsplit(":")[-1].rstrip("/")
     assert running.get("/state", f"localhost:{port}")[0] == 200
+    assert running.get("/state", "localhost")[0] == 200
     assert running.get("/state", f"elsewhere.example:{port}")[0] == 403
     assert running.page.address.startswith("http://127.0.0.1:")
 

@@ -90,7 +90,19 @@ def test_stale_and_blank_frames_are_not_scored() -> None:
     assert (detector.calls, counters.stale, counters.blank) == (3, 1, 2)
 
 
-def test_a_buffer_that_its_owner_fills_again_is_not_taken_for_stale() -> None:
+@pytest.mark.parametrize("state", ["stale", "blank"])
+def test_tracks_end_while_a_camera_shows_nothing_new(state: str) -> None:
+    last = frame((22, 60, 40, 0.5)) if state == "stale" else np.zeros((180, 320, 3), np.uint8)
+    words: list[TrackShots] = []
+    results, _ = run([*walk(3), *[last] * 40], best_shots=BestShots(words.append))
+    assert results[-1].state == state
+    assert results[-1].faces == ()
+    (at,) = [result.index for result in results if result.ended]
+    assert 25 < at < 32
+    assert len(words) == 1
+
+
+def test_a_buffer_that_its_owner_fills_again() -> None:
     buffer = frame()
 
     def source() -> Iterator[Picture]:
@@ -98,7 +110,10 @@ def test_a_buffer_that_its_owner_fills_again_is_not_taken_for_stale() -> None:
             buffer[:] = picture
             yield buffer
 
-    assert [result.state for result in run(source())[0]] == ["new"] * 5
+    results, _ = run(source())
+    assert [result.state for result in results] == ["new"] * 5
+    assert [round(result.faces[0].box[0]) for result in results] == [10, 14, 18, 22, 26]
+    assert len({result.image.tobytes() for result in results}) == 5
 
 
 def test_corrupt_frames_are_counted_and_left_out() -> None:
