@@ -145,7 +145,7 @@ def main() -> int:
                 samples.append(sample(start))
                 counters = stream.counters
                 print("{:.0f} s, {} bytes, {} threads, {} handles".format(*samples[-1]), counters, flush=True)
-            if now - start > seconds + 5:
+            if now - start > seconds and not killer.is_alive() and now - killer.back[-1] > SAMPLE:
                 stream.stop()
     killer.join()
     killer.kill()

@@ -13,7 +13,7 @@ FrameState: TypeAlias = Literal["new", "between", "stale", "blank"]
 frame before; `blank`: black or of one colour. Only faces of a new frame have scores."""
 
 GRID = 8
-"""Every 8th pixel of every 8th row is compared with the frame before: 32,000 pixels of a full-HD frame, under a millisecond."""
+"""Every 8th pixel of every 8th row is compared with the frame before: 32,000 of a full-HD frame, in under 1 ms."""
 
 BLANK_SPREAD = 12
 """A frame is blank when 98 of 100 of its pixels lie within so many grey levels: black with noise, or one colour."""
