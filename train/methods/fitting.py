@@ -249,9 +249,12 @@ def make_accelerator(precision: str, out: Path, loss_scale: float = 2.0**16) -> 
     """
     scaler = GradScalerKwargs(init_scale=loss_scale)
     try:
-        return Accelerator(mixed_precision=precision, log_with="tensorboard", project_dir=out, kwargs_handlers=[scaler])
+        made = Accelerator(mixed_precision=precision, log_with="tensorboard", project_dir=out, kwargs_handlers=[scaler])
     except ValueError as error:
         raise InputError(f"precision is {precision}: {error}; write bf16 or no in the recipe") from error
+    if precision == "fp16" and made.device.type == "cpu":  # accelerate trains in fp32 then, and says nothing
+        raise InputError("precision is fp16 and the device cpu: fp16 needs a GPU; write bf16 or no in the recipe")
+    return made
 
 
 def parameter_groups(network: QualityNetwork, settings: FitSettings) -> list[dict[str, Any]]:
