@@ -167,9 +167,7 @@ class _Loss(torch.nn.Module):
 class _Run:
     """`faces` is what a run is only continued with the same of, beside the settings."""
 
-    def __init__(
-        self, data: PairDataset, settings: DiffusionSettings, out: Path, faces: dict[str, int | str]
-    ) -> None:
+    def __init__(self, data: PairDataset, settings: DiffusionSettings, out: Path, faces: dict[str, int | str]) -> None:
         self.data, self.settings, self.out, self.faces = data, settings, out, faces
         self.accelerator = make_accelerator(settings.precision, out)
         self.batches = EpochBatches(len(data), settings.batch_size, True, settings.seed, self.accelerator.num_processes)

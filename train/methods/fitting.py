@@ -226,7 +226,7 @@ class Fit:
                 )
         if state.get("task") != self.task:
             raise InputError(
-                f"{path} is of a run with other images, labels, or settings of method, targets or warm-up; "
+                f"{path} is of a run with other images, labels, embeddings, or settings of method, targets or warm-up; "
                 "give another --out to train anew"
             )
         self.network.load_state_dict(state["network"])
