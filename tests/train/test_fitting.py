@@ -243,15 +243,19 @@ def test_bad_settings(settings: dict[str, Any], message: str) -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="fp16 works on a CUDA device")
-@pytest.mark.parametrize("what", ["regressor", "diffusion"])
-def test_a_precision_that_the_device_lacks_is_refused(crops: Path, tmp_path: Path, what: str) -> None:
+@pytest.mark.parametrize(
+    "train",
+    [
+        lambda crops, out: run(fresh(), crops, out, dataclasses.replace(SETTINGS, precision="fp16"), Loss()),
+        lambda crops, out: fit_diffiqa(DiffusionSettings(width=8, steps=1, precision="fp16"), crops, out),
+    ],
+    ids=["regressor", "diffusion"],
+)
+def test_a_precision_that_the_device_lacks_is_refused(crops: Path, tmp_path: Path, train: Any) -> None:
     AcceleratorState._reset_state()  # as in a new process; in later runs of one, accelerate refuses another precision
     try:
         with pytest.raises(InputError, match=r"precision is fp16 .* needs a GPU; write bf16 or no"):
-            if what == "diffusion":
-                fit_diffiqa(DiffusionSettings(width=8, steps=1, precision="fp16"), crops, tmp_path / "run")
-            else:
-                run(fresh(), crops, tmp_path / "run", dataclasses.replace(SETTINGS, precision="fp16"), Loss())
+            train(crops, tmp_path / "run")
     finally:
         AcceleratorState._reset_state()
 
