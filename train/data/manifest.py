@@ -27,7 +27,7 @@ from sdk.alignment import align
 from sdk.batch import IMAGE_SUFFIXES, images_below
 from sdk.errors import ImageError, InputError
 from sdk.images import load_image
-from sdk.tables import replace_file
+from sdk.tables import make_folder, replace_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,14 +170,11 @@ def check_table_path(path: Path) -> None:
     """Fail before the work, not after it, when `write_table` could not write there.
 
     Raises:
-        InputError: The file's ending is neither .csv nor .parquet, or the folder cannot be made.
+        InputError: The file's ending is neither .csv nor .parquet, or the folder cannot be made or written.
     """
     if path.suffix not in (".csv", ".parquet"):
         raise InputError(f"{path} ends in {path.suffix or 'nothing'!r}, wanted .csv or .parquet")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot make the folder of {path}: {error}") from error
+    make_folder(path.parent)
 
 
 def write_table(table: pa.Table, path: Path) -> None:

@@ -22,7 +22,7 @@ from sdk.alignment import align
 from sdk.console import progress_bar
 from sdk.errors import ImageError, InputError
 from sdk.images import load_image
-from sdk.tables import write_errors
+from sdk.tables import make_folder, write_errors
 from train.data.degradations import LANDMARK_SHIFT, MISALIGNED, VERSION, Damage, degrade, describe, draw_damages
 from train.data.exclusive import exclusive
 from train.data.manifest import Manifest, make_manifest, read_manifest, write_table
@@ -71,7 +71,7 @@ def prepare(source: Path, out: Path, settings: PrepareSettings, landmarks: Path 
         InputError: The source cannot be read or holds no image with landmarks, or another run is writing the folder.
         OutputError: The disk is full; started again, the run begins anew.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     with exclusive(out):
         return _prepare(source, out, settings, landmarks)
 
@@ -172,7 +172,8 @@ def _write_crops(
     identity = manifest.table["identity"][row].as_py()
     face = manifest.load_face(row)
     folder = Path(split) / identity
-    (out / folder).mkdir(parents=True, exist_ok=True)
+    with write_errors(out / folder):
+        (out / folder).mkdir(parents=True, exist_ok=True)
     stem = Path(name).stem
     original = (folder / f"{stem}.png").as_posix()
     copies = settings.test_copies if split == "test" else settings.copies
@@ -183,9 +184,7 @@ def _write_crops(
         if copy:
             damages, rng = copy_damages(name, copy, copies, settings.seed)
             path, crop = (folder / f"{stem}-{copy}.png").as_posix(), degrade(face, damages, rng)
-        _, data = cv2.imencode(".png", crop, [cv2.IMWRITE_PNG_COMPRESSION, 1])
-        with write_errors(out / path):
-            (out / path).write_bytes(data)
+        _write_png(out / path, crop)
         rows.append(
             {
                 "path": path,
@@ -201,9 +200,15 @@ def _write_crops(
         for copy in range(1, settings.misaligned + 1):
             path = (folder / f"{stem}-m{copy}.png").as_posix()
             crop, damage = _misaligned(manifest, row, copy, settings)
-            cv2.imwrite(str(out / path), crop, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+            _write_png(out / path, crop)
             rows.append({**rows[0], "path": path, "degradation": describe([damage])})
     return rows
+
+
+def _write_png(path: Path, crop: NDArray[np.uint8]) -> None:
+    _, data = cv2.imencode(".png", crop, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    with write_errors(path):
+        path.write_bytes(data.tobytes())
 
 
 def _misaligned(manifest: Manifest, row: int, copy: int, settings: PrepareSettings) -> tuple[NDArray[np.uint8], Damage]:

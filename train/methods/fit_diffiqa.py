@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 
 from sdk.console import progress_bar
 from sdk.errors import InputError
-from sdk.tables import replace_file
+from sdk.tables import make_folder, replace_file
 from train.data.bsrgan import degrade_face
 from train.data.dataset import EpochBatches, FaceDataset, Item, normalised
 from train.data.exclusive import exclusive
@@ -135,7 +135,7 @@ def fit_diffiqa(settings: DiffusionSettings, source: Path, out: Path) -> Path:
         raise InputError(f"{source} has no clean face to train on, wanted rows of split 'train' without degradation")
     data = PairDataset(manifest, rows, {}, settings.flip, settings.seed, settings.cache)
     logger.info("%d faces to train on", len(rows))
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     paths = manifest.paths
     digest = hashlib.sha256("\n".join(paths[row] for row in rows).encode()).hexdigest()
     run = _Run(data, settings, out, {"faces": len(rows), "images": digest})
