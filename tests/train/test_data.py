@@ -1,6 +1,7 @@
 """Degradations, preparation and targets."""
 
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -139,6 +140,48 @@ def test_prepare_makes_misaligned_copies_of_test_images(archive: tuple[Path, Pat
         assert grade <= 0.5 if rows[index]["path"].endswith("-m1.png") else grade >= 0.5
         original = made.load_face(made.paths.index(rows[index]["original"]))
         assert np.abs(made.load_face(index).astype(float) - original).mean() > 5 * grade
+
+
+def test_damaged_archives(archive: tuple[Path, Path], tmp_path: Path) -> None:
+    whole = archive[0].read_bytes()
+    for content in (whole[: len(whole) // 2 + 700], b"text"):
+        archive[0].write_bytes(content)
+        with pytest.raises(InputError, match=r"lfw\.tar is truncated or not a \.tar"):
+            prepare(archive[0], tmp_path / "out", PrepareSettings())
+    archive[0].write_bytes(whole)
+    prepare(archive[0], tmp_path / "out", PrepareSettings(), archive[1])
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def without_landmarks(path: Path) -> None:
+    np.savez(path, names=["a"])
+
+
+def fewer_landmarks(path: Path) -> None:
+    np.savez(path, names=["a", "b"], landmarks=np.zeros((1, 5, 2)))
+
+
+@pytest.mark.parametrize(
+    "spoil", [Path.unlink, cut, without_landmarks, fewer_landmarks, lambda path: path.write_text("")]
+)
+def test_damaged_landmarks(archive: tuple[Path, Path], tmp_path: Path, spoil: Callable[[Path], object]) -> None:
+    spoil(archive[1])
+    with pytest.raises(InputError, match=r"marks\.npz cannot be read: .*; wanted an \.npz with names and landmarks"):
+        prepare(archive[0], tmp_path / "out", PrepareSettings(), archive[1])
+
+
+def test_landmarks_that_are_no_numbers_name_their_image(
+    archive: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with np.load(archive[1]) as file:
+        names, landmarks = file["names"], file["landmarks"]
+    landmarks[7, 2, 0] = np.nan
+    np.savez(archive[1], names=names, landmarks=landmarks)
+    prepare(archive[0], tmp_path / "out", PrepareSettings(copies=0, test_copies=0), archive[1])
+    assert f"{names[7]} hold NaN or infinity" in caplog.text
 
 
 def test_split_is_by_name_not_by_company() -> None:

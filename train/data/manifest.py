@@ -101,7 +101,7 @@ def parse_landmarks(value: str | Sequence[float] | None, path: Path) -> NDArray[
     """Ten numbers -> (5, 2), None for an empty value.
 
     Raises:
-        ImageError: There are not ten numbers.
+        ImageError: They are not ten numbers.
     """
     if value is None or value == "":
         return None
@@ -109,6 +109,8 @@ def parse_landmarks(value: str | Sequence[float] | None, path: Path) -> NDArray[
         numbers = np.array(value.split() if isinstance(value, str) else value, dtype=np.float64)
     except ValueError as error:
         raise ImageError(f"landmarks of {path} are not numbers: {error}") from error
+    if not np.isfinite(numbers).all():
+        raise ImageError(f"landmarks of {path} hold NaN or infinity, wanted ten numbers; correct or drop them")
     if numbers.size != 10:
         raise ImageError(f"landmarks of {path} are {numbers.size} numbers, wanted 10: x1 y1 ... x5 y5")
     return numbers.reshape(5, 2)

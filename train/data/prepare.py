@@ -5,6 +5,7 @@ trained on and evaluated like any other folder of faces.
 """
 
 import logging
+import shutil
 import tarfile
 import zlib
 from collections import Counter
@@ -24,6 +25,7 @@ from sdk.errors import ImageError, InputError
 from sdk.images import load_image
 from sdk.tables import make_folder, write_errors
 from train.data.degradations import LANDMARK_SHIFT, MISALIGNED, VERSION, Damage, degrade, describe, draw_damages
+from train.data.embeddings import read_by_name
 from train.data.exclusive import exclusive
 from train.data.manifest import Manifest, make_manifest, read_manifest, write_table
 from train.data.perturbation import perturb
@@ -118,14 +120,21 @@ def unpack(source: Path, unpacked: Path) -> Path:
     """The top folder of a .tar, unpacked where it is not yet; any other source is left as it is.
 
     Raises:
-        InputError: The archive holds no or several top folders.
+        InputError: The archive is missing or damaged, or holds no or several top folders.
+        OutputError: The disk is full.
     """
     if source.suffix != ".tar":
         return source
     if not unpacked.exists():
         temporary = unpacked.with_name(unpacked.name + ".tmp")
-        with tarfile.open(source) as archive:
-            archive.extractall(temporary, filter="data")
+        if not source.is_file():
+            raise InputError(f"no file at {source}; give a .tar of a folder of images")
+        shutil.rmtree(temporary, ignore_errors=True)
+        try:
+            with write_errors(unpacked), tarfile.open(source) as archive:
+                archive.extractall(temporary, filter="data")
+        except tarfile.TarError as error:
+            raise InputError(f"{source} is truncated or not a .tar ({error}); copy or download it again") from error
         temporary.rename(unpacked)
     folders = [path for path in unpacked.iterdir() if path.is_dir()]
     if len(folders) != 1:
@@ -137,10 +146,10 @@ def with_landmarks(manifest: Manifest, path: Path) -> Manifest:
     """The images that a `.npz` with `names` and `landmarks` (N, 5, 2) knows, with a column `landmarks`.
 
     Raises:
-        InputError: It knows none of them.
+        InputError: It cannot be read, or knows none of them.
     """
-    with np.load(path, allow_pickle=False) as file:
-        points = dict(zip(file["names"].tolist(), file["landmarks"].reshape(-1, 10).tolist(), strict=True))
+    names, landmarks = read_by_name(path, "landmarks", (5, 2))
+    points = dict(zip(names, landmarks.reshape(-1, 10).tolist(), strict=True))
     rows = [{**row, "landmarks": points[row["path"]]} for row in manifest.table.to_pylist() if row["path"] in points]
     if not rows:
         raise InputError(f"{path} has landmarks of none of the images, first {manifest.paths[0]!r}")

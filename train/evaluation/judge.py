@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sdk.errors import InputError
 from sdk.tables import replace_file
-from train.data.embeddings import open_embeddings
+from train.data.embeddings import open_embeddings, read_by_name
 from train.data.manifest import Manifest
 from train.evaluation.results import Scores
 from train.methods.labelling import label_manifest
@@ -102,11 +102,7 @@ def _check_complete(missing: NDArray[np.bool_], manifest: Manifest, what: str) -
 
 
 def _by_name(path: Path, manifest: Manifest) -> Vectors:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            names, vectors = file["names"].tolist(), file["embeddings"]
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path} cannot be read: {error}; wanted an .npz with names and embeddings (N, D)") from error
+    names, vectors = read_by_name(path, "embeddings", (-1,))
     rows = {name: row for row, name in enumerate(names)}
     _check_complete(np.array([name not in rows for name in manifest.paths]), manifest, f"no embedding in {path}")
     return np.asarray(vectors[[rows[name] for name in manifest.paths]])
