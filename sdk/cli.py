@@ -56,7 +56,7 @@ def main(
 ) -> None:
     """Face image quality: how useful is an image of a face for recognising the person?"""
     # OpenCV writes notes for its developers to stderr; its errors reach the user as fiqa's.
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
     )

@@ -3,6 +3,7 @@
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -142,6 +143,32 @@ def test_prepare_makes_misaligned_copies_of_test_images(archive: tuple[Path, Pat
         assert np.abs(made.load_face(index).astype(float) - original).mean() > 5 * grade
 
 
+@pytest.mark.parametrize(
+    ("settings", "marks", "message"),
+    [
+        (PrepareSettings(copies=1, seed=1), "marks.npz", "seed=0, this run has seed=1"),
+        (PrepareSettings(copies=2), "marks.npz", "copies=1, this run has copies=2"),
+        (PrepareSettings(copies=1), "other.npz", "landmarks='marks.npz', this run has landmarks='other.npz'"),
+    ],
+)
+def test_crops_are_not_taken_for_those_of_another_run(
+    archive: tuple[Path, Path], tmp_path: Path, settings: PrepareSettings, marks: str, message: str
+) -> None:
+    source, landmarks = archive
+    before = prepare(source, tmp_path / "out", PrepareSettings(copies=1), landmarks).read_bytes()
+    with pytest.raises(InputError, match=f"crops that were made with {message}; give another --out"):
+        prepare(source, tmp_path / "out", settings, tmp_path / marks)
+    assert prepare(source, tmp_path / "out", PrepareSettings(copies=1), landmarks).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"copies": -1}, {"test_copies": -1}, {"misaligned": -1}, {"test": 3.0}, {"validation": float("nan")}]
+)
+def test_settings_out_of_range(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=rf"{next(iter(wrong))} is .*, wanted"):
+        PrepareSettings(**wrong)
+
+
 def test_damaged_archives(archive: tuple[Path, Path], tmp_path: Path) -> None:
     whole = archive[0].read_bytes()
     for content in (whole[: len(whole) // 2 + 700], b"text"):
@@ -267,7 +294,7 @@ def test_several_columns_are_averaged_by_rank() -> None:
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ("a,c", "no column 'c', only path, a, b, same, words, identity"),
+        ("a,c", "^the manifest has no column 'c', only path, a, b, same, words, identity"),
         ("a,same", r"all 2 labels of same are 0.5"),
         ("a,b", "no row of 3 has a label of a and b"),
         ("words", "'words' does not hold numbers"),

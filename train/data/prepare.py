@@ -4,6 +4,7 @@ Writes `<out>/<split>/<identity>/<image>.png` and `manifest.csv`, so that the cr
 trained on and evaluated like any other folder of faces.
 """
 
+import json
 import logging
 import shutil
 import tarfile
@@ -11,7 +12,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from sdk.alignment import align
 from sdk.console import progress_bar
 from sdk.errors import ImageError, InputError
 from sdk.images import load_image
-from sdk.tables import make_folder, write_errors
+from sdk.tables import make_folder, replace_file, write_errors
 from train.data.degradations import LANDMARK_SHIFT, MISALIGNED, VERSION, Damage, degrade, describe, draw_damages
 from train.data.embeddings import read_by_name
 from train.data.exclusive import exclusive
@@ -54,6 +55,14 @@ class PrepareSettings:
     validation: float = 0.05
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        for name in ("copies", "test_copies", "misaligned"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} is {getattr(self, name)}, wanted 0 or more")
+        for name in ("test", "validation"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} is {getattr(self, name)}, wanted a share from 0 to 1")
+
 
 def prepare(source: Path, out: Path, settings: PrepareSettings, landmarks: Path | None = None) -> Path:
     """Make crops, copies and their manifest; an image that cannot be read is logged and left out.
@@ -67,10 +76,12 @@ def prepare(source: Path, out: Path, settings: PrepareSettings, landmarks: Path 
     Returns:
         Path of `manifest.csv`: path, identity, split (train, validation, test), original (the clean crop's path),
         source (the image that the crop was cut from), degradation (empty for a clean crop) and degradations_version
-        (see `train.data.degradations.VERSION`). Where it exists already, nothing is done.
+        (see `train.data.degradations.VERSION`). Where it exists already, nothing is done; `prepare.json` beside it
+        keeps the settings and the names of source and landmarks.
 
     Raises:
-        InputError: The source cannot be read or holds no image with landmarks, or another run is writing the folder.
+        InputError: The source cannot be read or holds no image with landmarks, the crops in the folder were made with
+            other settings, or another run is writing there.
         OutputError: The disk is full; started again, the run begins anew.
     """
     make_folder(out)
@@ -79,8 +90,10 @@ def prepare(source: Path, out: Path, settings: PrepareSettings, landmarks: Path 
 
 
 def _prepare(source: Path, out: Path, settings: PrepareSettings, landmarks: Path | None) -> Path:
-    target = out / "manifest.csv"
+    target, kept = out / "manifest.csv", out / "prepare.json"
+    decides = {**asdict(settings), "source": source.name, "landmarks": landmarks and landmarks.name}
     if target.exists():
+        _check_same(decides, kept)
         logger.info("%s is there already", target)
         return target
     manifest = read_source(source, out / "images", landmarks)
@@ -102,8 +115,22 @@ def _prepare(source: Path, out: Path, settings: PrepareSettings, landmarks: Path
             advance(1)
     if not rows:
         raise InputError(f"no image of {source} could be read; see the log for each one's reason")
+    replace_file(kept, lambda temporary: temporary.write_text(json.dumps(decides, indent=1), encoding="utf-8"))
     write_table(make_manifest(rows, out).table, target)
     return target
+
+
+def _check_same(decides: dict[str, Any], path: Path) -> None:
+    if not path.exists():
+        logger.warning("%s is gone, so nothing says how the crops beside it were made", path)
+        return
+    found = json.loads(path.read_text(encoding="utf-8"))
+    for name, value in decides.items():
+        if found.get(name) != value:
+            raise InputError(
+                f"{path.parent} has crops that were made with {name}={found.get(name)!r}, this run has "
+                f"{name}={value!r}; give another --out"
+            )
 
 
 def read_source(source: Path, unpacked: Path, landmarks: Path | None = None) -> Manifest:
