@@ -4,6 +4,7 @@ import csv
 import errno
 import json
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -66,6 +67,19 @@ def check_place(path: Path) -> None:
         raise InputError(f"{path} is a folder, wanted the path of a file")
     with _writing(path) as temporary:
         temporary.touch()
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder of results, before the work, so that this is not lost.
+
+    Raises:
+        InputError: It cannot be made or written.
+        OutputError: The disk is full.
+    """
+    with write_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
 
 
 def write_table(path: Path, faces: Sequence[ScoredFace]) -> None:

@@ -1,5 +1,6 @@
 """A whole recipe: prepare -> label -> fit -> scale -> compare; stages resume, a finished one is not done again."""
 
+import io
 import json
 import logging
 import subprocess
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from sdk import __version__
 from sdk.errors import InputError
 from sdk.models.card import METADATA_KEY
+from sdk.tables import replace_file
 from train.data.manifest import Manifest, read_manifest, write_table
 from train.data.mislabelled import find_mislabelled
 from train.data.prepare import prepare, unpack
@@ -99,8 +101,7 @@ def _check_same(recipe: Recipe, path: Path) -> None:
     """Keep the recipe beside its results, and refuse to mix results of two."""
     made = {name: section for name, section in recipe.items() if name not in ("card", "peers", "evaluate")}
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(made, indent=1))
+        replace_file(path, lambda temporary: temporary.write_text(json.dumps(made, indent=1)))
         return
     found = json.loads(path.read_text())
     for name in {**found, **made}:
@@ -189,7 +190,9 @@ def _compare(recipe: Recipe, settings: RegressorRecipe, data: Path, files: Files
     target = make_targets(values, embeddings, part.identities, clean, settings.targets)
     table = read_manifest(files.scores).table
     write_table(table.append_column("target", pa.array(target.astype(np.float64))), files.scores)
-    np.save(files.folder / "test-embeddings.npy", embeddings)
+    content = io.BytesIO()  # for NumPy's own errors do not say that a disk is full
+    np.save(content, embeddings)
+    replace_file(files.folder / "test-embeddings.npy", lambda temporary: temporary.write_bytes(content.getvalue()))
     methods = [settings.network, *settings.method.label.split(","), "target", *(item.name for item in labellers[1:])]
     chosen = settings_from(EvaluationSettings, recipe.get("evaluate"))
     protocol = Protocol(files.scores, sets=("clean", "mixed", "harsh"))

@@ -5,16 +5,34 @@ Exit codes: 0 done; 1 an error; 2 wrong usage or input; 3 done, but some images 
 
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
+from typer.core import TyperGroup
 
 from sdk.console import error_exits
+from sdk.errors import FiqaError
 from train.cli import embed, evaluate, fit, label
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+
+class _Commands(TyperGroup):
+    """Tells what to install where that is missing."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with error_exits():
+            try:
+                return super().invoke(ctx)
+            except ModuleNotFoundError as error:
+                if error.name is None or error.name.partition(".")[0] in ("sdk", "export", "train"):
+                    raise
+                raise FiqaError(f"{error.name} is not installed; pip install 'fiqa[train]'") from error
+
+
+app = typer.Typer(
+    cls=_Commands, no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False
+)
 app.add_typer(label.app, name="label")
 app.add_typer(fit.app, name="fit")
 app.command("embed")(embed.embed_command)

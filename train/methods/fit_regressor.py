@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from sdk.errors import InputError
 from train.data.dataset import FaceDataset, even_validation
+from train.data.embeddings import read_rows
 from train.data.labelled import LabelledFaces, read_labelled
 from train.data.prepare import PrepareSettings
 from train.data.sources import PerturbedDataset, source_faces
@@ -112,14 +113,19 @@ def fit_regressor(recipe: RegressorRecipe, files: FitFiles, out: Path) -> Path:
     targets = {"label": data.spread(label), **plan.targets}
     train_set, validation_set = _datasets(recipe, files, data, validation, targets)
     variant = get_variant(recipe.network)
-    return Fit(network, variant, train_set, validation_set, plan.loss, recipe.training, out, _task(recipe, data)).run()
+    used = files.embeddings if embeddings is not None or "teacher" in targets else None
+    task = _task(recipe, data, used)
+    return Fit(network, variant, train_set, validation_set, plan.loss, recipe.training, out, task).run()
 
 
-def _task(recipe: RegressorRecipe, data: LabelledFaces) -> str:
+def _task(recipe: RegressorRecipe, data: LabelledFaces, embeddings: Path | None) -> str:
     """Digest of all that decides what is learned, but for `training`, which is compared by itself."""
     digest = hashlib.sha256(repr((recipe.network, recipe.method, recipe.targets, recipe.warm_up)).encode())
     digest.update("\n".join(data.manifest.paths[row] for row in data.rows).encode())
     digest.update(data.labels.tobytes())
+    if embeddings is not None:
+        for start in range(0, len(data.rows), 8192):  # in parts, for they may be larger than memory
+            digest.update(read_rows(embeddings, data.rows[start : start + 8192]).tobytes())
     return digest.hexdigest()
 
 

@@ -73,8 +73,9 @@ def label_column(manifest: Manifest, names: str) -> NDArray[np.float64]:
 
 
 def _numbers(manifest: Manifest, name: str) -> NDArray[np.float64]:
+    values = manifest.column(name)
     try:
-        return np.array(manifest.column(name), np.float64)
+        return np.array(values, np.float64)
     except ValueError as error:
         raise InputError(f"the column {name!r} does not hold numbers: {error}; name a column of labels") from error
 
