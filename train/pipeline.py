@@ -90,6 +90,8 @@ def run_recipe(recipe: Recipe, data: Path, out: Path) -> Path:
     settings = RegressorRecipe.from_recipe(recipe)
     prepare(images, out / "faces", settings.prepare, landmarks)
     _label(dict(recipe["faceqan"]), teacher["model"], weights, files)
+    if settings.targets.average:
+        _label_average(settings.targets.average, recipe, data, files)
     inputs = FitFiles(files.labels, weights, files.embeddings, unpack(images, out / "faces" / "images"), landmarks)
     best = fit_regressor(settings, inputs, out / "fit")
     _scale(settings, best, files, dict(recipe.get("card") or {}))
@@ -123,6 +125,19 @@ def _label(section: dict[str, Any], model: str, weights: Path, files: Files) -> 
         run_faceqan(manifest, unchecked, options, weights, files.embeddings)
     write_table(_without_wrong_names(read_manifest(unchecked), np.load(files.embeddings)), files.labels)
     unchecked.unlink()
+
+
+def _label_average(name: str, recipe: Recipe, data: Path, files: Files) -> None:
+    """Label all images with the peer that targets are averaged with; once."""
+    manifest = read_manifest(files.labels)
+    if name in manifest.table.column_names:
+        logger.info("%s has the column %s already", files.labels, name)
+        return
+    for labeller in _peers(recipe.get("peers") or {}, data):
+        if labeller.name == name:
+            label_manifest(manifest, labeller, files.labels, {}, 32)
+            return
+    raise InputError(f"targets.average is {name!r}, which is not among the recipe's peers; name it there")
 
 
 def _without_wrong_names(manifest: Manifest, embeddings: NDArray[np.float32]) -> pa.Table:
@@ -184,10 +199,13 @@ def _compare(recipe: Recipe, settings: RegressorRecipe, data: Path, files: Files
     labellers += _peers(recipe.get("peers") or {}, data)
     write_table(part.table, files.scores)
     for labeller in labellers:
-        label_manifest(read_manifest(files.scores), labeller, files.scores, {}, 32)
+        if labeller.name not in part.table.column_names:
+            label_manifest(read_manifest(files.scores), labeller, files.scores, {}, 32)
     clean = np.array([not value for value in part.column("degradation")])
     values = label_column(part, settings.method.label)
-    target = make_targets(values, embeddings, part.identities, clean, settings.targets)
+    average = settings.targets.average
+    other = label_column(part, average) if average else None
+    target = make_targets(values, embeddings, part.identities, clean, settings.targets, other)
     table = read_manifest(files.scores).table
     write_table(table.append_column("target", pa.array(target.astype(np.float64))), files.scores)
     content = io.BytesIO()  # for NumPy's own errors do not say that a disk is full
