@@ -255,6 +255,16 @@ def test_targets_by_hand() -> None:
     assert 0 <= ranked.min() < ranked.max() <= 1
 
 
+def test_targets_averaged_with_another_column() -> None:
+    labels, other = np.array([0.4, 0.2, 0.6, 0.5]), np.array([8.0, 2, 4, 6])
+    found = make_targets(labels, None, PEOPLE, CLEAN, TargetSettings(average="lightqnet"), other)
+    raw = labels / labels[CLEAN].mean() + other / other[CLEAN].mean()
+    np.testing.assert_allclose(found, (raw - raw.min()) / np.ptp(raw), rtol=1e-6)
+    other[1] = np.nan
+    with pytest.raises(InputError, match="1 of 4 labels of lightqnet are NaN"):
+        make_targets(labels, None, PEOPLE, CLEAN, TargetSettings(average="lightqnet"), other)
+
+
 def test_mid_rank() -> None:
     np.testing.assert_allclose(mid_rank(np.array([0.0, 1, 5]), np.array([1.0, 1, 2, 3])), [0, 0.25, 1])
 

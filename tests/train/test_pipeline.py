@@ -25,7 +25,7 @@ prepare: {source: people, landmarks: marks.npz, copies: 2, test: 0.5, validation
 teacher: {model: mobilefacenet128, weights: teacher.safetensors}
 faceqan: {copies: 1, iterations: 2}
 ediffiqa: {label: faceqan, beta: 1.0, min_images: 1, epsilon: 0.0}
-targets: {centre: product, weight: 1.0, leave_out: true, scale: rank}
+targets: {centre: product, weight: 1.0, leave_out: true, average: sharpness, scale: rank}
 warm_up: {epochs: 2}
 training: {epochs: 1, batch_size: 16, frozen_norm: true, ema: 0.9, flip: 0.5, schedule: one-cycle}
 evaluate: {fmr: [0.1], repetitions: 20}
@@ -70,6 +70,7 @@ def test_recipe_from_images_to_evaluation(data: Path, tmp_path: Path) -> None:
     assert card["training_commit"]
     labels = read_table(out / "faces/labels.parquet")
     assert labels["faceqan"].null_count == 0
+    assert labels["sharpness"].null_count == 0
     assert len(np.load(out / "embeddings.npy")) == len(labels)
     scores = read_manifest(out / "faces/scores.parquet")
     assert {"faceqan", "fiqa-nano", "sharpness", "target"} <= set(scores.table.column_names)
