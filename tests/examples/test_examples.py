@@ -25,10 +25,6 @@ KINDS = (
     "noise",
     "compression",
 )
-embedded = find_entry("fiqa-nano").embedded
-needs_nano = pytest.mark.skipif(
-    not (embedded and embedded.is_file()), reason="fiqa-nano.onnx is not in the package yet"
-)
 
 
 def run(*arguments: object, code: int = 0) -> list[str]:
@@ -63,7 +59,6 @@ def test_bad_copies(copies: Path) -> None:
         assert damage == sorted(damage), kind
 
 
-@needs_nano
 def test_batch_folder(copies: Path) -> None:
     rows = [line.split() for line in run("examples/batch_folder.py", copies)]
     scores = {name.removesuffix(".png"): float(score) for score, name in rows}
@@ -73,7 +68,6 @@ def test_batch_folder(copies: Path) -> None:
         assert scores[f"{kind}-100"] < scores["good"], kind
 
 
-@needs_nano
 def test_score_one() -> None:
     needs_detector()
     (line,) = run("examples/score_one.py", "examples/media/astronaut.jpg")
@@ -155,6 +149,17 @@ def test_own_model(tmp_path: Path) -> None:
     assert line.startswith(f"{tmp_path / 'own.onnx'}: own on cpu; good face ")
     with QualityScorer(tmp_path / "own.onnx", "cpu") as scorer:
         assert scorer.card.training_data == "one face, damaged"
+
+
+def test_demo(tmp_path: Path) -> None:
+    lines = run("examples/demo.py", tmp_path)
+    assert lines[0].split() == ["score", "after", "damage", "of", "0", "%", "25", "%", "50", "%", "75", "%", "100", "%"]
+    assert "every kind of damage lowers the score" in lines
+    falls = {line[:22].strip(): [float(score) for score in line[22:].split()] for line in lines[1 : 1 + len(KINDS)]}
+    assert set(falls) == {kind.replace("_", " ") for kind in KINDS}
+    assert all(scores[-1] < scores[0] for scores in falls.values())
+    assert len((tmp_path / "scores.csv").read_text().splitlines()) == 2 + 4 * len(KINDS)
+    assert "<html" in (tmp_path / "report.html").read_text()
 
 
 def test_draw_restored(tmp_path: Path) -> None:

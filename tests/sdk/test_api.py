@@ -88,13 +88,10 @@ def test_version() -> None:
     assert sdk.__version__ == version("fiqa")
 
 
-def test_import_is_quick_and_light() -> None:
-    code = (
-        "import sys, time; start = time.perf_counter(); import sdk; took = time.perf_counter() - start\n"
-        "from sdk import QualityScorer, FaceDetector, VideoScorer, align\n"
-        "print(took, *sorted({'torch', 'onnx', 'onnxruntime', 'pooch', 'PIL', 'export', 'train'} & set(sys.modules)))"
-    )
-    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(3)]
-    words = [run.stdout.split() for run in runs]
-    assert [loaded for _, *loaded in words] == [[]] * 3
-    assert min(float(took) for took, *_ in words) < 0.15
+def test_import_is_light() -> None:
+    """`import sdk` brings nothing but itself, and its classes numpy and OpenCV; the rest comes when it is used."""
+    heavy = {"numpy", "cv2", "torch", "onnx", "onnxruntime", "pooch", "PIL", "typer", "rich", "export", "train"}
+    code = f"import sys; heavy = {heavy}; import sdk; print(*heavy & set(sys.modules)); "
+    code += "from sdk import QualityScorer, FaceDetector, VideoScorer, align; print(*sorted(heavy & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["", "cv2 numpy"]
