@@ -1,4 +1,4 @@
-"""fiqa-train: prepare | label | embed | fit | evaluate | recipe.
+"""fiqa-train: prepare | label | embed | fit | evaluate | evaluate-video | recipe.
 
 Exit codes: 0 done; 1 an error; 2 wrong usage or input; 3 done, but some images could not be labelled.
 """
@@ -76,7 +76,7 @@ def recipe_command(
     data: Annotated[Path, typer.Option(help="Folder that the recipe's paths are relative to.")],
     out: Out,
 ) -> None:
-    """A whole recipe: prepare, label, fit, export and evaluate; finished stages are not done again."""
+    """A whole recipe: prepare, label, fit, evaluate; fiqa-export takes its weights. Finished stages are not redone."""
     from train.pipeline import run_recipe
     from train.recipes import read_recipe
 
