@@ -93,7 +93,6 @@ def test_clip(tmp_path: Path) -> None:
     assert skin[149] < 0.7 * skin[126]  # turned away
 
 
-@needs_nano
 def test_video_stream() -> None:
     needs_detector()
     lines = run("examples/video_stream.py")
@@ -103,7 +102,6 @@ def test_video_stream() -> None:
     assert lines[-1].endswith(" 0 dropped")
 
 
-@needs_nano
 def test_best_shot(tmp_path: Path) -> None:
     needs_detector()
     lines = run("examples/best_shot.py", "examples/media", tmp_path / "shots")  # a folder of one frame
@@ -111,7 +109,6 @@ def test_best_shot(tmp_path: Path) -> None:
     assert cv2.imread(str(next((tmp_path / "shots").glob("*-best1-crop.png")))).shape == (112, 112, 3)
 
 
-@needs_nano
 def test_enrolment_gate(tmp_path: Path) -> None:
     needs_detector()
     photo = cv2.imread(str(ROOT / "examples/media/astronaut.jpg"))
