@@ -77,7 +77,7 @@ class Cuda:
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         address = self._call("cuMemHostAlloc", size, 0)
         self._undo.append(lambda: self._call("cuMemFreeHost", address))
-        values = np.frombuffer((ctypes.c_uint8 * size).from_address(int(address)), dtype)
+        values = np.frombuffer(memoryview((ctypes.c_uint8 * size).from_address(int(address))), dtype)
         return values.reshape(shape)
 
     def upload(self, target: int, source: NDArray[Any]) -> None:
