@@ -45,9 +45,9 @@ class Bucket:
 class TensorRTRuntime:
     """A `sdk.runtimes.base.Runtime` on TensorRT or TensorRT-RTX, as the model's card says.
 
-    One thread of its own holds the GPU's context and does all work; callers wait for it. Every optimisation profile of
-    the engine is a bucket: a fixed batch with buffers and a CUDA graph of its own, so memory is taken here and never
-    grows. A batch goes into the smallest bucket that holds it. Normalisation is in the network, so bytes go up.
+    One thread of its own holds the GPU's context and does all work; callers wait for it. Every batch that the engine
+    was built for is a bucket, with buffers and a CUDA graph of its own, so memory is taken here and never grows. A
+    batch goes into the smallest bucket that holds it. Normalisation is in the network, so bytes go up.
 
     Args:
         model: The engine, read and checked (`sdk.models.enginefile.check_engine`).
@@ -101,12 +101,12 @@ def _open(model: Model, number: int) -> tuple[Cuda, Sequence[Bucket]]:
         engine = _ask(library, model, "load", lambda: runtime.deserialize_cuda_engine(model.data))
         ends = _check_ends(library, engine, model)
         settings, keep_kernels = _settings(library, engine, model, cuda.architecture)
-        buckets = [
-            _make_bucket(library, engine, model, cuda, settings, profile, ends)
-            for profile in range(engine.num_optimization_profiles)
-        ]
+        sizes = sorted(model.card.engine.get("batches", ()))
+        buckets = [_make_bucket(library, engine, model, cuda, settings, size, ends) for size in sizes]
+        if not buckets:
+            raise ModelError(f"the card of {model.path} names no batches; {rebuild(model.card)}")
         keep_kernels()
-        return cuda, sorted(buckets, key=lambda bucket: bucket.size)
+        return cuda, buckets
     except BaseException:
         cuda.close()
         raise
@@ -133,16 +133,17 @@ def _ask(library: Any, model: Model, doing: str, call: Callable[[], Any]) -> Any
 
 
 def _make_bucket(
-    library: Any, engine: Any, model: Model, cuda: Cuda, settings: Any, profile: int, ends: tuple[str, str]
+    library: Any, engine: Any, model: Model, cuda: Cuda, settings: Any, size: int, ends: tuple[str, str]
 ) -> Bucket:
-    """A bucket for the largest batch of a profile; it has run once."""
+    """A bucket that has run once."""
+    profile = _find_profile(engine, model, ends[0], size)
     context = _ask(library, model, "take memory for", lambda: engine.create_execution_context(settings))
     _ask(library, model, "take memory for", lambda: context.set_optimization_profile_async(profile, cuda.stream))
     cuda.synchronize()
-    shape = tuple(engine.get_tensor_profile_shape(ends[0], profile)[2])
-    context.set_input_shape(ends[0], shape)
+    shape = (size, *tuple(engine.get_tensor_shape(ends[0]))[1:])
+    _ask(library, model, "run", lambda: context.set_input_shape(ends[0], shape))
     faces = cuda.pinned(shape, model.card.input.dtype)
-    scores = cuda.pinned((shape[0], 1), np.float32)
+    scores = cuda.pinned((size, 1), np.float32)
     upper, lower = cuda.allocate(faces.nbytes), cuda.allocate(scores.nbytes)
     for name, address in zip(ends, (upper, lower), strict=True):
         context.set_tensor_address(name, address)
@@ -161,7 +162,19 @@ def _make_bucket(
             launch = cuda.capture(enqueue)
         except FiqaError as error:
             logger.warning("%s runs without a CUDA graph, which is slower: %s", model.path, error)
-    return Bucket(shape[0], faces, scores, context, launch)
+    return Bucket(size, faces, scores, context, launch)
+
+
+def _find_profile(engine: Any, model: Model, source: str, size: int) -> int:
+    """The optimisation profile that is closest about a batch."""
+    found = []
+    for profile in range(engine.num_optimization_profiles):
+        least, _, most = (shape[0] for shape in engine.get_tensor_profile_shape(source, profile))
+        if least <= size <= most:
+            found.append((most - least, profile))
+    if not found:
+        raise ModelError(f"{model.path} takes no batch of {size}, as its card says; {rebuild(model.card)}")
+    return min(found)[1]
 
 
 def _settings(library: Any, engine: Any, model: Model, architecture: str) -> tuple[Any, Callable[[], None]]:

@@ -144,7 +144,7 @@ class Driver:
 
 
 class Runtime:
-    """`tensorrt.Runtime`. Its engines are JSON: {"batches": [...], "type": "uint8", "shape": [...]}."""
+    """`tensorrt.Runtime`. Its engines are JSON: {"profiles": [[1, 8], ...], "type": "uint8", "shape": [...]}."""
 
     def __init__(self, logger: Any) -> None:
         self._logger = logger
@@ -163,7 +163,7 @@ class ICudaEngine:
 
     def __init__(self, logger: Any, content: dict[str, Any]) -> None:
         self._logger, self._content = logger, content
-        self.num_optimization_profiles, self.num_io_tensors = len(content["batches"]), 2
+        self.num_optimization_profiles, self.num_io_tensors = len(content["profiles"]), 2
 
     def get_tensor_name(self, index: int) -> str:
         return ("faces", "quality")[index]
@@ -178,7 +178,8 @@ class ICudaEngine:
         return self._content.get("type", "uint8") if name == "faces" else "float32"
 
     def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[tuple[int, ...]]:
-        return [(self._content["batches"][profile_index], 112, 112, 3)] * 3
+        least, most = self._content["profiles"][profile_index]
+        return [(size, 112, 112, 3) for size in (least, most, most)]
 
     def create_runtime_config(self) -> Any:
         return IRuntimeConfig()
@@ -200,11 +201,12 @@ class IExecutionContext:
         self._addresses: dict[str, int] = {}
 
     def set_optimization_profile_async(self, profile: int, stream: int) -> bool:
+        self._least, self._most = self._content["profiles"][profile]
         return True
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         self._shape = shape
-        return True
+        return bool(self._least <= shape[0] <= self._most)
 
     def set_tensor_address(self, name: str, address: int) -> bool:
         self._addresses[name] = address
@@ -301,7 +303,7 @@ def write_engine(folder: Path, style: str = "tensorrt", card: dict[str, Any] | N
         content: Changes of the engine.
     """
     path = folder / "tiny.engine"
-    path.write_bytes(json.dumps({"batches": [1, 4, 8], **content}).encode())
+    path.write_bytes(json.dumps({"profiles": [[8, 8], [1, 1], [1, 8]], **content}).encode())
     engine = {
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "version": VERSION, "architectures": ["8.6"],
         "batches": [1, 4, 8], "target": "", "command": "fiqa-export --model tiny", **(card or {}),

@@ -17,6 +17,7 @@ from tiny_models import faces
 from sdk import DeviceError, ModelError, QualityScorer
 from sdk.runtimes import cuda_memory, trt_library
 from sdk.runtimes.cuda_memory import Cuda
+from sdk.runtimes.providers import gpu_architecture
 from sdk.runtimes.trt_library import LIBRARIES, load_library
 
 
@@ -166,6 +167,7 @@ def test_a_gpu_that_is_not_there_or_full(
         ({"fails": True}, ModelError, r"cannot run .*illegal address.; build it again"),
         ({"type": "float32"}, ModelError, r"takes float32 \(112, 112, 3\).*card says uint8"),
         ({"shape": [112, 112, 4]}, ModelError, r"takes uint8 \(112, 112, 4\)"),
+        ({"profiles": [[1, 4]]}, ModelError, "takes no batch of 8, as its card says"),
     ],
 )
 def test_what_the_stand_in_of_the_library_refuses(
@@ -188,13 +190,10 @@ def test_without_the_libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_without_a_gpu() -> None:
     pytest.importorskip("cuda.bindings.driver", reason="needs cuda-bindings (fiqa[tensorrt-rtx])")
-    try:
-        cuda = Cuda(0)
-    except DeviceError as error:
-        assert "there is no CUDA here" in str(error)
-    else:
-        cuda.close()
+    if gpu_architecture(0) is not None:
         pytest.skip("there is a GPU")
+    with pytest.raises(DeviceError, match="cuda:0 was asked for, but there is no CUDA here"):
+        Cuda(0)
 
 
 def test_the_stand_in_has_the_functions_of_the_real_driver() -> None:
