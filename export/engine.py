@@ -74,7 +74,7 @@ def build_engine(
         workspace_mib: Most scratch memory of a layer on the GPU; None for all there is.
         timing_cache: File in which TensorRT keeps how fast kernels were, so that it builds faster and in the same way
             the next time. It is made where it is missing.
-        command: Builds this engine again; None for one made up of what is known here.
+        command: Builds this engine again; None for one that takes the model as NAME.onnx.
 
     Raises:
         CannotBuildHereError: The library or the GPU is not here; its `command` builds the engine there.
@@ -86,7 +86,7 @@ def build_engine(
         raise InputError(f"batches are {list(batches)}, wanted at least one positive number, such as 1,8,32")
     if timing_cache is not None and style != "tensorrt":
         raise InputError("TensorRT-RTX times nothing when it builds: leave out --timing-cache, or use tensorrt")
-    command = command or build_command(card, style, target, sizes)
+    command = command or build_command(f"{card.name}.onnx", style, target, sizes)
     architectures = _architectures(card, style, target, command)
     try:
         library = load_library(style)
@@ -131,11 +131,10 @@ def build_engine(
     return BuiltEngine(data, dataclasses.replace(card, format=style, engine=engine, proven=False), layers)
 
 
-def build_command(card: ModelCard, style: str, target: "Target | None", batches: Sequence[int]) -> str:
-    """The command that builds an engine of a model, on a machine where it can be built."""
+def build_command(file: str, style: str, target: "Target | None", batches: Sequence[int]) -> str:
+    """The command that builds an engine of an ONNX file, on a machine where it can be built."""
     where = f" --target {target.name}" if target else ""
-    sizes = ",".join(map(str, batches))
-    return f"fiqa-export --model {card.name} --format {style} --precision {card.precision}{where} --batch {sizes}"
+    return f"fiqa-export build {file} --format {style}{where} --batch {','.join(map(str, batches))}"
 
 
 def _architectures(card: ModelCard, style: str, target: "Target | None", command: str) -> list[str]:

@@ -29,9 +29,9 @@ ALLOWED: Mapping[str, tuple[str, ...]] = {
     "int8": ("int8", "fp32"),
     "int8+fp16": ("int8", "fp16"),
 }
-"""Precision of a file -> precisions that its products may have; the first is that of most of them. All else (the
-conversion of the input, the normalisation of features, what is between a product of integers and the next, the
-output) may be fp32."""
+"""Precision of a file -> precisions that its products may have; the first is that of most of them. The last product,
+which gives the score, may be fp32, and so may all that is no product: the conversion of the input, the normalisation
+of features, what is between a product of integers and the next."""
 
 _WORDS = (("uint8", "uint8"), ("int8", "int8"), ("half", "fp16"), ("fp16", "fp16"), ("float", "fp32"), ("fp32", "fp32"))
 _ONNX_TYPES = {1: "fp32", 10: "fp16"}
@@ -110,10 +110,11 @@ def check_precisions(layers: Sequence[Layer], wanted: Mapping[str, str], precisi
     Raises:
         ModelError: A product is computed in another precision.
     """
-    counts = Counter(wanted.values())
-    if set(counts) - set(ALLOWED[precision]) or counts[ALLOWED[precision][0]] * 2 <= len(wanted):
+    kinds = list(wanted.values())
+    counts = Counter(kinds[:-1] if kinds[-1:] == ["fp32"] else kinds)
+    if set(counts) - set(ALLOWED[precision]) or counts[ALLOWED[precision][0]] * 2 <= sum(counts.values()):
         raise ModelError(
-            f"the graph has convolutions and matrix products in {_words(counts)}, wanted {precision}; "
+            f"the graph has convolutions and matrix products in {_words(Counter(kinds))}, wanted {precision}; "
             f"export it with --precision {precision}"
         )
     wrong = {}
