@@ -1,0 +1,97 @@
+"""Precision fp16: by types in the graph, so that every runtime computes what the file says."""
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from export.frontend import FRONT, OUTPUT
+from export.rewrite import lift_constants, value_types
+from sdk.errors import ModelError
+
+_NORM, _NORM_END = "ReduceL2", "Div"
+
+
+def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Compute in float16 between the front end and the last layer.
+
+    Three parts stay float32: the front end, whose scale and offset would lose digits; the division of an embedding by
+    its length, whose small bound would become zero; and the last layer, so that scores are not rounded to steps of
+    0.0005. Scales of quantised tensors become float16 with the rest.
+
+    Args:
+        model: An exported file: `faces` uint8 -> `quality` float32.
+
+    Returns:
+        A new model with the same ends.
+
+    Raises:
+        ModelError: A weight is too large for float16.
+    """
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    graph = result.graph
+    lift_constants(graph)
+    kept = _kept_nodes(graph)
+    converter = _Converter(graph, value_types(result))
+    for node in list(graph.node):
+        converter.add(node, TensorProto.FLOAT if node.name in kept else TensorProto.FLOAT16)
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(converter.nodes)
+    used = {name for node in graph.node for name in node.input}
+    graph.initializer.extend(tensor for name, tensor in converter.constants.items() if name in used)
+    return result
+
+
+def _kept_nodes(graph: onnx.GraphProto) -> set[str]:
+    """Names of the nodes that stay float32."""
+    kept, inside = set(), set()
+    for node in graph.node:
+        normalising = node.op_type == _NORM or bool(inside.intersection(node.input))
+        if normalising or node.name.startswith(FRONT) or OUTPUT in node.output:
+            kept.add(node.name)
+        if normalising and node.op_type != _NORM_END:
+            inside.update(node.output)
+    return kept
+
+
+class _Converter:
+    """Nodes and constants of the new graph, with a cast wherever two types meet."""
+
+    def __init__(self, graph: onnx.GraphProto, types: dict[str, int]) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants = {tensor.name: tensor for tensor in graph.initializer}
+        self._types = types
+        self._now: dict[str, int] = {}
+
+    def add(self, node: onnx.NodeProto, kind: int) -> None:
+        for index, name in enumerate(node.input):
+            if self._types.get(name) == TensorProto.FLOAT:
+                node.input[index] = self._constant(name, kind) if name in self.constants else self._value(name, kind)
+        if node.op_type == "Cast" and node.attribute[0].i == TensorProto.FLOAT:
+            node.attribute[0].i = kind
+        self._now |= {name: kind for name in node.output if self._types.get(name) == TensorProto.FLOAT}
+        self.nodes.append(node)
+
+    def _value(self, name: str, kind: int) -> str:
+        if self._now.get(name, TensorProto.FLOAT) == kind:
+            return name
+        cast = f"{name}_{'half' if kind == TensorProto.FLOAT16 else 'float'}"
+        if cast not in self._now:
+            self._now[cast] = kind
+            self.nodes.append(helper.make_node("Cast", [name], [cast], f"cast_{cast}", to=kind))
+        return cast
+
+    def _constant(self, name: str, kind: int) -> str:
+        if kind == TensorProto.FLOAT:
+            return name
+        half = f"{name}_half"
+        if half not in self.constants:
+            values = numpy_helper.to_array(self.constants[name])
+            with np.errstate(over="ignore"):
+                halves = values.astype(np.float16)
+            if not np.array_equal(np.isfinite(halves), np.isfinite(values)):
+                raise ModelError(
+                    f"{name} holds {np.abs(values).max():.3g}, more than float16 can; export with --precision fp32"
+                )
+            self.constants[half] = numpy_helper.from_array(halves, half)
+        return half
