@@ -14,6 +14,7 @@ from export.engine_report import Layer, check_precisions, products, read_report,
 from sdk.errors import DeviceError, InputError, ModelError, OutputError
 from sdk.models.card import ModelCard
 from sdk.models.enginefile import remember_engine
+from sdk.models.onnxfile import check_onnx
 from sdk.runtimes.providers import gpu_architecture
 from sdk.runtimes.trt_library import LIBRARIES, complaints, load_library, recorded, shared_logger
 
@@ -92,6 +93,7 @@ def build_engine(
         library = load_library(style)
     except DeviceError as error:
         raise CannotBuildHereError(str(error), command) from error
+    check_onnx(model)
     with recorded(library) as heard:
         builder = library.Builder(shared_logger(library))
         # TensorRT 10 needs the flag, newer ones know no other networks.

@@ -38,7 +38,12 @@ def test_a_report() -> None:
     [
         ({"a": "fp16"}, [layer("a", "fp32")], "fp16", "is not fp16: 1 of 1 .*a: fp16 became fp32"),
         ({"a": "fp16"}, [layer("a", "fp16"), layer("a", "fp32")], "fp16", "a: fp16 became fp16/fp32"),
-        ({"a": "int8"}, [layer("a", "fp16")], "int8+fp16", r"a: int8 became fp16.*this target does not take int8\+fp16"),
+        (
+            {"a": "int8"},
+            [layer("a", "fp16")],
+            "int8+fp16",
+            r"a: int8 became fp16.*target does not take int8\+fp16",
+        ),
         ({"a": "fp16"}, [layer("b", "fp16")], "fp16", "a: fp16 became nothing"),
         ({"a": "fp32"}, [layer("a", "fp32")], "fp16", r"products in fp32 \(1\), wanted fp16; .*--precision fp16"),
         ({"a": "int8", "b": "fp16"}, [], "int8+fp16", r"in int8 \(1\), fp16 \(1\), wanted int8\+fp16"),
