@@ -135,7 +135,7 @@ def test_the_library_says_why_it_does_not_build(
         build_engine(b"\x08\x09", card, "tensorrt-rtx", get_target("rtx-30"))
     unknown = onnx.load_from_string(graphs["fiqa-nano", "fp32"])
     unknown.graph.node[-1].op_type = "Unheard"
-    with pytest.raises(ModelError, match="TensorRT-RTX cannot read the model: .*Unheard"):
+    with pytest.raises(ModelError, match=r"TensorRT-RTX cannot read the model: .*Unheard"):
         build_engine(unknown.SerializeToString(), card, "tensorrt-rtx", get_target("rtx-30"))
 
 
