@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sdk.errors import ModelError
 
 
-def to_openvino(model: bytes, precision: str, faces: NDArray[np.uint8] | None = None) -> tuple[bytes, bytes]:
+def to_openvino(model: bytes, precision: str, faces: NDArray[np.uint8] | None = None) -> tuple[bytes, bytes, str]:
     """Convert an exported file.
 
     Args:
@@ -22,7 +22,7 @@ def to_openvino(model: bytes, precision: str, faces: NDArray[np.uint8] | None = 
         faces: For `int8`, (N, 112, 112, 3) uint8 BGR, good and bad.
 
     Returns:
-        The `.xml` and the `.bin`.
+        The `.xml`, the `.bin`, and the version of OpenVINO.
 
     Raises:
         ModelError: OpenVINO or NNCF is not installed, or cannot convert the model.
@@ -38,7 +38,7 @@ def to_openvino(model: bytes, precision: str, faces: NDArray[np.uint8] | None = 
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.xml"
             openvino.save_model(network, path, compress_to_fp16=precision == "fp16")
-            return path.read_bytes(), path.with_suffix(".bin").read_bytes()
+            return path.read_bytes(), path.with_suffix(".bin").read_bytes(), str(openvino.__version__)
     except RuntimeError as error:
         raise ModelError(f"OpenVINO cannot convert the model: {error}; export the checkpoint (.pth) instead") from error
 
