@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
+from export.build import build
 from export.formats import KINDS, ExportSettings, check_settings
 from export.targets import targets
 from sdk.bench import numbers
@@ -148,3 +149,6 @@ def inspect(files: Annotated[list[Path], typer.Argument(help="Model files: .onnx
     Console().print(table)
     if any("error" in facts for facts in found):
         raise typer.Exit(FAILED)
+
+
+app.command()(build)

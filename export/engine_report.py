@@ -76,7 +76,7 @@ def products(model: bytes) -> dict[str, str]:
     `int8` where what it takes was quantised, else the type of its weights.
 
     Raises:
-        ModelError: The bytes are no ONNX file, or a type is none of these.
+        ModelError: The bytes are no ONNX file, a type is none of these, or a product has no name.
     """
     graph = read_message(read_message(model)[MODEL_GRAPH][0])
     types = {
@@ -90,12 +90,13 @@ def products(model: bytes) -> dict[str, str]:
             quantised |= {bytes(name).decode() for name in node.get(NODE_OUTPUT, [])}
         elif operator in PRODUCTS:
             kind = "int8" if inputs[0] in quantised else _ONNX_TYPES.get(types.get(inputs[1], 0))
-            if kind is None:
+            name = text(node, NODE_NAME)
+            if kind is None or not name or name in found:
                 raise ModelError(
-                    f"the weights of {operator} {text(node, NODE_NAME)!r} are not float32 or float16 constants; "
+                    f"{operator} {name!r} has weights that are not float32 or float16 constants, or no name of its own; "
                     "export the model with fiqa-export"
                 )
-            found[text(node, NODE_NAME)] = kind
+            found[name] = kind
     return found
 
 

@@ -34,9 +34,7 @@ class Quantised:
     layers: tuple[str, ...] = field(default=())
 
 
-def quantise(
-    model: onnx.ModelProto, faces: NDArray[np.uint8], method: str = METHOD, skip=lambda node: False
-) -> Quantised:
+def quantise(model: onnx.ModelProto, faces: NDArray[np.uint8], method: str = METHOD, skip=lambda node: False) -> Quantised:
     """Let convolutions and matrix products take int8: symmetric, activations as a whole, weights by output channel.
 
     Nothing else is quantised: biases, activations after a layer, and the last layer stay as they are.

@@ -84,5 +84,5 @@ def test_products_of_a_graph() -> None:
     model = helper.make_model(helper.make_graph(nodes, "g", ends[:1], ends[1:], constants))
     assert products(model.SerializeToString()) == {"first": "int8", "second": "fp32", "third": "fp16"}
     del model.graph.initializer[:]
-    with pytest.raises(ModelError, match="weights of MatMul 'second' are not float32 or float16 constants"):
+    with pytest.raises(ModelError, match="MatMul 'second' has weights that are not float32 or float16 constants"):
         products(model.SerializeToString())

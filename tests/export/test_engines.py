@@ -10,11 +10,10 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from export import engine
-from export.build import build
+from export.cli import app
 from export.engine import CannotBuildHereError, build_engine
 from export.engine_report import PRODUCTS
 from export.faces import verification_faces
@@ -142,9 +141,7 @@ def test_the_library_says_why_it_does_not_build(
 def test_the_command_writes_engine_and_card(graphs: dict[tuple[str, str], bytes], rtx: str, tmp_path: Path) -> None:
     file = tmp_path / "nano.onnx"
     file.write_bytes(graphs["fiqa-nano", "fp16"])
-    app = typer.Typer()
-    app.command()(build)
-    result = CliRunner().invoke(app, [str(file), "--format", "tensorrt-rtx", "--target", "rtx-40"])
+    result = CliRunner().invoke(app, ["build", str(file), "--format", "tensorrt-rtx", "--target", "rtx-40"])
     assert result.exit_code == 0, result.output
     path = tmp_path / "nano-rtx-sm89.engine"
     assert sorted(entry.name for entry in tmp_path.iterdir() if entry.suffix) == [

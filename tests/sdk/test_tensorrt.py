@@ -232,7 +232,10 @@ def test_an_engine_on_a_real_gpu(style: str, tmp_path: Path) -> None:
     from tiny_models import tiny_card, tiny_model
 
     build = import_module("export.engine").build_engine
-    data = tiny_model(tiny_card()).SerializeToString()
+    model = tiny_model(tiny_card())
+    for index, node in enumerate(model.graph.node):
+        node.name = f"{node.op_type}_{index}"
+    data = model.SerializeToString()
     (tmp_path / "tiny.onnx").write_bytes(data)
     built = build(data, tiny_card(), style, None, batches=(1, 4))
     path = tmp_path / "tiny.engine"
