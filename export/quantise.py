@@ -1,7 +1,8 @@
 """Precision int8: explicit QuantizeLinear and DequantizeLinear nodes, as a strongly typed network wants them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,6 +14,7 @@ from export.frontend import OUTPUT
 from export.rewrite import constants_of, lift_constants
 
 METHOD = "mse"
+"""How far the steps of an activation reach; see `Histogram.reach` and docs/export.md for what was measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +33,14 @@ class Quantised:
     method: str
     faces: int
     ranges: Mapping[str, float]
-    layers: tuple[str, ...] = field(default=())
+    layers: tuple[str, ...]
 
 
-def quantise(model: onnx.ModelProto, faces: NDArray[np.uint8], method: str = METHOD, skip=lambda node: False) -> Quantised:
+def quantise(model: onnx.ModelProto, faces: NDArray[np.uint8], method: str = METHOD) -> Quantised:
     """Let convolutions and matrix products take int8: symmetric, activations as a whole, weights by output channel.
 
-    Nothing else is quantised: biases, activations after a layer, and the last layer stay as they are.
+    Nothing else is quantised: biases, activations after a layer, and the last layer stay as they are. So do depthwise
+    convolutions, which have few products and much to lose: without them scores of fiqa-nano move a third as far.
 
     Args:
         model: An exported file in fp32.
@@ -52,7 +55,7 @@ def quantise(model: onnx.ModelProto, faces: NDArray[np.uint8], method: str = MET
     graph = result.graph
     lift_constants(graph)
     constants = constants_of(graph)
-    layers = [node for node in graph.node if _quantisable(node, constants) and not skip(node)]
+    layers = [node for node in graph.node if _quantisable(node, constants)]
     values = list(dict.fromkeys(node.input[0] for node in layers))
     found = histograms(result, values, faces)
     ranges = {name: found[name].reach(method) for name in values}
@@ -71,7 +74,8 @@ def quantise(model: onnx.ModelProto, faces: NDArray[np.uint8], method: str = MET
 
 
 def _quantisable(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> bool:
-    plain = node.op_type in ("Conv", "Gemm") and node.input[0] not in constants and node.input[1] in constants
+    depthwise = any(attribute.name == "group" and attribute.i > 1 for attribute in node.attribute)
+    plain = not depthwise and node.op_type in ("Conv", "Gemm") and node.input[0] not in constants and node.input[1] in constants
     return plain and OUTPUT not in node.output
 
 
@@ -124,6 +128,6 @@ class _Writer:
         return name
 
 
-def _steps(reach: NDArray[np.floating]) -> NDArray[np.float32]:
+def _steps(reach: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     """Size of a step: a float16 number kept as float32, so that int8+fp16 has the same steps as int8."""
     return np.maximum(reach / LEVELS, 2.0**-14).astype(np.float16).astype(np.float32)

@@ -87,12 +87,12 @@ def compare(path: Path, faces: Faces, expected: Scores, runtimes: Sequence[str])
 
 
 def failures_of(agreements: Mapping[str, Agreement], precision: str) -> tuple[str, ...]:
-    """What is beyond the tolerance of a precision, in words; empty where nothing is."""
-    return tuple(
-        f"{place}: {failure}"
-        for place, agreement in agreements.items()
-        for failure in find_failures(agreement, precision)
-    )
+    """What is beyond the tolerance of a precision, in words, each once; empty where nothing is."""
+    places: dict[str, str] = {}
+    for place, agreement in agreements.items():
+        for failure in find_failures(agreement, precision):
+            places.setdefault(failure, place)
+    return tuple(f"{place}: {failure}" for failure, place in places.items())
 
 
 def figures(agreements: Mapping[str, Agreement]) -> dict[str, float]:
@@ -152,7 +152,9 @@ def _use_cache(folder: Path) -> None:
 
 
 def _onnxruntime(path: Path, faces: Faces) -> list[Scores]:
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # it warns of every constant in float16
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     return _in_batches(faces, lambda batch: session.run([OUTPUT], {INPUT: batch})[0])
 
 
