@@ -47,7 +47,7 @@ class CannotBuildHereError(DeviceError):
     """
 
     def __init__(self, message: str, command: str) -> None:
-        super().__init__(f"{message}; there, run: {command}")
+        super().__init__(f"{message}: {command}")
         self.command = command
 
 
@@ -92,7 +92,7 @@ def build_engine(
     try:
         library = load_library(style)
     except DeviceError as error:
-        raise CannotBuildHereError(str(error), command) from error
+        raise CannotBuildHereError(f"{error}; then run", command) from error
     check_onnx(model)
     with recorded(library) as heard:
         builder = library.Builder(shared_logger(library))
@@ -107,7 +107,9 @@ def build_engine(
             _set_capabilities(library, config, architectures)
         if timing_cache is not None:
             known = timing_cache.read_bytes() if timing_cache.is_file() else b""
-            config.set_timing_cache(config.create_timing_cache(known), False)
+            cache = config.create_timing_cache(known)
+            if cache is None or not config.set_timing_cache(cache, False):
+                raise InputError(f"{timing_cache} is of another GPU or version, or no timing cache; give another file")
         plan = builder.build_serialized_network(network, config)
         if plan is None:
             raise ModelError(
@@ -161,7 +163,9 @@ def _architectures(card: ModelCard, style: str, target: "Target | None", command
     if here is None or (target is not None and here not in target.architectures):
         wanted = f"one of compute capability {', '.join(target.architectures)}" if target else "a GPU"
         raise CannotBuildHereError(
-            f"TensorRT builds on the GPU that an engine is for: wanted is {wanted}, here is {here or 'none'}", command
+            f"TensorRT builds on the GPU that an engine is for: wanted is {wanted}, here is {here or 'none'}; "
+            "on such a machine run",
+            command,
         )
     return [here]
 

@@ -93,8 +93,8 @@ def products(model: bytes) -> dict[str, str]:
             name = text(node, NODE_NAME)
             if kind is None or not name or name in found:
                 raise ModelError(
-                    f"{operator} {name!r} has weights that are not float32 or float16 constants, or no name of its own; "
-                    "export the model with fiqa-export"
+                    f"{operator} {name!r} has weights that are not float32 or float16 constants, or no name of "
+                    "its own; export the model with fiqa-export"
                 )
             found[name] = kind
     return found
