@@ -95,7 +95,9 @@ def check_settings(settings: ExportSettings) -> Target | None:
         raise InputError(f"unknown --format {style!r}, wanted one of: {', '.join(KINDS)}")
     kind = KINDS[style]
     if precision not in kind.precisions:
-        raise InputError(f"--format {style} has no --precision {precision}, wanted one of: {', '.join(kind.precisions)}")
+        raise InputError(
+            f"--format {style} has no --precision {precision}, wanted one of: {', '.join(kind.precisions)}"
+        )
     for option in settings.given():
         if option not in kind.options:
             takers = [name for name, other in KINDS.items() if option in other.options]
@@ -125,5 +127,3 @@ def check_settings(settings: ExportSettings) -> Target | None:
 def _or(names: Sequence[str]) -> str:
     *most, last = names
     return f"{', '.join(most)} or {last}" if most else last
-
-

@@ -69,7 +69,8 @@ def _sum_up_last(graph: onnx.GraphProto) -> set[str]:
 
 def _kept_nodes(graph: onnx.GraphProto) -> set[str]:
     """Names of the nodes that stay float32."""
-    kept, inside = set(), set()
+    kept: set[str] = set()
+    inside: set[str] = set()
     for node in graph.node:
         normalising = node.op_type == _NORM or bool(inside.intersection(node.input))
         if normalising or node.name.startswith(FRONT):

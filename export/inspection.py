@@ -120,10 +120,13 @@ def _runtimes(
     return {
         "onnxruntime, CPU": sdk + "; ".join([cpu, *versions]),
         "onnxruntime, CUDA": sdk + "; ".join(["runs; Q and DQ are computed in float" if eight else "runs", *versions]),
-        "OpenVINO": "runs" + ("; Q and DQ become int8 kernels" if eight else "") + ("; computes in fp32" if half else ""),
+        "OpenVINO": "runs"
+        + ("; Q and DQ become int8 kernels" if eight else "")
+        + ("; computes in fp32" if half else ""),
         "OpenCV DNN": "not proven: made for fp32 files" if half or eight else "runs",
         "TensorRT 10, 11": _tensorrt(layers, opset),
-        "TensorRT-RTX": _tensorrt(layers, opset) + ("; not for Turing, which takes fp16 alone" if set(layers) - {"fp16"} else ""),
+        "TensorRT-RTX": _tensorrt(layers, opset)
+        + ("; not for Turing, which takes fp16 alone" if set(layers) - {"fp16"} else ""),
     }
 
 
@@ -152,6 +155,7 @@ def _inspect_openvino(path: Path) -> Facts:
         data.get("element_type", "") for layer in root.iter("layer") if layer.get("type") == "Const"
         for data in layer.iter("data")
     )  # fmt: skip
+    elsewhere = ("onnxruntime, CPU", "onnxruntime, CUDA", "OpenCV DNN", "TensorRT 10, 11", "TensorRT-RTX")
     return {
         **_of_card(loaded.card),
         "inputs": ends["Parameter"],
@@ -160,7 +164,7 @@ def _inspect_openvino(path: Path) -> Facts:
         "operators": _counted(Counter(kind for kind in kinds if kind not in ("Const", "Parameter", "Result"))),
         "weights": _counted(types) + " constants",
         "OpenVINO": f"runs; written by {loaded.card.engine.get('version', 'an unknown version')}",
-        **dict.fromkeys(("onnxruntime, CPU", "onnxruntime, CUDA", "OpenCV DNN", "TensorRT 10, 11", "TensorRT-RTX"), "-"),
+        **dict.fromkeys(elsewhere, "-"),
     }
 
 

@@ -151,6 +151,8 @@ def _session(model: onnx.ModelProto) -> Callable[[NDArray[Any]], NDArray[np.floa
 
     def scores(faces: NDArray[Any]) -> NDArray[np.float32]:
         parts = [faces[start : start + 16] for start in range(0, len(faces), 16)]
-        return np.concatenate([np.asarray(session.run(None, {name: part})[0], np.float32).reshape(-1) for part in parts])
+        return np.concatenate(
+            [np.asarray(session.run(None, {name: part})[0], np.float32).reshape(-1) for part in parts]
+        )
 
     return scores

@@ -75,7 +75,12 @@ def quantise(model: onnx.ModelProto, faces: NDArray[np.uint8], method: str = MET
 
 def _quantisable(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> bool:
     depthwise = any(attribute.name == "group" and attribute.i > 1 for attribute in node.attribute)
-    plain = not depthwise and node.op_type in ("Conv", "Gemm") and node.input[0] not in constants and node.input[1] in constants
+    plain = (
+        not depthwise
+        and node.op_type in ("Conv", "Gemm")
+        and node.input[0] not in constants
+        and node.input[1] in constants
+    )
     return plain and OUTPUT not in node.output
 
 

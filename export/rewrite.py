@@ -31,5 +31,3 @@ def value_types(model: onnx.ModelProto) -> dict[str, int]:
 def constants_of(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
     """Initialisers by name."""
     return {tensor.name: tensor for tensor in graph.initializer}
-
-

@@ -253,7 +253,7 @@ def load_proof(folder: Path, card: ModelCard) -> tuple[Faces, Scores, str]:
         raise InputError(f"{path} holds faces {faces.dtype} {faces.shape} and scores {scores.shape}; export it again")
     if source != card.source_sha256:
         raise InputError(
-            f"{path} is of a source with SHA-256 {source[:12]}..., {card.name} of one with {card.source_sha256[:12]}...: "
+            f"{path} is of a source with SHA-256 {source[:12]}..., the file of one with {card.source_sha256[:12]}...: "
             "give --against and --faces, or export into a folder of its own"
         )
     return faces, scores.astype(np.float32), str(path)

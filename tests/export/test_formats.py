@@ -32,12 +32,12 @@ def test_table() -> None:
         (ExportSettings("tflite"), "unknown --format 'tflite', wanted one of: onnx, tensorrt"),
         (ExportSettings("onnx", "int4"), "no --precision int4, wanted one of: fp32, fp16, int8, int8"),
         (ExportSettings("openvino", "int8+fp16"), "no --precision int8.fp16, wanted one of: fp32, fp16, int8$"),
-        (ExportSettings("onnx", batches=(1,)), "--batch is not for --format onnx; leave it out, or give --format tensorrt"),
-        (ExportSettings("openvino", workspace_mib=9), "--workspace is not for --format openvino; .* tensorrt or tensorrt-rtx"),
+        (ExportSettings("onnx", batches=(1,)), "--batch is not for --format onnx; .* give --format tensorrt"),
+        (ExportSettings("openvino", workspace_mib=9), "--workspace is not .* --format tensorrt or tensorrt-rtx$"),
         (ExportSettings("tensorrt-rtx", timing_cache=Path("t")), "--timing-cache is not .* give --format tensorrt$"),
-        (ExportSettings("onnx", "fp16", calibration=Path("c")), "--calibration is not for --precision fp16; .* int8 or"),
+        (ExportSettings("onnx", "fp16", calibration=Path("c")), "--calibration is not for .* fp16; .* int8 or"),
         (ExportSettings("onnx", target="rtx-10"), "unknown target 'rtx-10'"),
-        (ExportSettings("openvino", target="rtx-40"), "runs tensorrt-rtx, tensorrt, onnx, not openvino; give .* openvino-cpu"),
+        (ExportSettings("openvino", target="rtx-40"), "runs tensorrt-rtx, .* not openvino; .* openvino-cpu"),
         (ExportSettings("tensorrt-rtx", "int8+fp16", "rtx-20"), "has no --precision int8.fp16, wanted one of: fp16"),
         (ExportSettings("onnx", "int8", "cpu"), "has no --precision int8, wanted one of: fp32. .* openvino-cpu"),
         (ExportSettings(evaluate=Path("m")), "--evaluate and --judge go together"),
@@ -57,6 +57,9 @@ def test_commands() -> None:
     wrong = CliRunner().invoke(app, ["--model", "fiqa-nano", "--batch", "1,8"], env=wide)
     assert wrong.exit_code == 2
     assert "--batch is not for --format onnx" in wrong.stderr
-    for options, words in ((["--model", "fiqa-nano", "--format", "tensorrt", "--batch", "no"], "--batch is 'no'"), ([], "--model")):
+    for options, words in (
+        (["--model", "fiqa-nano", "--format", "tensorrt", "--batch", "no"], "--batch is 'no'"),
+        ([], "--model"),
+    ):
         wrong = CliRunner().invoke(app, options, env=wide)
         assert (wrong.exit_code, words in wrong.stderr) == (2, True)

@@ -111,7 +111,7 @@ def test_one_export_at_a_time_and_one_network_a_folder(
         export_model("fiqa-nano", None, tmp_path)
     folder = exported[".pth"].path.parent
     before = sorted(folder.iterdir())
-    with pytest.raises(InputError, match="holds an export of other weights .* give --out another folder"):
+    with pytest.raises(InputError, match=r"holds an export of other weights .* give --out another folder"):
         export_model("fiqa-nano", None, folder)
     assert sorted(folder.iterdir()) == before
 
@@ -182,7 +182,7 @@ def test_an_engine_that_cannot_run_here_is_unproven(tmp_path: Path, monkeypatch:
     assert result.path.read_bytes() == b"engine"
     assert {"fiqa-nano-fp16.onnx", "fiqa-nano-fp16.json", "proof.npz"} < {path.name for path in tmp_path.iterdir()}
     card = ModelCard.from_json(result.path.with_suffix(".json").read_text())
-    assert (card.format, card.proven, result.agreements) == ("tensorrt-rtx", False, {})
+    assert (card.format, card.proven, card.verification, result.agreements) == ("tensorrt-rtx", False, {}, {})
     assert "fiqa verify fiqa-nano-fp16-rtx-sm89.engine" in result.notes[-1]
     assert set(json.loads(result.report.read_text())["files"]) == {"fiqa-nano-fp16.onnx", result.path.name}
 

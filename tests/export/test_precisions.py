@@ -56,7 +56,10 @@ def test_half(network: str, request: pytest.FixtureRequest, faces: NDArray[np.ui
     found = compare_scores(scores(half, faces), scores(model, faces))
     assert 0 < found.largest < 2e-3
     types, makers = value_types(half), {name: node for node in half.graph.node for name in node.output}
-    assert [types[value.name] for value in (*half.graph.input, *half.graph.output)] == [TensorProto.UINT8, TensorProto.FLOAT]
+    assert [types[value.name] for value in (*half.graph.input, *half.graph.output)] == [
+        TensorProto.UINT8,
+        TensorProto.FLOAT,
+    ]
     assert types["normalised"] == TensorProto.FLOAT
     if network == "tiny":  # the bound of the length, 1e-6, would be a zero of fp16's normal numbers
         (length,) = [node for node in half.graph.node if node.op_type == "ReduceL2"]
@@ -68,11 +71,14 @@ def test_half(network: str, request: pytest.FixtureRequest, faces: NDArray[np.ui
 
 
 def test_weights_beyond_half() -> None:
-    nodes = [helper.make_node("Mul", ["x", "large"], ["y"], "mul"), helper.make_node("Relu", ["y"], ["quality"], "relu")]
+    nodes = [
+        helper.make_node("Mul", ["x", "large"], ["y"], "mul"),
+        helper.make_node("Relu", ["y"], ["quality"], "relu"),
+    ]
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("x", "quality")]
     large = numpy_helper.from_array(np.array([70000], np.float32), "large")
     graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], [large])
-    with pytest.raises(ModelError, match="large holds 7e.04, more than float16 can"):
+    with pytest.raises(ModelError, match=r"large holds 7e.04, more than float16 can"):
         to_half(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9))
 
 
@@ -99,7 +105,9 @@ def test_int8_is_as_a_strongly_typed_network_wants_it(nano: onnx.ModelProto, fac
     values, scales = (numpy_helper.to_array(constants[name]) for name in weight.input[:2])
     assert values.dtype == np.int8
     assert np.abs(values).max() == 127
-    original = numpy_helper.to_array({t.name: t for t in nano.graph.initializer}[weight.output[0].removesuffix("_dequantised")])
+    original = numpy_helper.to_array(
+        {t.name: t for t in nano.graph.initializer}[weight.output[0].removesuffix("_dequantised")]
+    )
     assert np.abs(values * scales.reshape(-1, 1, 1, 1) - original).max() <= scales.max() * 0.51
 
 
@@ -141,7 +149,7 @@ def test_calibration_faces(tmp_path: Path, faces: NDArray[np.uint8]) -> None:
     assert packaged.shape == (58, 112, 112, 3)
     seen = {face.tobytes() for face in verification_faces()[2:]}
     assert not seen & {face.tobytes() for face in packaged}
-    with pytest.raises(InputError, match="no folder .*; give --calibration a folder"):
+    with pytest.raises(InputError, match=r"no folder .*; give --calibration a folder"):
         calibration_faces(tmp_path / "none")
     (tmp_path / "note.txt").write_text("no face")
     with pytest.raises(InputError, match="holds 0 faces"):
