@@ -4,10 +4,13 @@ Compares, on the same file and in interleaved rounds, `QualityScorer` with onnxr
 OpenCV DNN: one face at a time on one core, a stream of single faces from as many callers as there are cores, and a
 batch on all cores. With the extra `openvino` also `device="openvino"`, in fp32 and bf16. `ediffiqa-t` and `ediffiqa-s`
 are their architectures with random weights (speed does not depend on the values); give a file to measure that. Prints
-the median time, the median of the rounds' ratios, and the largest difference of the scores.
+the median time, the median of the rounds' ratios, the largest difference of the scores, and for one core in fp32 the
+share of the core's fp32 matrix rate: the model's multiply-adds a second beside those of torch's matrix product, timed
+in the same rounds. A ratio that would need a share above 1 cannot be had on that machine, whatever the runtime.
 """
 
 import argparse
+import math
 import statistics
 import tempfile
 import time
@@ -27,6 +30,8 @@ from sdk.scorer import prepare
 ARCHITECTURES = ("ediffiqa-t", "ediffiqa-s")
 FLOAT_INPUT = {"colour": "RGB", "layout": "NCHW", "dtype": "float32"}
 BATCH = 64
+MATRIX = 768
+MATRIX_WAY = "matrix product"
 
 
 def main() -> None:
@@ -36,7 +41,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
     print(f"onnxruntime {onnxruntime.__version__}, OpenCV {cv2.__version__}")
-    print("model, way, batch, ms per face, times as fast as onnxruntime's default, largest difference")
+    print("model, way, batch, ms per face, times as fast as onnxruntime's default, largest difference, matrix rate")
     with tempfile.TemporaryDirectory() as folder:
         for name in options.models:
             model, card = (
@@ -56,7 +61,9 @@ def measure(name: str, model: str | Path, card: ModelCard | None, rounds: int) -
     single: dict[str, Callable[[], object]] = {
         "onnxruntime, 1 core": lambda: default_one(faces[:1]),
         "fiqa, 1 core": lambda: one.score(faces[0]),
+        MATRIX_WAY: matrix_product(),
     }
+    work = multiply_adds(loaded.data) / MATRIX**3
     callers = ThreadPoolExecutor(every.threads)
     stream: dict[str, Callable[[], object]] = {
         "onnxruntime, 1 core, stream": lambda: [default_one(face[None]) for face in faces],
@@ -83,10 +90,52 @@ def measure(name: str, model: str | Path, card: ModelCard | None, rounds: int) -
     for ways, count in ((single, 1), (stream, BATCH), (batched, BATCH)):
         times = interleaved(ways, rounds, calls=1 if count > 1 else 8)
         reference = next(iter(times.values()))
+        product = times.pop(MATRIX_WAY, None)
         for way, seconds in times.items():
-            ratio = statistics.median(default / own for default, own in zip(reference, seconds, strict=True))
+            ratio = median_ratio(reference, seconds)
             shown = f"{differences[way.split(',')[0]]:.1e}" if way.startswith("fiqa") else ""
-            print(f"{name}, {way}, {count}, {1000 * statistics.median(seconds) / count:.2f}, {ratio:.2f}, {shown}")
+            share = f"{work * median_ratio(product, seconds):.2f}" if product and "1 core" in way else ""
+            milliseconds = 1000 * statistics.median(seconds) / count
+            print(f"{name}, {way}, {count}, {milliseconds:.2f}, {ratio:.2f}, {shown}, {share}")
+
+
+def median_ratio(reference: list[float], seconds: list[float]) -> float:
+    """How many times as fast as a reference, over rounds."""
+    return statistics.median(other / own for other, own in zip(reference, seconds, strict=True))
+
+
+def matrix_product() -> Callable[[], object]:
+    """One core's fp32 product of two square matrices of `MATRIX` rows, by torch."""
+    import torch
+
+    left, right = torch.randn(MATRIX, MATRIX), torch.randn(MATRIX, MATRIX)
+
+    def multiply() -> None:
+        torch.set_num_threads(1)
+        torch.mm(left, right)
+
+    return multiply
+
+
+def multiply_adds(data: bytes) -> int:
+    """Multiply-adds of the convolutions and linear layers for one face."""
+    import onnx
+
+    model = onnx.load_from_string(data)
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    del model.graph.value_info[:]  # shapes of another batch
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    weights = {tensor.name: list(tensor.dims) for tensor in inferred.initializer}
+    values = (*inferred.value_info, *inferred.output)
+    shapes = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in values}
+    total = 0
+    for node in inferred.node:
+        if node.op_type == "Conv":
+            total += math.prod(shapes[node.output[0]]) * math.prod(weights[node.input[1]][1:])
+        elif node.op_type in ("Gemm", "MatMul"):
+            total += math.prod(weights[node.input[1]])
+    return total
 
 
 def openvino_precisions() -> list[str | None]:

@@ -1,6 +1,6 @@
 """Label optimisation at the size of VGGFace2: time and memory of the command, on synthetic labels and embeddings.
 
-    python benchmarks/label_optimisation.py --folder /tmp/big [--images 3300000] [--people 9000] [--dimension 512]
+    python benchmarks/label_optimisation.py --folder FOLDER [--images 3300000] [--people 9000] [--dimension 512]
 
 The embeddings are float32, as `fiqa-train label` writes them: 512 numbers of 3.3 million images take 6.8 GB of disk,
 `--dimension 128` a quarter. Files that are there from an earlier run are used again.

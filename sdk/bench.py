@@ -1,6 +1,7 @@
 """`fiqa bench`: which file, device, batch and number of threads is the fastest here that still scores as fp32 does."""
 
 import csv
+import io
 import json
 import subprocess
 import sys
@@ -15,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from sdk.errors import InputError, OutputError
+from sdk.errors import InputError
 from sdk.models.loading import load_model
 from sdk.proof import Faces, Scores, compare_scores, find_failures
+from sdk.tables import replace_file
 
 MARGIN = 1.05
 """How many times as fast as fp32 another precision must be to be recommended."""
@@ -256,26 +258,13 @@ def _rate(row: Measured) -> float:
     return row.faces_per_second or 0.0
 
 
-def make_folder(path: Path) -> None:
-    """Make the folder of the results, before the work, so that it is not lost.
-
-    Raises:
-        OutputError: It cannot be made or written.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}; give --out another folder") from error
-
-
 def write_csv(path: Path, measured: Sequence[Measured]) -> None:
     """Write all lines, one column an attribute of `Measured`."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(field.name for field in fields(Measured))
-        writer.writerows(["" if value is None else value for value in astuple(row)] for row in measured)
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(field.name for field in fields(Measured))
+    writer.writerows(["" if value is None else value for value in astuple(row)] for row in measured)
+    replace_file(path, lambda temporary: temporary.write_bytes(text.getvalue().encode()))
 
 
 def write_plot(path: Path, measured: Sequence[Measured]) -> None:
@@ -296,7 +285,8 @@ def write_plot(path: Path, measured: Sequence[Measured]) -> None:
             f'fill="{"#bbbbbb" if row.failure else "#2a6f97"}"/>',
             f'<text x="{left + long + 6:.1f}" y="{top + 14}">{_rate(row):.0f}</text>',
         ]
-    path.write_text("\n".join([*lines, "</svg>\n"]), encoding="utf-8")
+    text = "\n".join([*lines, "</svg>\n"])
+    replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def numbers(text: str, what: str) -> list[int]:

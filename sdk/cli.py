@@ -17,7 +17,7 @@ from rich.table import Column, Table
 
 from sdk import __version__
 from sdk.batch import ScoredFace, find_images, score_files
-from sdk.bench import Configuration, Measured, make_folder, measure, numbers, recommend, write_csv, write_plot
+from sdk.bench import Configuration, Measured, measure, numbers, recommend, write_csv, write_plot
 from sdk.console import FAILED, INTERRUPTED, SOME_FAILED, error_exits, print_plain, progress_bar
 from sdk.doctor import examine
 from sdk.errors import InputError
@@ -27,10 +27,12 @@ from sdk.proof import prove, read_faces, record_proof
 from sdk.report import Run, write_page
 from sdk.runtimes.select import DEVICES
 from sdk.scorer import QualityScorer, available_cores
-from sdk.tables import check_place, check_table, csv_rows, path_text, write_table
+from sdk.tables import check_place, check_table, csv_rows, make_folder, path_text, write_table
+from sdk.video.cli import video
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
 app.add_typer(models, name="models")
+app.command()(video)
 
 ModelOption = Annotated[str, typer.Option(help="Name (fiqa models list) or path of an .onnx, .xml or .engine file.")]
 DeviceOption = Annotated[
@@ -56,7 +58,7 @@ def main(
 ) -> None:
     """Face image quality: how useful is an image of a face for recognising the person?"""
     # OpenCV writes notes for its developers to stderr; its errors reach the user as fiqa's.
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
     )

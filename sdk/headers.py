@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from sdk.errors import ImageError
 
+_SAMPLE_FORMAT, _FLOATING_POINT = 339, 3
+
 FORMATS = "JPEG, PNG, WebP, BMP, TIFF or GIF"
 
 
@@ -87,12 +89,20 @@ def _webp(data: bytes) -> tuple[int, int]:
 
 
 def _tiff(data: bytes) -> tuple[int, int]:
-    """Tags 256 (width) and 257 (height) of the first directory."""
+    """Tags 256 (width) and 257 (height) of the first directory; 339 (format of samples) says what cannot be read."""
     order = "<" if data[:2] == b"II" else ">"
     start = struct.unpack_from(order + "I", data, 4)[0]
     values = {}
     for index in range(struct.unpack_from(order + "H", data, start)[0]):
         entry = start + 2 + 12 * index
-        tag, kind = struct.unpack_from(order + "HH", data, entry)
-        values[tag] = struct.unpack_from(order + ("H" if kind == 3 else "I"), data, entry + 8)[0]
+        tag, kind, count = struct.unpack_from(order + "HHI", data, entry)
+        place = entry + 8
+        if tag == _SAMPLE_FORMAT and 2 * count > 4:  # one short a channel: three do not fit into the entry
+            place = struct.unpack_from(order + "I", data, place)[0]
+        values[tag] = struct.unpack_from(order + ("H" if kind == 3 else "I"), data, place)[0]
+    if values.get(_SAMPLE_FORMAT) == _FLOATING_POINT:
+        raise ImageError(
+            "the TIFF image holds floating-point numbers, wanted integers of 8 or 16 bits; scale it and save it again, "
+            "for nothing says whether white is 1 or 255"
+        )
     return values[256], values[257]

@@ -6,8 +6,8 @@ Conversions, all of them:
 - Grey becomes three equal channels; an alpha channel is dropped; a palette or CMYK is expanded.
 - 16 bits become 8 by keeping the upper byte (TIFF files: by OpenCV's decoder, at most one level apart).
 
-Anything else is an `ImageError`: floating-point arrays (nothing says whether white is 1 or 255), more than `MAX_PIXELS`
-(refused before decoding), a side under `MIN_SIDE`, a file that is truncated or not an image.
+Anything else is an `ImageError`: floating-point arrays and TIFF files (nothing says whether white is 1 or 255), more
+than `MAX_PIXELS` (refused before decoding), a side under `MIN_SIDE`, a file that is truncated or not an image.
 """
 
 import sys

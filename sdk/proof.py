@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sdk.batch import images_below
 from sdk.errors import InputError, ModelError, OutputError
 from sdk.images import load_image
 from sdk.models.card import ModelCard
@@ -34,8 +35,6 @@ PROOF_FILE = "proof.npz"
 
 FEWEST, MOST = 8, 512
 """How many faces a proof takes; of more, evenly spread ones."""
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +265,7 @@ def read_faces(folder: Path) -> Faces:
         InputError: There are fewer than `FEWEST` crops.
         ImageError: A file cannot be read.
     """
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    paths = images_below(folder)
     spread = np.linspace(0, len(paths) - 1, min(len(paths), MOST)).round().astype(int)
     crops = []
     for path in (paths[index] for index in spread):

@@ -4,6 +4,7 @@ import csv
 import errno
 import json
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -52,7 +53,7 @@ def check_table(path: Path) -> None:
     if path.suffix.lower() not in WRITERS:
         raise InputError(f"{path} ends in {path.suffix or 'nothing'!r}, wanted one of: {', '.join(WRITERS)}")
     if WRITERS[path.suffix.lower()] is _write_parquet:
-        _import_pyarrow()
+        import_pyarrow()
     check_place(path)
 
 
@@ -66,6 +67,19 @@ def check_place(path: Path) -> None:
         raise InputError(f"{path} is a folder, wanted the path of a file")
     with _writing(path) as temporary:
         temporary.touch()
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder of results, before the work, so that this is not lost.
+
+    Raises:
+        InputError: It cannot be made or written.
+        OutputError: The disk is full.
+    """
+    with write_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
 
 
 def write_table(path: Path, faces: Sequence[ScoredFace]) -> None:
@@ -98,7 +112,7 @@ def _write_json_lines(path: Path, faces: Sequence[ScoredFace]) -> None:
 
 
 def _write_parquet(path: Path, faces: Sequence[ScoredFace]) -> None:
-    pa = _import_pyarrow()
+    pa = import_pyarrow()
     import pyarrow.parquet
 
     kinds = {"path": pa.string(), "face": pa.int32(), "landmarks": pa.list_(pa.float32()), "error": pa.string()}
@@ -113,7 +127,12 @@ WRITERS: Mapping[str, Callable[[Path, Sequence[ScoredFace]], None]] = {
 }
 
 
-def _import_pyarrow() -> Any:
+def import_pyarrow() -> Any:
+    """The package pyarrow.
+
+    Raises:
+        InputError: It is not installed.
+    """
     try:
         import pyarrow
     except ModuleNotFoundError as error:

@@ -1,5 +1,6 @@
 """A whole recipe: prepare -> label -> fit -> scale -> compare; stages resume, a finished one is not done again."""
 
+import io
 import json
 import logging
 import subprocess
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from sdk import __version__
 from sdk.errors import InputError
 from sdk.models.card import METADATA_KEY
+from sdk.tables import replace_file
 from train.data.manifest import Manifest, read_manifest, write_table
 from train.data.mislabelled import find_mislabelled
 from train.data.prepare import prepare, unpack
@@ -88,6 +90,8 @@ def run_recipe(recipe: Recipe, data: Path, out: Path) -> Path:
     settings = RegressorRecipe.from_recipe(recipe)
     prepare(images, out / "faces", settings.prepare, landmarks)
     _label(dict(recipe["faceqan"]), teacher["model"], weights, files)
+    if settings.targets.average:
+        _label_average(settings.targets.average, recipe, data, files)
     inputs = FitFiles(files.labels, weights, files.embeddings, unpack(images, out / "faces" / "images"), landmarks)
     best = fit_regressor(settings, inputs, out / "fit")
     _scale(settings, best, files, dict(recipe.get("card") or {}))
@@ -99,8 +103,7 @@ def _check_same(recipe: Recipe, path: Path) -> None:
     """Keep the recipe beside its results, and refuse to mix results of two."""
     made = {name: section for name, section in recipe.items() if name not in ("card", "peers", "evaluate")}
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(made, indent=1))
+        replace_file(path, lambda temporary: temporary.write_text(json.dumps(made, indent=1)))
         return
     found = json.loads(path.read_text())
     for name in {**found, **made}:
@@ -122,6 +125,19 @@ def _label(section: dict[str, Any], model: str, weights: Path, files: Files) -> 
         run_faceqan(manifest, unchecked, options, weights, files.embeddings)
     write_table(_without_wrong_names(read_manifest(unchecked), np.load(files.embeddings)), files.labels)
     unchecked.unlink()
+
+
+def _label_average(name: str, recipe: Recipe, data: Path, files: Files) -> None:
+    """Label all images with the peer that targets are averaged with; once."""
+    manifest = read_manifest(files.labels)
+    if name in manifest.table.column_names:
+        logger.info("%s has the column %s already", files.labels, name)
+        return
+    for labeller in _peers(recipe.get("peers") or {}, data):
+        if labeller.name == name:
+            label_manifest(manifest, labeller, files.labels, {}, 32)
+            return
+    raise InputError(f"targets.average is {name!r}, which is not among the recipe's peers; name it there")
 
 
 def _without_wrong_names(manifest: Manifest, embeddings: NDArray[np.float32]) -> pa.Table:
@@ -183,13 +199,18 @@ def _compare(recipe: Recipe, settings: RegressorRecipe, data: Path, files: Files
     labellers += _peers(recipe.get("peers") or {}, data)
     write_table(part.table, files.scores)
     for labeller in labellers:
-        label_manifest(read_manifest(files.scores), labeller, files.scores, {}, 32)
+        if labeller.name not in part.table.column_names:
+            label_manifest(read_manifest(files.scores), labeller, files.scores, {}, 32)
     clean = np.array([not value for value in part.column("degradation")])
     values = label_column(part, settings.method.label)
-    target = make_targets(values, embeddings, part.identities, clean, settings.targets)
+    average = settings.targets.average
+    other = label_column(part, average) if average else None
+    target = make_targets(values, embeddings, part.identities, clean, settings.targets, other)
     table = read_manifest(files.scores).table
     write_table(table.append_column("target", pa.array(target.astype(np.float64))), files.scores)
-    np.save(files.folder / "test-embeddings.npy", embeddings)
+    content = io.BytesIO()  # for NumPy's own errors do not say that a disk is full
+    np.save(content, embeddings)
+    replace_file(files.folder / "test-embeddings.npy", lambda temporary: temporary.write_bytes(content.getvalue()))
     methods = [settings.network, *settings.method.label.split(","), "target", *(item.name for item in labellers[1:])]
     chosen = settings_from(EvaluationSettings, recipe.get("evaluate"))
     protocol = Protocol(files.scores, sets=("clean", "mixed", "harsh"))

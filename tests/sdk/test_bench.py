@@ -71,7 +71,7 @@ def test_numbers_that_are_refused(text: str) -> None:
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     result = CliRunner().invoke(app, ["bench", "fiqa-nano", "--out", str(tmp_path / "file")])
-    assert (result.exit_code, "cannot be written" in result.output) == (1, True)
+    assert (result.exit_code, "cannot be written" in result.output) == (2, True)
 
 
 def test_command(tmp_path: Path) -> None:

@@ -169,6 +169,18 @@ def test_errors_say_what_is_wrong(
     assert message in err
 
 
+def test_opencv_says_nothing(tiny_path: Path, tmp_path: Path) -> None:
+    data = cv2.imencode(".bmp", faces(1)[0])[1].tobytes()
+    (tmp_path / "cut.bmp").write_bytes(data[:-4000])
+    arguments = ["score", "--aligned", str(tmp_path / "cut.bmp"), "--model", str(tiny_path)]
+    code = f"from sdk.cli import app; app({arguments})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.returncode == 3
+    first, last = done.stderr.splitlines()
+    assert first.endswith("the BMP image is truncated or damaged; copy or download it again")
+    assert last.startswith("0 faces in 0 of 1 files")
+
+
 def test_parquet_without_pyarrow_is_refused_before_the_work(
     crops: Path, tiny_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

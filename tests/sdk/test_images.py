@@ -170,6 +170,8 @@ def test_exif_orientation(kind: str, tmp_path: Path) -> None:
         ("None", None, "NoneType"),
         ("number", 3, "int"),
         ("PIL too large", Image.new("1", (30_000, 30_000)), "30000 x 30000"),
+        ("TIFF float", encode(np.ones((64, 64), np.float32), ".tiff"), "floating-point"),
+        ("TIFF float in colour", encode(np.ones((64, 64, 3), np.float32), ".tiff"), "floating-point"),
         ("header only", encode(RAMP)[:20], "truncated"),
         ("JPEG header only", encode(RAMP, ".jpg")[:30], "truncated"),
     ],

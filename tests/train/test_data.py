@@ -1,7 +1,9 @@
 """Degradations, preparation and targets."""
 
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -141,6 +143,74 @@ def test_prepare_makes_misaligned_copies_of_test_images(archive: tuple[Path, Pat
         assert np.abs(made.load_face(index).astype(float) - original).mean() > 5 * grade
 
 
+@pytest.mark.parametrize(
+    ("settings", "marks", "message"),
+    [
+        (PrepareSettings(copies=1, seed=1), "marks.npz", "seed=0, this run has seed=1"),
+        (PrepareSettings(copies=2), "marks.npz", "copies=1, this run has copies=2"),
+        (PrepareSettings(copies=1), "other.npz", "landmarks='marks.npz', this run has landmarks='other.npz'"),
+    ],
+)
+def test_crops_are_not_taken_for_those_of_another_run(
+    archive: tuple[Path, Path], tmp_path: Path, settings: PrepareSettings, marks: str, message: str
+) -> None:
+    source, landmarks = archive
+    before = prepare(source, tmp_path / "out", PrepareSettings(copies=1), landmarks).read_bytes()
+    with pytest.raises(InputError, match=f"crops that were made with {message}; give another --out"):
+        prepare(source, tmp_path / "out", settings, tmp_path / marks)
+    assert prepare(source, tmp_path / "out", PrepareSettings(copies=1), landmarks).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"copies": -1}, {"test_copies": -1}, {"misaligned": -1}, {"test": 3.0}, {"validation": float("nan")}]
+)
+def test_settings_out_of_range(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=rf"{next(iter(wrong))} is .*, wanted"):
+        PrepareSettings(**wrong)
+
+
+def test_damaged_archives(archive: tuple[Path, Path], tmp_path: Path) -> None:
+    whole = archive[0].read_bytes()
+    for content in (whole[: len(whole) // 2 + 700], b"text"):
+        archive[0].write_bytes(content)
+        with pytest.raises(InputError, match=r"lfw\.tar is truncated or not a \.tar"):
+            prepare(archive[0], tmp_path / "out", PrepareSettings())
+    archive[0].write_bytes(whole)
+    prepare(archive[0], tmp_path / "out", PrepareSettings(), archive[1])
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def without_landmarks(path: Path) -> None:
+    np.savez(path, names=["a"])
+
+
+def fewer_landmarks(path: Path) -> None:
+    np.savez(path, names=["a", "b"], landmarks=np.zeros((1, 5, 2)))
+
+
+@pytest.mark.parametrize(
+    "spoil", [Path.unlink, cut, without_landmarks, fewer_landmarks, lambda path: path.write_text("")]
+)
+def test_damaged_landmarks(archive: tuple[Path, Path], tmp_path: Path, spoil: Callable[[Path], object]) -> None:
+    spoil(archive[1])
+    with pytest.raises(InputError, match=r"marks\.npz cannot be read: .*; wanted an \.npz with names and landmarks"):
+        prepare(archive[0], tmp_path / "out", PrepareSettings(), archive[1])
+
+
+def test_landmarks_that_are_no_numbers_name_their_image(
+    archive: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with np.load(archive[1]) as file:
+        names, landmarks = file["names"], file["landmarks"]
+    landmarks[7, 2, 0] = np.nan
+    np.savez(archive[1], names=names, landmarks=landmarks)
+    prepare(archive[0], tmp_path / "out", PrepareSettings(copies=0, test_copies=0), archive[1])
+    assert f"{names[7]} hold NaN or infinity" in caplog.text
+
+
 def test_split_is_by_name_not_by_company() -> None:
     settings = PrepareSettings()
     people = [f"p{index // 2}" for index in range(400)]
@@ -185,6 +255,16 @@ def test_targets_by_hand() -> None:
     assert 0 <= ranked.min() < ranked.max() <= 1
 
 
+def test_targets_averaged_with_another_column() -> None:
+    labels, other = np.array([0.4, 0.2, 0.6, 0.5]), np.array([8.0, 2, 4, 6])
+    found = make_targets(labels, None, PEOPLE, CLEAN, TargetSettings(average="lightqnet"), other)
+    raw = labels / labels[CLEAN].mean() + other / other[CLEAN].mean()
+    np.testing.assert_allclose(found, (raw - raw.min()) / np.ptp(raw), rtol=1e-6)
+    other[1] = np.nan
+    with pytest.raises(InputError, match="1 of 4 labels of lightqnet are NaN"):
+        make_targets(labels, None, PEOPLE, CLEAN, TargetSettings(average="lightqnet"), other)
+
+
 def test_mid_rank() -> None:
     np.testing.assert_allclose(mid_rank(np.array([0.0, 1, 5]), np.array([1.0, 1, 2, 3])), [0, 0.25, 1])
 
@@ -224,7 +304,7 @@ def test_several_columns_are_averaged_by_rank() -> None:
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ("a,c", "no column 'c', only path, a, b, same, words, identity"),
+        ("a,c", "^the manifest has no column 'c', only path, a, b, same, words, identity"),
         ("a,same", r"all 2 labels of same are 0.5"),
         ("a,b", "no row of 3 has a label of a and b"),
         ("words", "'words' does not hold numbers"),

@@ -1,5 +1,7 @@
 """DifFIQA against its recording, and what batching must not change."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +142,28 @@ def test_parts_are_halved_until_memory_suffices(
     monkeypatch.setattr(Diffusion, "q_sample", broken)
     with pytest.raises(RuntimeError, match="something else"):
         labeller(faces, list("abc"))
+
+
+def test_two_callers_that_lack_memory_at_once(
+    diffusion: Diffusion, small_model: RecognitionModel, faces: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both try two images and fail; each halves, and one image at a time is what both end with."""
+    labeller = DifFIQALabeller(diffusion, small_model, DifFIQASettings(t=1, repetitions=2), images=2)
+    wanted = labeller(faces, list("abc"))["diffiqa"]
+    q_sample, meeting = Diffusion.q_sample, threading.Barrier(2)
+
+    def small_memory(self: Diffusion, images: Tensor, *others: Tensor) -> Tensor:
+        if len(images) > 1:
+            meeting.wait(60)
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        assert len(images) == 1
+        return q_sample(self, images, *others)
+
+    monkeypatch.setattr(Diffusion, "q_sample", small_memory)
+    with ThreadPoolExecutor(2) as pool:
+        for found in pool.map(lambda _: labeller(faces, list("abc"))["diffiqa"], range(2)):
+            np.testing.assert_allclose(found, wanted, atol=1e-5)
+    assert labeller.images == 1
 
 
 def test_settings_reach_the_labels(

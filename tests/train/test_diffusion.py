@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -280,6 +281,16 @@ def test_other_settings_do_not_resume(whole: tuple[Path, Path]) -> None:
     with pytest.raises(InputError, match=r"lr=8e-05, this one has lr=0.1; give another --out"):
         fit_diffiqa(dataclasses.replace(SETTINGS, lr=0.1), faces, out)
     fit_diffiqa(dataclasses.replace(SETTINGS, save_every=7), faces, out)
+
+
+def test_other_faces_do_not_resume(whole: tuple[Path, Path], tmp_path: Path) -> None:
+    faces, out = whole
+    others = tmp_path / "others"
+    shutil.copytree(faces, others)
+    first = min(others.rglob("*.png"))
+    first.rename(first.with_name("other.png"))
+    with pytest.raises(InputError, match=r"state.pt is of a run with images=.*; give another --out"):
+        fit_diffiqa(SETTINGS, others, out)
 
 
 def test_pairs_depend_on_seed_pass_and_row_alone(crops: Path) -> None:

@@ -5,6 +5,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,21 +17,24 @@ from numpy.typing import NDArray
 
 from sdk.errors import FiqaError, InputError, ModelError
 from sdk.models.catalog import find_entry
-from tests.weights import tame_network
+from sdk.models.protobuf import write_field
+from tests.weights import tame_diffusion, tame_network
 from train.data.manifest import read_manifest, read_table
+from train.methods.diffiqa import DifFIQALabeller, DifFIQASettings
 from train.methods.embed import Embedder
 from train.methods.engines import Threads, open_engine
 from train.methods.faceqan import FaceQANLabeller, FaceQANSettings
 from train.methods.labelling import Labeller, label_manifest
 from train.methods.network_scores import NetworkScores
-from train.methods.peers import DetectorConfidence, Model, Sharpness
+from train.methods.peers import DetectorConfidence, LightQNet, Model, Sharpness
 from train.methods.recognition import RecognitionModel
 from train.networks import QualityNetwork, get_variant
 
 ROOT = Path(__file__).parents[2]
-YUNET = find_entry("yunet").file
+YUNET = [find_entry(name).file for name in ("yunet", "yunet-2026may")]
 NEEDS_YUNET = pytest.mark.skipif(
-    not (Path(os.environ.get("FIQA_MODELS", "")) / YUNET).is_file(), reason=f"needs {YUNET} in FIQA_MODELS"
+    not any((Path(os.environ.get("FIQA_MODELS", "/nowhere")) / file).is_file() for file in YUNET),
+    reason=f"needs {' or '.join(YUNET)} in FIQA_MODELS",
 )
 
 
@@ -48,17 +52,49 @@ def network_scores() -> NetworkScores:
     return NetworkScores("ediffiqa-t", network, get_variant("ediffiqa-t"))
 
 
+def diffiqa_labeller() -> DifFIQALabeller:
+    return DifFIQALabeller(tame_diffusion(8), recognition_model(), DifFIQASettings(t=1, repetitions=1))
+
+
+def lightqnet() -> LightQNet:
+    """A TensorFlow graph of one layer, in the form of the published file: a sum of all pixels with drawn weights."""
+
+    def attribute(name: str, value: bytes) -> bytes:
+        return write_field(5, write_field(1, name) + write_field(2, value))
+
+    def node(name: str, operation: str, *fields: bytes) -> bytes:
+        return write_field(1, write_field(1, name) + write_field(2, operation) + b"".join(fields))
+
+    weights = np.random.default_rng(0).normal(size=(96, 96, 3, 1)).astype("<f4")
+    shape = b"".join(write_field(2, write_field(1, length)) for length in weights.shape)
+    tensor = write_field(1, 1) + write_field(2, shape) + write_field(4, weights.tobytes())
+    floats, ones = write_field(6, 1), write_field(1, write_field(3, 1) * 4)
+    graph = node("input", "Placeholder", attribute("dtype", floats))
+    graph += node("weights", "Const", attribute("dtype", floats), attribute("value", write_field(8, tensor)))
+    graph += node(
+        "score", "Conv2D", write_field(3, "input"), write_field(3, "weights"), attribute("T", floats),
+        attribute("data_format", write_field(2, "NHWC")), attribute("padding", write_field(2, "VALID")),
+        attribute("strides", ones),
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "graph.pb"
+        path.write_bytes(graph)
+        return LightQNet(path)
+
+
 @pytest.mark.parametrize(
     "make",
     [
         faceqan_labeller,
+        diffiqa_labeller,
         lambda: Embedder(recognition_model()),
         network_scores,
         Sharpness,
         pytest.param(DetectorConfidence, marks=NEEDS_YUNET),
+        lightqnet,
         lambda: Model("fiqa-nano"),
     ],
-    ids=["faceqan", "embedder", "network", "sharpness", "detector", "model"],
+    ids=["faceqan", "diffiqa", "embedder", "network", "sharpness", "detector", "lightqnet", "model"],
 )
 def test_labellers_travel(make: Any, crops: Path) -> None:
     manifest = read_manifest(crops)

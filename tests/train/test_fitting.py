@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from torch import Tensor
 from torch.optim.swa_utils import SWALR
 
@@ -17,6 +18,7 @@ from tests.train.conftest import TINY
 from tests.train.processes import start_two
 from train.data.dataset import EpochBatches, FaceDataset, even_validation
 from train.data.manifest import read_manifest
+from train.methods.fit_diffiqa import DiffusionSettings, fit_diffiqa
 from train.methods.fit_settings import FitSettings, Group, learning_rate, validations_until
 from train.methods.fitting import Fit, parameter_groups
 from train.networks import QualityNetwork, load_state, read_state
@@ -241,9 +243,21 @@ def test_bad_settings(settings: dict[str, Any], message: str) -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="fp16 works on a CUDA device")
-def test_a_precision_that_the_device_lacks_is_refused(crops: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"precision is fp16: .* write bf16 or no"):
-        run(fresh(), crops, tmp_path / "run", dataclasses.replace(SETTINGS, precision="fp16"), Loss())
+@pytest.mark.parametrize(
+    "train",
+    [
+        lambda crops, out: run(fresh(), crops, out, dataclasses.replace(SETTINGS, precision="fp16"), Loss()),
+        lambda crops, out: fit_diffiqa(DiffusionSettings(width=8, steps=1, precision="fp16"), crops, out),
+    ],
+    ids=["regressor", "diffusion"],
+)
+def test_a_precision_that_the_device_lacks_is_refused(crops: Path, tmp_path: Path, train: Any) -> None:
+    AcceleratorState._reset_state()  # as in a new process; in later runs of one, accelerate refuses another precision
+    try:
+        with pytest.raises(InputError, match=r"precision is fp16 .* needs a GPU; write bf16 or no"):
+            train(crops, tmp_path / "run")
+    finally:
+        AcceleratorState._reset_state()
 
 
 def test_a_loss_that_is_no_number_is_an_error(crops: Path, tmp_path: Path) -> None:

@@ -1,6 +1,9 @@
 """The whole road on a small, synthetic set: recipe in, weights and evaluation out; and the commands."""
 
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -22,7 +25,7 @@ prepare: {source: people, landmarks: marks.npz, copies: 2, test: 0.5, validation
 teacher: {model: mobilefacenet128, weights: teacher.safetensors}
 faceqan: {copies: 1, iterations: 2}
 ediffiqa: {label: faceqan, beta: 1.0, min_images: 1, epsilon: 0.0}
-targets: {centre: product, weight: 1.0, leave_out: true, scale: rank}
+targets: {centre: product, weight: 1.0, leave_out: true, average: sharpness, scale: rank}
 warm_up: {epochs: 2}
 training: {epochs: 1, batch_size: 16, frozen_norm: true, ema: 0.9, flip: 0.5, schedule: one-cycle}
 evaluate: {fmr: [0.1], repetitions: 20}
@@ -67,6 +70,7 @@ def test_recipe_from_images_to_evaluation(data: Path, tmp_path: Path) -> None:
     assert card["training_commit"]
     labels = read_table(out / "faces/labels.parquet")
     assert labels["faceqan"].null_count == 0
+    assert labels["sharpness"].null_count == 0
     assert len(np.load(out / "embeddings.npy")) == len(labels)
     scores = read_manifest(out / "faces/scores.parquet")
     assert {"faceqan", "fiqa-nano", "sharpness", "target"} <= set(scores.table.column_names)
@@ -119,6 +123,8 @@ def test_unreadable_images_have_their_own_exit_code(tmp_path: Path) -> None:
         (("recipe", "absent", "--data", ".", "--out", "x"), "no recipe 'absent'"),
         (("label", "faceqan", "nowhere", "--out", "l.csv"), "no file at nowhere"),
         (("label", "lightqnet", ".", "--out", "l.csv", "--weights", "no.pb"), "no LightQNet"),
+        (("prepare", "nosuch.tar", "--out", "x"), "no file at nosuch.tar"),
+        (("recipe", "fiqa-nano", "--data", "nosuchdir", "--out", "x"), "no file at nosuchdir/"),
     ],
 )
 def test_errors_reach_the_user(
@@ -128,6 +134,35 @@ def test_errors_reach_the_user(
     result = CliRunner().invoke(app, list(arguments))
     assert result.exit_code in (1, 2)
     assert message in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize("content", [b"", b"hello world, no graph\n", b"\x0a\x10\x0a\x05input", b"\x0a\x02\x08\x01"])
+def test_a_file_that_is_no_lightqnet(content: bytes, crops: Path, tmp_path: Path) -> None:
+    (tmp_path / "wrong.pb").write_bytes(content)
+    output = run("label", "lightqnet", crops, "--out", tmp_path / "l.csv", "--weights", tmp_path / "wrong.pb", code=1)
+    assert "truncated or no TensorFlow graph, wanted lightqnet-dm100.pb" in " ".join(output.split())
+    assert not list(tmp_path.glob("l.csv*"))
+
+
+COMMANDS = (
+    ("prepare", "x", "--out", "y"),
+    ("embed", "x", "--out", "y"),
+    ("label", "sharpness", "x", "--out", "y"),
+    ("fit", "diffiqa", "diffiqa", "x", "--out", "y"),
+    ("fit", "ediffiqa", "ediffiqa-t", "--labels", "x", "--backbone", "x", "--out", "y"),
+    ("evaluate", "x", "--out", "y"),
+    ("evaluate-video", "x", "--out", "y"),
+    ("recipe", "fiqa-nano", "--data", "x", "--out", "y"),
+)
+
+
+@pytest.mark.parametrize("arguments", COMMANDS, ids=lambda words: " ".join(words[:2]))
+def test_a_base_install_says_what_to_install(arguments: tuple[str, ...]) -> None:
+    heavy = ("accelerate", "filelock", "matplotlib", "pyarrow", "scipy", "sklearn", "torch", "yaml")
+    code = f"import sys; sys.modules.update(dict.fromkeys({heavy})); from train.cli import app; app({list(arguments)})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: \w+ is not installed; pip install 'fiqa\[train\]'\n", done.stderr)
 
 
 def test_sections_of_recipes_are_checked(tmp_path: Path, data: Path) -> None:

@@ -215,8 +215,19 @@ def test_a_run_is_not_continued_on_other_labels(data: Path, tmp_path: Path) -> N
     fit_regressor(recipe("regression"), files(data), out)
     weights = (out / "last.safetensors").read_bytes()
     other = relabelled(data, tmp_path / "labels.parquet", [1 - index / 7 for index in range(12)])
-    with pytest.raises(InputError, match="other images, labels, or settings of method"):
+    with pytest.raises(InputError, match="other images, labels, embeddings, or settings of method"):
         fit_regressor(recipe("regression"), FitFiles(other, data / "teacher.safetensors"), out)
-    with pytest.raises(InputError, match="other images, labels, or settings of method"):
+    with pytest.raises(InputError, match="other images, labels, embeddings, or settings of method"):
         fit_regressor(recipe("regression", targets={"scale": "rank"}), files(data), out)
     assert (out / "last.safetensors").read_bytes() == weights
+
+
+def test_a_run_is_not_continued_on_other_embeddings(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    fit_regressor(recipe("aikd"), files(data), out)
+    np.save(tmp_path / "embeddings.npy", np.load(data / "embeddings.npy")[::-1])
+    other = FitFiles(data / "labels.parquet", data / "teacher.safetensors", tmp_path / "embeddings.npy")
+    with pytest.raises(InputError, match="other images, labels, embeddings, or settings of method"):
+        fit_regressor(recipe("aikd"), other, out)
+    fit_regressor(recipe("regression"), files(data), tmp_path / "plain")  # which does not use them
+    fit_regressor(recipe("regression"), FitFiles(other.labels, other.backbone), tmp_path / "plain")

@@ -2,30 +2,44 @@
 
 import errno
 import os
+import pickle
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
+import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
+from sdk.alignment import TEMPLATE
 from sdk.errors import InputError, OutputError
 from sdk.tables import write_errors
 from tests.train.conftest import TINY
 from tests.train.test_labelling import Brightness, expected
+from tests.weights import tame_network
 from train.cli import app
 from train.data.dataset import FaceDataset
 from train.data.exclusive import exclusive
-from train.data.manifest import read_manifest, read_table
+from train.data.manifest import read_manifest, read_table, write_table
 from train.data.prepare import PrepareSettings, prepare
+from train.evaluation.insightface import unpack_bin
+from train.evaluation.judge import Judge
+from train.evaluation.results import EvaluationSettings
+from train.evaluation.run import Methods, Protocol, evaluate, evaluate_video
+from train.methods.embed import embed_manifest
+from train.methods.fit_diffiqa import DiffusionSettings, fit_diffiqa
 from train.methods.fit_settings import FitSettings
 from train.methods.fitting import Fit
 from train.methods.labelling import label_manifest
-from train.networks import QualityNetwork
+from train.methods.recognition import RecognitionModel
+from train.networks import QualityNetwork, save_network
+from train.pipeline import run_recipe
 
 resource = pytest.importorskip("resource", reason="this system has no limits on files")
 
@@ -162,18 +176,152 @@ def prepare_crops(crops: Path, folder: Path) -> None:
 def train(crops: Path, folder: Path) -> None:
     faces = FaceDataset(read_manifest(crops), range(10), {"label": np.zeros(12, np.float32)})
     network = QualityNetwork(TINY.backbone(), 16, 8)
-    Fit(network, TINY, faces, faces, lambda *_: {}, FitSettings(), folder).run()
+    loss = lambda features, prediction, *_: {"total": prediction.mean()}  # noqa: E731
+    Fit(network, TINY, faces, faces, loss, FitSettings(epochs=1, batch_size=8), folder).run()
 
 
-@pytest.mark.parametrize(
-    ("work", "target"), [(label, "l.csv"), (label_embeddings, "e.npy"), (prepare_crops, "."), (train, ".")]
-)
+def train_diffusion(crops: Path, folder: Path) -> None:
+    fit_diffiqa(DiffusionSettings(width=8, steps=1, workers=0), crops, folder)
+
+
+def embed(crops: Path, folder: Path) -> None:
+    model = RecognitionModel(tame_network("mobilefacenet128"), (0.5,) * 3, (0.5,) * 3)
+    embed_manifest(read_manifest(crops), model, folder / "e.npy")
+
+
+JUDGED = EvaluationSettings(fmr=(0.1,), repetitions=10)
+
+
+def judged(crops: Path) -> tuple[Path, Judge]:
+    """A manifest of the crops with a quality and a track each, and embeddings of theirs; made once."""
+    source, vectors = crops / "judged.csv", crops / "judge.npy"
+    if not source.exists():
+        paths = read_manifest(crops).table["path"]
+        columns = {"identity": [index // 4 for index in range(12)], "track": [f"t{index // 2}" for index in range(12)]}
+        write_table(pa.table({"path": paths, **columns, "quality": range(12)}), source)
+        np.save(vectors, np.random.default_rng(0).normal(size=(12, 8)))
+    return source, Judge(str(vectors))
+
+
+def judge(crops: Path, folder: Path) -> None:
+    source, judge = judged(crops)
+    evaluate(Protocol(source), judge, Methods(["quality"]), JUDGED, folder)
+
+
+def judge_video(crops: Path, folder: Path) -> None:
+    source, judge = judged(crops)
+    evaluate_video(source, judge, Methods(["quality"]), JUDGED, folder)
+
+
+WORKS = [
+    (label, "l.csv"),
+    (label_embeddings, "e.npy"),
+    (prepare_crops, "."),
+    (train, "."),
+    (train_diffusion, "."),
+    (embed, "e.npy"),
+    (judge, "."),
+    (judge_video, "."),
+]
+
+
+@pytest.mark.parametrize(("work", "target"), WORKS)
 def test_a_second_run_is_refused(crops: Path, tmp_path: Path, work, target: str) -> None:  # type: ignore[no-untyped-def]
     folder = tmp_path / "out"
     folder.mkdir()
     with exclusive(folder / target), pytest.raises(InputError, match=rf"another run \(process {os.getpid()} on "):
         work(crops, folder)
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("work", [work for work, _ in WORKS])
+def test_a_folder_below_a_file_is_an_error(crops: Path, tmp_path: Path, work) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "afile").write_text("kept")
+    with pytest.raises(InputError, match=r"afile/x.* cannot be written: Not a directory"):
+        work(crops, tmp_path / "afile" / "x")
+    assert (tmp_path / "afile").read_text() == "kept"
+
+
+@pytest.mark.parametrize(("work", "largest"), [(judge, 60), (judge, 700), (judge, 9000), (judge_video, 60)])
+def test_an_evaluation_on_a_full_disk(crops: Path, tmp_path: Path, work, largest: int) -> None:  # type: ignore[no-untyped-def]
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    work(crops, whole)
+    with full_disk(largest), pytest.raises(OutputError, match=r"cannot be written: .*make room"):
+        work(crops, cut)
+    kept = {path.name: path.stat().st_size for path in cut.iterdir()}
+    assert len(kept) < len(list(whole.iterdir()))
+    assert all((whole / name).stat().st_size == size for name, size in kept.items())
+
+
+def test_misaligned_copies_that_cannot_be_written_are_an_error(tmp_path: Path) -> None:
+    """Crops are of one colour, so small; copies on wrong landmarks have noise at their edges."""
+    image = np.random.default_rng(0).integers(0, 256, (250, 250, 3), dtype=np.uint8)
+    image[67:183, 67:183] = 128
+    names = [f"person/{index}.png" for index in range(3)]
+    (tmp_path / "images" / "person").mkdir(parents=True)
+    for name in names:
+        cv2.imwrite(str(tmp_path / "images" / name), image)
+    np.savez(tmp_path / "marks.npz", names=names, landmarks=np.repeat(TEMPLATE[None] + 69, 3, 0))
+    settings = PrepareSettings(test_copies=0, misaligned=1, test=1.0)
+    with full_disk(1500), pytest.raises(OutputError, match=r"-m1\.png cannot be written"):
+        prepare(tmp_path / "images", tmp_path / "faces", settings, tmp_path / "marks.npz")
+    assert not (tmp_path / "faces" / "manifest.csv").exists()
+
+
+@pytest.fixture
+def no_room(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """No more room for files with this in their name."""
+
+    def patch(name: str) -> None:
+        for method in ("write_text", "write_bytes"):
+            write = getattr(Path, method)
+
+            def refuse(path: Path, *arguments: Any, write: Any = write, **options: Any) -> Any:
+                if name in path.name:
+                    path.touch()
+                    raise OSError(errno.ENOSPC, "no room")
+                return write(path, *arguments, **options)
+
+            monkeypatch.setattr(Path, method, refuse)
+
+    return patch
+
+
+def judge_by_model(crops: Path, folder: Path) -> None:
+    save_network(tame_network("mobilefacenet128"), crops / "judge.safetensors")
+    source, _ = judged(crops)
+    evaluate(
+        Protocol(source), Judge("mobilefacenet128", crops / "judge.safetensors"), Methods(["quality"]), JUDGED, folder
+    )
+
+
+def unpack(crops: Path, folder: Path) -> None:
+    images = [path.read_bytes() for path in sorted(crops.rglob("*.png"))]
+    (crops / "x.bin").write_bytes(pickle.dumps((images, [True] * 6)))
+    unpack_bin(crops / "x.bin", folder)
+
+
+def whole_recipe(crops: Path, folder: Path) -> None:
+    sections = {name: {} for name in ("prepare", "teacher", "faceqan")}
+    run_recipe({"network": "fiqa-nano", **sections}, crops, folder)
+
+
+@pytest.mark.parametrize(
+    ("work", "name"),
+    [
+        (train, "history.json"),
+        (judge_by_model, "embeddings.json"),
+        (unpack, "000003.png"),
+        (whole_recipe, "recipe.json"),
+    ],
+)
+def test_small_files_on_a_full_disk(crops: Path, tmp_path: Path, no_room, work, name: str) -> None:  # type: ignore[no-untyped-def]
+    no_room(name)
+    with pytest.raises(OutputError, match=f"{name} cannot be written: .*make room"):
+        work(crops, tmp_path / "out")
+    left = list((tmp_path / "out").rglob(f"*{name}*"))
+    assert all(".tmp" in str(path) for path in left)
+    assert left == [] or work is unpack
 
 
 def test_a_killed_run_leaves_no_lock(tmp_path: Path) -> None:

@@ -1,20 +1,38 @@
-"""fiqa-train: prepare | label | embed | fit | evaluate | recipe.
+"""fiqa-train: prepare | label | embed | fit | evaluate | evaluate-video | recipe.
 
 Exit codes: 0 done; 1 an error; 2 wrong usage or input; 3 done, but some images could not be labelled.
 """
 
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
+from typer.core import TyperGroup
 
 from sdk.console import error_exits
+from sdk.errors import FiqaError
 from train.cli import embed, evaluate, fit, label
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+
+class _Commands(TyperGroup):
+    """Tells what to install where that is missing."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with error_exits():
+            try:
+                return super().invoke(ctx)
+            except ModuleNotFoundError as error:
+                if error.name is None or error.name.partition(".")[0] in ("sdk", "export", "train"):
+                    raise
+                raise FiqaError(f"{error.name} is not installed; pip install 'fiqa[train]'") from error
+
+
+app = typer.Typer(
+    cls=_Commands, no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False
+)
 app.add_typer(label.app, name="label")
 app.add_typer(fit.app, name="fit")
 app.command("embed")(embed.embed_command)
@@ -58,7 +76,7 @@ def recipe_command(
     data: Annotated[Path, typer.Option(help="Folder that the recipe's paths are relative to.")],
     out: Out,
 ) -> None:
-    """A whole recipe: prepare, label, fit, export and evaluate; finished stages are not done again."""
+    """A whole recipe: prepare, label, fit, evaluate; fiqa-export takes its weights. Finished stages are not redone."""
     from train.pipeline import run_recipe
     from train.recipes import read_recipe
 

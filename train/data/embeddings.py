@@ -1,7 +1,9 @@
 """Embeddings on disk, and their sums over people."""
 
+import zlib
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,13 +25,36 @@ def open_embeddings(path: Path, manifest: Manifest, source: Path) -> NDArray[np.
     """
     try:
         vectors: NDArray[np.float32] = np.load(path, mmap_mode="r")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path} cannot be read as embeddings: {error}; wanted the .npy of a labelling run") from error
     if vectors.ndim != 2:
         raise InputError(f"{path} has the shape {vectors.shape}, wanted embeddings (N, D)")
     if len(vectors) != len(manifest):
         raise InputError(f"{path} has {len(vectors)} rows and {source} {len(manifest)}, wanted equally many")
     return vectors
+
+
+def read_by_name(path: Path, key: str, shape: tuple[int, ...]) -> tuple[list[str], NDArray[np.floating[Any]]]:
+    """Read an `.npz` with `names` and an array of as many rows.
+
+    Args:
+        path: The file.
+        key: Name of the array.
+        shape: Of the array's rows, -1 for any length.
+
+    Returns:
+        The names, and the array (N, *shape).
+
+    Raises:
+        InputError: The file cannot be read, or is not of this kind.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            names = file["names"].tolist()
+            return names, file[key].reshape(len(names), *shape)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as error:
+        wanted = f"{key} (N, {', '.join('D' if length < 0 else str(length) for length in shape)})"
+        raise InputError(f"{path} cannot be read: {error}; wanted an .npz with names and {wanted}") from error
 
 
 def read_rows(path: Path, rows: NDArray[np.integer[Any]]) -> NDArray[np.float32]:

@@ -27,7 +27,7 @@ from sdk.alignment import align
 from sdk.batch import IMAGE_SUFFIXES, images_below
 from sdk.errors import ImageError, InputError
 from sdk.images import load_image
-from sdk.tables import replace_file
+from sdk.tables import make_folder, replace_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def parse_landmarks(value: str | Sequence[float] | None, path: Path) -> NDArray[
     """Ten numbers -> (5, 2), None for an empty value.
 
     Raises:
-        ImageError: There are not ten numbers.
+        ImageError: They are not ten numbers.
     """
     if value is None or value == "":
         return None
@@ -109,6 +109,8 @@ def parse_landmarks(value: str | Sequence[float] | None, path: Path) -> NDArray[
         numbers = np.array(value.split() if isinstance(value, str) else value, dtype=np.float64)
     except ValueError as error:
         raise ImageError(f"landmarks of {path} are not numbers: {error}") from error
+    if not np.isfinite(numbers).all():
+        raise ImageError(f"landmarks of {path} hold NaN or infinity, wanted ten numbers; correct or drop them")
     if numbers.size != 10:
         raise ImageError(f"landmarks of {path} are {numbers.size} numbers, wanted 10: x1 y1 ... x5 y5")
     return numbers.reshape(5, 2)
@@ -170,14 +172,11 @@ def check_table_path(path: Path) -> None:
     """Fail before the work, not after it, when `write_table` could not write there.
 
     Raises:
-        InputError: The file's ending is neither .csv nor .parquet, or the folder cannot be made.
+        InputError: The file's ending is neither .csv nor .parquet, or the folder cannot be made or written.
     """
     if path.suffix not in (".csv", ".parquet"):
         raise InputError(f"{path} ends in {path.suffix or 'nothing'!r}, wanted .csv or .parquet")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot make the folder of {path}: {error}") from error
+    make_folder(path.parent)
 
 
 def write_table(table: pa.Table, path: Path) -> None:

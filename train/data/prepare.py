@@ -4,13 +4,15 @@ Writes `<out>/<split>/<identity>/<image>.png` and `manifest.csv`, so that the cr
 trained on and evaluated like any other folder of faces.
 """
 
+import json
 import logging
+import shutil
 import tarfile
 import zlib
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,9 @@ from sdk.alignment import align
 from sdk.console import progress_bar
 from sdk.errors import ImageError, InputError
 from sdk.images import load_image
-from sdk.tables import write_errors
+from sdk.tables import make_folder, replace_file, write_errors
 from train.data.degradations import LANDMARK_SHIFT, MISALIGNED, VERSION, Damage, degrade, describe, draw_damages
+from train.data.embeddings import read_by_name
 from train.data.exclusive import exclusive
 from train.data.manifest import Manifest, make_manifest, read_manifest, write_table
 from train.data.perturbation import perturb
@@ -52,6 +55,14 @@ class PrepareSettings:
     validation: float = 0.05
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        for name in ("copies", "test_copies", "misaligned"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} is {getattr(self, name)}, wanted 0 or more")
+        for name in ("test", "validation"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} is {getattr(self, name)}, wanted a share from 0 to 1")
+
 
 def prepare(source: Path, out: Path, settings: PrepareSettings, landmarks: Path | None = None) -> Path:
     """Make crops, copies and their manifest; an image that cannot be read is logged and left out.
@@ -65,20 +76,24 @@ def prepare(source: Path, out: Path, settings: PrepareSettings, landmarks: Path 
     Returns:
         Path of `manifest.csv`: path, identity, split (train, validation, test), original (the clean crop's path),
         source (the image that the crop was cut from), degradation (empty for a clean crop) and degradations_version
-        (see `train.data.degradations.VERSION`). Where it exists already, nothing is done.
+        (see `train.data.degradations.VERSION`). Where it exists already, nothing is done; `prepare.json` beside it
+        keeps the settings and the names of source and landmarks.
 
     Raises:
-        InputError: The source cannot be read or holds no image with landmarks, or another run is writing the folder.
+        InputError: The source cannot be read or holds no image with landmarks, the crops in the folder were made with
+            other settings, or another run is writing there.
         OutputError: The disk is full; started again, the run begins anew.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     with exclusive(out):
         return _prepare(source, out, settings, landmarks)
 
 
 def _prepare(source: Path, out: Path, settings: PrepareSettings, landmarks: Path | None) -> Path:
-    target = out / "manifest.csv"
+    target, kept = out / "manifest.csv", out / "prepare.json"
+    decides = {**asdict(settings), "source": source.name, "landmarks": landmarks and landmarks.name}
     if target.exists():
+        _check_same(decides, kept)
         logger.info("%s is there already", target)
         return target
     manifest = read_source(source, out / "images", landmarks)
@@ -100,8 +115,22 @@ def _prepare(source: Path, out: Path, settings: PrepareSettings, landmarks: Path
             advance(1)
     if not rows:
         raise InputError(f"no image of {source} could be read; see the log for each one's reason")
+    replace_file(kept, lambda temporary: temporary.write_text(json.dumps(decides, indent=1), encoding="utf-8"))
     write_table(make_manifest(rows, out).table, target)
     return target
+
+
+def _check_same(decides: dict[str, Any], path: Path) -> None:
+    if not path.exists():
+        logger.warning("%s is gone, so nothing says how the crops beside it were made", path)
+        return
+    found = json.loads(path.read_text(encoding="utf-8"))
+    for name, value in decides.items():
+        if found.get(name) != value:
+            raise InputError(
+                f"{path.parent} has crops that were made with {name}={found.get(name)!r}, this run has "
+                f"{name}={value!r}; give another --out"
+            )
 
 
 def read_source(source: Path, unpacked: Path, landmarks: Path | None = None) -> Manifest:
@@ -118,14 +147,21 @@ def unpack(source: Path, unpacked: Path) -> Path:
     """The top folder of a .tar, unpacked where it is not yet; any other source is left as it is.
 
     Raises:
-        InputError: The archive holds no or several top folders.
+        InputError: The archive is missing or damaged, or holds no or several top folders.
+        OutputError: The disk is full.
     """
     if source.suffix != ".tar":
         return source
     if not unpacked.exists():
         temporary = unpacked.with_name(unpacked.name + ".tmp")
-        with tarfile.open(source) as archive:
-            archive.extractall(temporary, filter="data")
+        if not source.is_file():
+            raise InputError(f"no file at {source}; give a .tar of a folder of images")
+        shutil.rmtree(temporary, ignore_errors=True)
+        try:
+            with write_errors(unpacked), tarfile.open(source) as archive:
+                archive.extractall(temporary, filter="data")
+        except tarfile.TarError as error:
+            raise InputError(f"{source} is truncated or not a .tar ({error}); copy or download it again") from error
         temporary.rename(unpacked)
     folders = [path for path in unpacked.iterdir() if path.is_dir()]
     if len(folders) != 1:
@@ -137,10 +173,10 @@ def with_landmarks(manifest: Manifest, path: Path) -> Manifest:
     """The images that a `.npz` with `names` and `landmarks` (N, 5, 2) knows, with a column `landmarks`.
 
     Raises:
-        InputError: It knows none of them.
+        InputError: It cannot be read, or knows none of them.
     """
-    with np.load(path, allow_pickle=False) as file:
-        points = dict(zip(file["names"].tolist(), file["landmarks"].reshape(-1, 10).tolist(), strict=True))
+    names, landmarks = read_by_name(path, "landmarks", (5, 2))
+    points = dict(zip(names, landmarks.reshape(-1, 10).tolist(), strict=True))
     rows = [{**row, "landmarks": points[row["path"]]} for row in manifest.table.to_pylist() if row["path"] in points]
     if not rows:
         raise InputError(f"{path} has landmarks of none of the images, first {manifest.paths[0]!r}")
@@ -172,7 +208,8 @@ def _write_crops(
     identity = manifest.table["identity"][row].as_py()
     face = manifest.load_face(row)
     folder = Path(split) / identity
-    (out / folder).mkdir(parents=True, exist_ok=True)
+    with write_errors(out / folder):
+        (out / folder).mkdir(parents=True, exist_ok=True)
     stem = Path(name).stem
     original = (folder / f"{stem}.png").as_posix()
     copies = settings.test_copies if split == "test" else settings.copies
@@ -183,9 +220,7 @@ def _write_crops(
         if copy:
             damages, rng = copy_damages(name, copy, copies, settings.seed)
             path, crop = (folder / f"{stem}-{copy}.png").as_posix(), degrade(face, damages, rng)
-        _, data = cv2.imencode(".png", crop, [cv2.IMWRITE_PNG_COMPRESSION, 1])
-        with write_errors(out / path):
-            (out / path).write_bytes(data)
+        _write_png(out / path, crop)
         rows.append(
             {
                 "path": path,
@@ -201,9 +236,15 @@ def _write_crops(
         for copy in range(1, settings.misaligned + 1):
             path = (folder / f"{stem}-m{copy}.png").as_posix()
             crop, damage = _misaligned(manifest, row, copy, settings)
-            cv2.imwrite(str(out / path), crop, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+            _write_png(out / path, crop)
             rows.append({**rows[0], "path": path, "degradation": describe([damage])})
     return rows
+
+
+def _write_png(path: Path, crop: NDArray[np.uint8]) -> None:
+    _, data = cv2.imencode(".png", crop, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    with write_errors(path):
+        path.write_bytes(data.tobytes())
 
 
 def _misaligned(manifest: Manifest, row: int, copy: int, settings: PrepareSettings) -> tuple[NDArray[np.uint8], Damage]:

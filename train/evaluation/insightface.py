@@ -20,6 +20,7 @@ from scipy.sparse.csgraph import connected_components
 
 from sdk.errors import ImageError, InputError
 from sdk.images import load_image
+from sdk.tables import make_folder, write_errors
 from train.data.manifest import write_table
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ def unpack_bin(path: Path, out: Path) -> Path:
 
     Raises:
         InputError: The file is truncated, holds something else, or not two 112 x 112 images a pair.
+        OutputError: The disk is full.
     """
     if not path.is_file():
         raise InputError(f"no file at {path}; give a .bin of insightface")
@@ -54,7 +56,7 @@ def unpack_bin(path: Path, out: Path) -> Path:
     images, mated = read_bin(path)
     temporary = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    make_folder(temporary)
     indices: dict[bytes, int] = {}
     rows = np.array([indices.setdefault(image, len(indices)) for image in images]).reshape(-1, 2)
     names = []
@@ -66,7 +68,8 @@ def unpack_bin(path: Path, out: Path) -> Path:
         if shape != FACE:
             raise InputError(f"image {index} of {path} is {shape[1]} x {shape[0]}, wanted aligned 112 x 112 crops")
         names.append(f"{index:06d}.{'png' if image.startswith(bytes([0x89])) else 'jpg'}")
-        (temporary / names[-1]).write_bytes(image)
+        with write_errors(temporary / names[-1]):
+            (temporary / names[-1]).write_bytes(image)
     people = [f"person{code}" for code in _people(rows[mated], len(names))]
     write_table(pa.table({"path": names, "identity": people}), temporary / "manifest.csv")
     first, second = ([names[index] for index in column] for column in rows.T)

@@ -13,7 +13,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sdk.errors import InputError
-from train.data.embeddings import open_embeddings
+from sdk.tables import replace_file
+from train.data.embeddings import open_embeddings, read_by_name
 from train.data.manifest import Manifest
 from train.evaluation.results import Scores
 from train.methods.labelling import label_manifest
@@ -84,8 +85,9 @@ def method_scores(manifest: Manifest, columns: Sequence[str], models: Sequence[s
 
 
 def _numbers(manifest: Manifest, column: str) -> NDArray[np.float64]:
+    found = manifest.column(column)
     try:
-        values = np.array(manifest.column(column), np.float64)
+        values = np.array(found, np.float64)
     except (ValueError, TypeError) as error:
         raise InputError(f"the column {column!r} is not of numbers ({error}), so no quality; see --methods") from error
     _check_complete(np.isnan(values), manifest, f"no {column}")
@@ -101,11 +103,7 @@ def _check_complete(missing: NDArray[np.bool_], manifest: Manifest, what: str) -
 
 
 def _by_name(path: Path, manifest: Manifest) -> Vectors:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            names, vectors = file["names"].tolist(), file["embeddings"]
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path} cannot be read: {error}; wanted an .npz with names and embeddings (N, D)") from error
+    names, vectors = read_by_name(path, "embeddings", (-1,))
     rows = {name: row for row, name in enumerate(names)}
     _check_complete(np.array([name not in rows for name in manifest.paths]), manifest, f"no embedding in {path}")
     return np.asarray(vectors[[rows[name] for name in manifest.paths]])
@@ -128,5 +126,5 @@ def _by_model(model: str, weights: Path | None, manifest: Manifest, out: Path) -
         of.unlink()
         vectors.unlink(missing_ok=True)
     found = np.array(embed_manifest(manifest, network, vectors))  # in memory: the file may be replaced
-    of.write_text(json.dumps(made, indent=1))
+    replace_file(of, lambda temporary: temporary.write_text(json.dumps(made, indent=1)))
     return found

@@ -8,8 +8,9 @@ from typing import Any
 import pyarrow as pa
 from rich.table import Table
 
+from sdk.tables import replace_file
 from train.data.manifest import write_table
-from train.evaluation.plots import plot_edc, write_bytes
+from train.evaluation.plots import plot_edc
 from train.evaluation.results import Interval, MethodResult, SetResult, not_shown_note, rows_of
 from train.evaluation.video import VideoResult
 
@@ -26,7 +27,7 @@ def write_results(results: Sequence[SetResult], notes: Mapping[str, str], out: P
     """
     write_table(pa.Table.from_pylist([{**row, **notes} for row in rows_of(results)]), out / "table.csv")
     text = "\n".join([markdown(results), "; ".join(f"{name}: {value}" for name, value in notes.items()), ""])
-    write_bytes(text.encode(), out / "table.md")
+    replace_file(out / "table.md", lambda temporary: temporary.write_text(text, encoding="utf-8"))
     correlations = _correlation_rows(results)
     if correlations:
         write_table(pa.Table.from_pylist(correlations), out / "correlations.csv")
@@ -150,7 +151,8 @@ def write_videos(results: Sequence[VideoResult], out: Path) -> None:
     ]
     write_table(pa.Table.from_pylist(rows), out / "video.csv")
     lines = _table(["FMR", "frame", "FNMR", "random to oracle"], _video_cells(results))
-    write_bytes("\n".join(lines).encode(), out / "video.md")
+    text = "\n".join(lines)
+    replace_file(out / "video.md", lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def video_table(results: Sequence[VideoResult]) -> Table:

@@ -2,7 +2,6 @@
 
 import io
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdk.errors import ImageError
+from sdk.tables import replace_file
 from train.data.manifest import Manifest
 from train.evaluation.results import Scores, SetResult
 
@@ -21,13 +21,6 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 logger = logging.getLogger(__name__)
-
-
-def write_bytes(data: bytes, path: Path) -> None:
-    """Write a file beside the target first, and then rename it."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
 
 
 def plot_edc(results: Sequence[SetResult], path: Path, most: float = 0.5) -> None:
@@ -73,7 +66,7 @@ def _save(figure: Figure, path: Path) -> None:
     for ending in ("png", "svg"):
         buffer = io.BytesIO()
         figure.savefig(buffer, format=ending, dpi=130)
-        write_bytes(buffer.getvalue(), path.with_name(f"{path.name}.{ending}"))
+        _write(path.with_name(f"{path.name}.{ending}"), buffer.getvalue())
     plt.close(figure)
 
 
@@ -93,4 +86,8 @@ def contact_sheet(manifest: Manifest, scores: NDArray[np.floating[Any]], path: P
         tiles.append(face)
     tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
     rows = [np.hstack(tiles[start : start + columns]) for start in range(0, len(tiles), columns)]
-    write_bytes(cv2.imencode(".png", np.vstack(rows))[1].tobytes(), path)
+    _write(path, cv2.imencode(".png", np.vstack(rows))[1].tobytes())
+
+
+def _write(path: Path, data: bytes) -> None:
+    replace_file(path, lambda temporary: temporary.write_bytes(data))

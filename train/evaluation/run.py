@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdk.errors import InputError
+from sdk.tables import make_folder
+from train.data.exclusive import exclusive
 from train.data.manifest import Manifest, read_manifest
 from train.evaluation.comparisons import Pairs, mated_pairs, non_mated_pairs
 from train.evaluation.insightface import unpack_bin
@@ -58,9 +60,18 @@ def evaluate(
         out: Folder for the results, and for the embeddings and scores that had to be made.
 
     Raises:
-        InputError: A file is damaged or lacks something, or there are too few comparisons.
+        InputError: A file is damaged or lacks something, there are too few comparisons, or another run is writing the
+            folder.
+        OutputError: The disk is full.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
+    with exclusive(out):
+        return _evaluate(protocol, judge, methods, settings, out)
+
+
+def _evaluate(
+    protocol: Protocol, judge: Judge, methods: Methods, settings: EvaluationSettings, out: Path
+) -> list[SetResult]:
     if protocol.source.suffix == ".bin":
         folder = unpack_bin(protocol.source, out)
         protocol = replace(protocol, source=folder / "manifest.csv", pairs=folder / "pairs.csv")
@@ -134,9 +145,17 @@ def evaluate_video(
         out: Folder for the results.
 
     Raises:
-        InputError: There is no column `track`, or as `evaluate_tracks`.
+        InputError: There is no column `track`, another run is writing the folder, or as `evaluate_tracks`.
+        OutputError: The disk is full.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
+    with exclusive(out):
+        return _evaluate_video(source, judge, methods, settings, out)
+
+
+def _evaluate_video(
+    source: Path, judge: Judge, methods: Methods, settings: EvaluationSettings, out: Path
+) -> list[VideoResult]:
     manifest = read_manifest(source)
     if "track" not in manifest.table.column_names:
         raise InputError(f"{source} has no column 'track', only {', '.join(manifest.table.column_names)}")

@@ -68,7 +68,10 @@ def set_rows(manifest: Manifest, name: str, split: str | None, seed: int = 0) ->
     if not chosen:
         raise InputError(f"the set {name} has no image of split {split!r}; see the manifest's columns")
     if wanted.odds and not replaced:
-        raise InputError(f"the set {name} needs damaged copies, and the manifest has none; see `fiqa-train prepare`")
+        needed, how = "damaged copies", "prepare"
+        if name == "misaligned":
+            needed, how = "copies on wrong landmarks", "prepare --misaligned 1"
+        raise InputError(f"the set {name} needs {needed}, and the manifest has none; see `fiqa-train {how}`")
     return np.array(sorted(chosen.values()), np.int64)
 
 

@@ -8,6 +8,7 @@ The published code embeds a face as often as it repeats its noise. Here a face a
 
 import copy
 import logging
+import threading
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -132,6 +133,7 @@ class DifFIQALabeller:
     """
 
     name = "diffiqa"
+    _halving = threading.Lock()
 
     def __init__(
         self,
@@ -178,14 +180,16 @@ class DifFIQALabeller:
         noisy, restored = torch.empty_like(images), torch.empty_like(images)
         start = 0
         while start < len(images):
-            part = slice(start, start + self.images)
+            tried = self.images
+            part = slice(start, start + tried)
             try:
                 with torch.autocast(self.device.type, self._type, enabled=self._type != torch.float32):
                     noisy[part], restored[part] = noised_and_restored(self._diffusion(), images[part], noise[part])
             except RuntimeError as error:
-                if self.images == 1 or not should_reduce_batch_size(error):
+                if tried == 1 or not should_reduce_batch_size(error):
                     raise
-                self.images //= 2
+                with self._halving:  # others may have halved it while this part was tried
+                    self.images = min(self.images, tried // 2)
                 logger.info("memory does not suffice: %d images at once from here on", self.images)
                 continue
             start = part.stop

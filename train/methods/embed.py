@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from sdk.errors import InputError
+from sdk.tables import make_folder
 from train.data.exclusive import exclusive
 from train.data.manifest import Manifest
 from train.methods.engines import open_engine
@@ -73,7 +74,7 @@ def embed_manifest(
     """
     if out.suffix != ".npy":
         raise InputError(f"{out} ends in {out.suffix or 'nothing'!r}, wanted .npy")
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     settings = {"weights": fingerprint(network)}
     with exclusive(out), open_engine(engine, callers, device) as opened:
         journal = compute(manifest, Embedder(network, opened.device), out, settings, batch, out, opened)

@@ -5,6 +5,7 @@ the degradation, the step and the noise. So a run that is interrupted ends with 
 """
 
 import contextlib
+import hashlib
 import json
 import logging
 from collections.abc import Generator, Iterator
@@ -21,7 +22,7 @@ from torch.utils.data import DataLoader
 
 from sdk.console import progress_bar
 from sdk.errors import InputError
-from sdk.tables import replace_file
+from sdk.tables import make_folder, replace_file
 from train.data.bsrgan import degrade_face
 from train.data.dataset import EpochBatches, FaceDataset, Item, normalised
 from train.data.exclusive import exclusive
@@ -124,8 +125,8 @@ def fit_diffiqa(settings: DiffusionSettings, source: Path, out: Path) -> Path:
         Path of `diffusion.safetensors`.
 
     Raises:
-        InputError: There is no face to train on, `state.pt` in the folder is of a run with other settings, or another
-            run is writing there.
+        InputError: There is no face to train on, `state.pt` in the folder is of a run with other settings or faces, or
+            another run is writing there.
         OutputError: The disk is full; started again, the run goes on.
     """
     manifest = read_manifest(source)
@@ -134,8 +135,10 @@ def fit_diffiqa(settings: DiffusionSettings, source: Path, out: Path) -> Path:
         raise InputError(f"{source} has no clean face to train on, wanted rows of split 'train' without degradation")
     data = PairDataset(manifest, rows, {}, settings.flip, settings.seed, settings.cache)
     logger.info("%d faces to train on", len(rows))
-    out.mkdir(parents=True, exist_ok=True)
-    run = _Run(data, settings, out)
+    make_folder(out)
+    paths = manifest.paths
+    digest = hashlib.sha256("\n".join(paths[row] for row in rows).encode()).hexdigest()
+    run = _Run(data, settings, out, {"faces": len(rows), "images": digest})
     with exclusive(out if run.accelerator.is_main_process else None):
         return run.run()
 
@@ -162,8 +165,10 @@ class _Loss(torch.nn.Module):
 
 
 class _Run:
-    def __init__(self, data: PairDataset, settings: DiffusionSettings, out: Path) -> None:
-        self.data, self.settings, self.out = data, settings, out
+    """`faces` is what a run is only continued with the same of, beside the settings."""
+
+    def __init__(self, data: PairDataset, settings: DiffusionSettings, out: Path, faces: dict[str, int | str]) -> None:
+        self.data, self.settings, self.out, self.faces = data, settings, out, faces
         self.accelerator = make_accelerator(settings.precision, out)
         self.batches = EpochBatches(len(data), settings.batch_size, True, settings.seed, self.accelerator.num_processes)
         with torch.random.fork_rng(devices=[]):
@@ -263,7 +268,7 @@ class _Run:
             "opt": self.optimiser.state_dict(),
             "ema": self.average.state_dict(),
             "scaler": None if scaler is None else scaler.state_dict(),
-            "settings": asdict(self.settings) | {"faces": len(self.data)},
+            "settings": asdict(self.settings) | self.faces,
             "losses": self.losses,
         }
         replace_checkpoint(self.out / "state.pt", lambda temporary: torch.save(state, temporary))
@@ -276,7 +281,7 @@ class _Run:
         if not path.exists():
             return
         state = torch.load(path, map_location="cpu", weights_only=True)
-        for key, value in (asdict(self.settings) | {"faces": len(self.data)}).items():
+        for key, value in (asdict(self.settings) | self.faces).items():
             if key not in FREE and state["settings"].get(key) != value:
                 raise InputError(
                     f"{path} is of a run with {key}={state['settings'].get(key)!r}, this one has {key}={value!r}; "

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from sdk.errors import InputError
 from train.data.dataset import FaceDataset, even_validation
+from train.data.embeddings import read_rows
 from train.data.labelled import LabelledFaces, read_labelled
 from train.data.prepare import PrepareSettings
 from train.data.sources import PerturbedDataset, source_faces
 from train.methods.fit_settings import FitSettings
 from train.methods.fitting import Fit
 from train.methods.regressors import AIKD, METHODS, EDifFIQA, Method
-from train.methods.targets import TargetSettings, make_targets
+from train.methods.targets import TargetSettings, label_column, make_targets
 from train.methods.warm_up import WarmUpSettings, warm_up_head
 from train.networks import QualityNetwork, create_network, get_variant, load_state, read_state
 from train.recipes import Recipe, settings_from
@@ -104,7 +105,9 @@ def fit_regressor(recipe: RegressorRecipe, files: FitFiles, out: Path) -> Path:
     data = plan.data
     _check_width(recipe.network, data)
     embeddings = data.embeddings if recipe.targets.centre != "none" or recipe.warm_up.epochs else None
-    label = make_targets(data.labels, embeddings, data.identities, data.clean, recipe.targets)
+    average = recipe.targets.average
+    other = label_column(data.manifest, average)[data.rows] if average else None
+    label = make_targets(data.labels, embeddings, data.identities, data.clean, recipe.targets, other)
     validation = _validation(data, label, recipe.method.validation)
     logger.info("%d images to train on, %d to validate", (~validation).sum(), validation.sum())
     if embeddings is not None:
@@ -112,14 +115,19 @@ def fit_regressor(recipe: RegressorRecipe, files: FitFiles, out: Path) -> Path:
     targets = {"label": data.spread(label), **plan.targets}
     train_set, validation_set = _datasets(recipe, files, data, validation, targets)
     variant = get_variant(recipe.network)
-    return Fit(network, variant, train_set, validation_set, plan.loss, recipe.training, out, _task(recipe, data)).run()
+    used = files.embeddings if embeddings is not None or "teacher" in targets else None
+    task = _task(recipe, data, label, used)
+    return Fit(network, variant, train_set, validation_set, plan.loss, recipe.training, out, task).run()
 
 
-def _task(recipe: RegressorRecipe, data: LabelledFaces) -> str:
+def _task(recipe: RegressorRecipe, data: LabelledFaces, label: NDArray[np.float32], embeddings: Path | None) -> str:
     """Digest of all that decides what is learned, but for `training`, which is compared by itself."""
     digest = hashlib.sha256(repr((recipe.network, recipe.method, recipe.targets, recipe.warm_up)).encode())
     digest.update("\n".join(data.manifest.paths[row] for row in data.rows).encode())
-    digest.update(data.labels.tobytes())
+    digest.update(label.tobytes())
+    if embeddings is not None:
+        for start in range(0, len(data.rows), 8192):  # in parts, for they may be larger than memory
+            digest.update(read_rows(embeddings, data.rows[start : start + 8192]).tobytes())
     return digest.hexdigest()
 
 

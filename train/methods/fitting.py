@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 
 from sdk.console import progress_bar
 from sdk.errors import InputError
+from sdk.tables import make_folder, replace_file
 from train.data.dataset import EpochBatches, FaceDataset, normalised
 from train.data.exclusive import exclusive
 from train.methods.fit_settings import FitSettings, Group, learning_rate, validations_until
@@ -76,7 +77,7 @@ class Fit:
         out: Path,
         task: str = "",
     ) -> None:
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
         self.variant, self.loss, self.settings, self.out, self.task = variant, loss, settings, out, task
         self.accelerator = make_accelerator(settings.precision, out, settings.loss_scale)
         processes = self.accelerator.num_processes
@@ -195,7 +196,8 @@ class Fit:
             save_network(kept, self.out / "last.safetensors")
             if means["total"] <= min(past["total"] for past in self.history):
                 save_network(kept, self.out / "best.safetensors")
-            (self.out / "history.json").write_text(json.dumps(self.history, indent=1))
+            text = json.dumps(self.history, indent=1)
+            replace_file(self.out / "history.json", lambda temporary: temporary.write_text(text))
 
     def _save(self) -> None:
         if not self.accelerator.is_main_process:
@@ -226,7 +228,7 @@ class Fit:
                 )
         if state.get("task") != self.task:
             raise InputError(
-                f"{path} is of a run with other images, labels, or settings of method, targets or warm-up; "
+                f"{path} is of a run with other images, labels, embeddings, or settings of method, targets or warm-up; "
                 "give another --out to train anew"
             )
         self.network.load_state_dict(state["network"])
@@ -249,9 +251,12 @@ def make_accelerator(precision: str, out: Path, loss_scale: float = 2.0**16) -> 
     """
     scaler = GradScalerKwargs(init_scale=loss_scale)
     try:
-        return Accelerator(mixed_precision=precision, log_with="tensorboard", project_dir=out, kwargs_handlers=[scaler])
+        made = Accelerator(mixed_precision=precision, log_with="tensorboard", project_dir=out, kwargs_handlers=[scaler])
     except ValueError as error:
         raise InputError(f"precision is {precision}: {error}; write bf16 or no in the recipe") from error
+    if precision == "fp16" and made.device.type == "cpu":  # accelerate trains in fp32 then, and says nothing
+        raise InputError("precision is fp16 and the device cpu: fp16 needs a GPU; write bf16 or no in the recipe")
+    return made
 
 
 def parameter_groups(network: QualityNetwork, settings: FitSettings) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from sdk import FaceDetector, QualityScorer
 from sdk.alignment import TEMPLATE, similarity_transform
 from sdk.errors import ModelError
 from sdk.models.loading import load_model
+from sdk.models.protobuf import read_message
 from train.methods.lazily import Lazily
 
 
@@ -56,7 +57,7 @@ class LightQNet:
     more, from where these points are in an aligned crop.
 
     Raises:
-        ModelError: The file is not there.
+        ModelError: The file is not there, or is no such network.
     """
 
     name = "lightqnet"
@@ -65,7 +66,9 @@ class LightQNet:
     def __init__(self, path: Path) -> None:
         if not path.is_file():
             raise ModelError(f"no LightQNet at {path}; give the path of lightqnet-dm100.pb")
-        self._network = Lazily(partial(cv2.dnn.readNetFromTensorflow, np.fromfile(path, np.uint8)))
+        data = np.fromfile(path, np.uint8)
+        _check_graph(data, path)
+        self._network = Lazily(partial(cv2.dnn.readNetFromTensorflow, data))
         source = np.array([TEMPLATE[0], TEMPLATE[1], TEMPLATE[3:].mean(axis=0)])
         self._matrix = similarity_transform(source, self._POINTS)
 
@@ -74,6 +77,16 @@ class LightQNet:
         network = self._network()
         network.setInput(cv2.dnn.blobFromImages(crops, 1 / 128, mean=(128, 128, 128), swapRB=True))
         return {self.name: np.asarray(network.forward(), np.float64).reshape(len(faces), -1)[:, 0]}
+
+
+def _check_graph(data: NDArray[np.uint8], path: Path) -> None:
+    """Refuse what is no TensorFlow graph, nodes (field 1) with names (1) and operations (2): OpenCV would crash."""
+    try:
+        nodes = [read_message(node) for node in read_message(data.tobytes()).get(1, [])]
+    except ModelError:
+        nodes = []
+    if not nodes or not all(1 in node and 2 in node for node in nodes):
+        raise ModelError(f"{path} is truncated or no TensorFlow graph, wanted lightqnet-dm100.pb; fetch it again")
 
 
 class Model:

@@ -29,6 +29,8 @@ class TargetSettings:
         weight: See `centre`.
         leave_out: Leave an image's own embedding out of the centre that a clean image is compared with. A person's
             only clean image has no other to be compared with; it then gets the mean cosine of the others.
+        average: Column of another method's labels, or empty. The improved labels are averaged with it, each divided
+            by its mean over clean images.
         scale: `min-max`, as published; or `rank`: the share of clean and of damaged images (one half each) that are
             worse, so that targets are spread evenly over [0, 1].
     """
@@ -36,6 +38,7 @@ class TargetSettings:
     centre: str = "none"
     weight: float = 0.5
     leave_out: bool = False
+    average: str = ""
     scale: str = "min-max"
 
     def __post_init__(self) -> None:
@@ -73,8 +76,9 @@ def label_column(manifest: Manifest, names: str) -> NDArray[np.float64]:
 
 
 def _numbers(manifest: Manifest, name: str) -> NDArray[np.float64]:
+    values = manifest.column(name)
     try:
-        return np.array(manifest.column(name), np.float64)
+        return np.array(values, np.float64)
     except ValueError as error:
         raise InputError(f"the column {name!r} does not hold numbers: {error}; name a column of labels") from error
 
@@ -85,6 +89,7 @@ def make_targets(
     identities: Sequence[str] | NDArray[np.str_],
     clean: NDArray[np.bool_],
     settings: TargetSettings,
+    other: Floats | None = None,
 ) -> NDArray[np.float32]:
     """Targets in [0, 1].
 
@@ -94,6 +99,7 @@ def make_targets(
         identities: Person of each image; each must have a clean one where a centre is used.
         clean: (N,) images that are not damaged copies.
         settings: See `TargetSettings`.
+        other: (N,) labels of the column `settings.average`; None will do where there is none.
 
     Raises:
         InputError: Labels are NaN or all equal.
@@ -108,6 +114,14 @@ def make_targets(
             improved = improved - settings.weight * (1 - cosine)
         else:
             improved = improved * np.maximum(cosine, 0) ** settings.weight
+    if settings.average:
+        assert other is not None
+        if np.isnan(other).any():
+            raise InputError(
+                f"{np.isnan(other).sum()} of {len(other)} labels of {settings.average} are NaN; label again"
+            )
+        # The means are those of the labels themselves: a label keeps its weight whatever the class centres did to it.
+        improved = (improved / np.mean(np.asarray(labels)[clean]) + other / other[clean].mean()) / 2
     low, high = improved.min(), improved.max()
     if not high > low:
         raise InputError(f"all {len(improved)} labels are {low}, wanted labels that differ; see how they were made")
