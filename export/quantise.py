@@ -13,7 +13,7 @@ from export.calibrate import LEVELS, histograms
 from export.frontend import OUTPUT
 from export.rewrite import constants_of, lift_constants
 
-METHOD = "mse"
+METHOD = "99.999"
 """How far the steps of an activation reach; see `Histogram.reach` and docs/export.md for what was measured."""
 
 

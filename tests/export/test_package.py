@@ -55,7 +55,7 @@ def test_int8_of_the_packaged_model(tmp_path: Path) -> None:
     )  # fmt: skip
     assert card == ModelCard.from_json((out / "fiqa-nano-int8.json").read_text()) == result.card
     summary = json.loads((out / "fiqa-nano-int8.calibration.json").read_text())
-    assert (summary["method"], summary["faces"], summary["folder"]) == ("mse", 58, "packaged")
+    assert (summary["method"], summary["faces"], summary["folder"]) == ("99.999", 58, "packaged")
     assert set(summary["ranges"]) >= {"normalised"}
     assert any("real faces are better" in note for note in result.notes)
     # `fiqa verify` finds faces and reference scores in the folder.
