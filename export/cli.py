@@ -122,12 +122,14 @@ def formats() -> None:
         options = ", ".join(f"--{option}" for option in kind.options)
         table.add_row(name, ", ".join(kind.precisions), options, kind.files, kind.runs)
     console.print(table)
-    table = Table("--target", Column("device", overflow="fold"), "--format", "--precision", Column("notes", ratio=2))
+    table = Table("--target", Column("device", overflow="fold"), "--format", "--precision")
     for target in targets().values():
         gpu = f" (compute capability {', '.join(target.architectures)})" if target.architectures else ""
-        row = (", ".join(target.formats), ", ".join(target.precisions), target.notes)
-        table.add_row(target.name, target.summary + gpu, *row)
+        table.add_row(target.name, target.summary + gpu, ", ".join(target.formats), ", ".join(target.precisions))
     console.print(table)
+    for target in targets().values():
+        if target.notes:
+            print_plain(console, f"{target.name}: {target.notes}")
     print_plain(console, "--calibration is for int8 and int8+fp16. All take --faces, --evaluate, --judge, --out.")
 
 
