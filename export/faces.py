@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.verify import BATCHES
+from sdk.batch import images_below
 from sdk.errors import InputError
 from sdk.images import load_image
 from sdk.proof import read_faces
@@ -69,7 +70,10 @@ def _packaged(grades: tuple[float, ...], seed: int) -> NDArray[np.uint8]:
 def _faces_in(folder: Path, option: str) -> NDArray[np.uint8]:
     if not folder.is_dir():
         raise InputError(f"no folder {folder}; give {option} a folder of aligned 112 x 112 crops")
-    faces = read_faces(folder)
-    if len(faces) < max(BATCHES):
-        raise InputError(f"{folder} holds {len(faces)} faces, wanted at least {max(BATCHES)}, a whole largest batch")
-    return faces
+    found = len(images_below(folder))
+    if found < max(BATCHES):
+        raise InputError(
+            f"{folder} holds {found} faces, wanted at least {max(BATCHES)}, a whole largest batch; "
+            f"give {option} a folder of more aligned 112 x 112 crops"
+        )
+    return read_faces(folder)
