@@ -152,7 +152,7 @@ def test_calibration_faces(tmp_path: Path, faces: NDArray[np.uint8]) -> None:
     with pytest.raises(InputError, match=r"no folder .*; give --calibration a folder"):
         calibration_faces(tmp_path / "none")
     (tmp_path / "note.txt").write_text("no face")
-    with pytest.raises(InputError, match="holds 0 faces, wanted at least 16, .* give --calibration a folder"):
+    with pytest.raises(InputError, match=r"holds 0 faces, wanted at least 16, .* give --calibration a folder"):
         calibration_faces(tmp_path)
     for index, face in enumerate(faces):
         cv2.imwrite(str(tmp_path / f"{index:02}.png"), face)
