@@ -155,7 +155,8 @@ def test_an_engine_that_cannot_be_built_here(tmp_path: Path, monkeypatch: pytest
 
     def refuse(file: Path, style: str, target: Any, batches: Any, **options: Any) -> None:
         asked.append((file.name, style, target.name, tuple(batches), options))
-        raise CannotBuildHereError("no TensorRT here; there, run", f"fiqa-export build {file.name} --target {target.name}")
+        command = f"fiqa-export build {file.name} --target {target.name}"
+        raise CannotBuildHereError("no TensorRT here; there, run", command)
 
     monkeypatch.setattr(export.build, "build_file", refuse)
     settings = ExportSettings("tensorrt", "fp16", "jetson-orin", batches=(1, 4), workspace_mib=64)
