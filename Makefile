@@ -51,5 +51,5 @@ $(VENV)/.demo: $(VENV)/.made pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.made pyproject.toml
 	$(BIN)/python -m pip install --quiet "$(TORCH)"
-	$(BIN)/python -m pip install --quiet --editable ".[dev,export,openvino,report,scale,train]"
+	$(BIN)/python -m pip install --quiet --editable ".[dev,export,openvino-export,report,scale,tensorrt-rtx,train]"
 	touch $@

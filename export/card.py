@@ -1,7 +1,6 @@
 """Step 4: the card: all that is known of the file, written inside it."""
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 import onnx
@@ -15,11 +14,11 @@ from train.networks import get_variant
 UNKNOWN_LICENCE = "unknown: that of the weights it was exported from"
 
 
-def make_card(name: str, source: Source) -> ModelCard:
+def make_card(name: str, source: Source, precision: str = "fp32") -> ModelCard:
     """Describe an exported file.
 
     Facts come from the catalogue where it knows the weights by their hash, else from what `fiqa-train` wrote into the
-    checkpoint.
+    checkpoint, or from the card of a file that was exported already.
 
     Raises:
         ModelError: The checkpoint's facts are not fields of a card.
@@ -32,7 +31,11 @@ def make_card(name: str, source: Source) -> ModelCard:
         "task": "quality",
         "input": dataclasses.asdict(InputSpec(mean=variant.mean, std=variant.std)),
         "output": OUTPUT,
-        "precision": "fp32",
+        "format": "onnx",
+        "precision": precision,
+        "engine": {},
+        "proven": True,
+        "verification": {},
         "source_sha256": source.sha256,
     }
     try:
@@ -41,12 +44,11 @@ def make_card(name: str, source: Source) -> ModelCard:
         raise ModelError(f"{source.path}: {error}") from error
 
 
-def with_card(model: onnx.ModelProto, card: ModelCard, differences: Mapping[str, float] | None = None) -> bytes:
-    """The model's file, with its card and the differences measured.
+def with_card(model: onnx.ModelProto, card: ModelCard) -> bytes:
+    """The model's file, with its card inside.
 
     Returns:
         ONNX, the same bytes for the same model and card.
     """
-    card = dataclasses.replace(card, verification=dict(differences or {}))
     onnx.helper.set_model_props(model, {METADATA_KEY: card.to_json()})
     return model.SerializeToString(deterministic=True)

@@ -1,4 +1,4 @@
-"""The faces that an export is verified on."""
+"""The faces that an export is calibrated and verified on."""
 
 from pathlib import Path
 
@@ -6,12 +6,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.verify import BATCHES
-from sdk.alignment import CROP_SIZE
+from sdk.batch import images_below
 from sdk.errors import InputError
 from sdk.images import load_image
-from train.data.degradations import DEGRADATIONS, degrade
+from sdk.proof import read_faces
+from train.data.degradations import DEGRADATIONS, degrade, draw_damages
 
 GRADES = (0.3, 0.7)
+CALIBRATION_GRADES = (0.1, 0.2, 0.4, 0.5, 0.6, 0.8, 0.9)
+"""Others than `GRADES`, so that a file is not proven on what it was calibrated on."""
+
+MOST = 512
+"""How many faces ranges are measured on; more change nothing."""
 
 
 def verification_faces(folder: Path | None = None) -> NDArray[np.uint8]:
@@ -26,33 +32,48 @@ def verification_faces(folder: Path | None = None) -> NDArray[np.uint8]:
     Raises:
         InputError: The folder is missing, holds too few images, or one of another size.
     """
-    return _packaged_faces() if folder is None else _faces_in(folder)
+    return _packaged(GRADES, seed=0) if folder is None else _faces_in(folder, "--faces")
 
 
-def _packaged_faces() -> NDArray[np.uint8]:
-    portrait = load_image(Path(__file__).with_name("face.png"))
-    mirrored = np.ascontiguousarray(portrait[:, ::-1])
+def calibration_faces(folder: Path | None = None) -> NDArray[np.uint8]:
+    """Crops to measure the ranges of activations on: each face, and a damaged copy of it.
+
+    Args:
+        folder: At least 16 images of 112 x 112, of which up to half of `MOST` are taken, evenly spread; None takes
+            the packaged portrait in many states of damage.
+
+    Returns:
+        uint8 BGR (N, 112, 112, 3).
+
+    Raises:
+        InputError: As `verification_faces`.
+    """
+    if folder is None:
+        return _packaged(CALIBRATION_GRADES, seed=1)
+    faces = _faces_in(folder, "--calibration")
+    faces = faces[np.linspace(0, len(faces) - 1, min(len(faces), MOST // 2)).round().astype(int)]
     rng = np.random.default_rng(0)
+    return np.concatenate([faces, np.stack([degrade(face, draw_damages((0, 1), rng), rng) for face in faces])])
+
+
+def _packaged(grades: tuple[float, ...], seed: int) -> NDArray[np.uint8]:
+    """A portrait, its mirror image, and copies of the two in turn, damaged to each grade in every way."""
+    portrait = load_image(Path(__file__).with_name("face.png"))
+    both = (portrait, np.ascontiguousarray(portrait[:, ::-1]))
+    rng = np.random.default_rng(seed)
     copies = [
-        degrade(face, [(kind, grade)], rng)
-        for face, grade in zip((portrait, mirrored), GRADES, strict=True)
-        for kind in DEGRADATIONS
+        degrade(both[index % 2], [(kind, grade)], rng) for index, grade in enumerate(grades) for kind in DEGRADATIONS
     ]
-    return np.stack([portrait, mirrored, *copies])
+    return np.stack([*both, *copies])
 
 
-def _faces_in(folder: Path) -> NDArray[np.uint8]:
+def _faces_in(folder: Path, option: str) -> NDArray[np.uint8]:
     if not folder.is_dir():
-        raise InputError(f"no folder {folder}; give --faces a folder of aligned {CROP_SIZE} x {CROP_SIZE} crops")
-    crops = []
-    for path in sorted(file for file in folder.iterdir() if file.is_file()):
-        crop = load_image(path)
-        if crop.shape != (CROP_SIZE, CROP_SIZE, 3):
-            raise InputError(
-                f"{path} is {crop.shape[1]} x {crop.shape[0]}, wanted an aligned crop of {CROP_SIZE} x {CROP_SIZE}; "
-                "cut it out with sdk.align"
-            )
-        crops.append(crop)
-    if len(crops) < max(BATCHES):
-        raise InputError(f"{folder} holds {len(crops)} images, wanted at least {max(BATCHES)}, a whole largest batch")
-    return np.stack(crops)
+        raise InputError(f"no folder {folder}; give {option} a folder of aligned 112 x 112 crops")
+    found = len(images_below(folder))
+    if found < max(BATCHES):
+        raise InputError(
+            f"{folder} holds {found} faces, wanted at least {max(BATCHES)}, a whole largest batch; "
+            f"give {option} a folder of more aligned 112 x 112 crops"
+        )
+    return read_faces(folder)

@@ -18,6 +18,8 @@ INPUT = "faces"
 OUTPUT = "quality"
 OPSET = 20
 IR_VERSION = 9
+FRONT = "front_"
+"""What the names of the nodes of the front end begin with."""
 _NORMALISED = "normalised"
 _FLIP = "bgr_to_rgb"
 
@@ -77,8 +79,8 @@ def _front_nodes(graph: onnx.GraphProto, mean: Sequence[float], std: Sequence[fl
     nodes = []
     value = INPUT
     for index, (operator, constants, attributes) in enumerate(steps):
-        result = _NORMALISED if index == len(steps) - 1 else f"front_{operator.lower()}"
-        nodes.append(helper.make_node(operator, [value, *constants], [result], f"front_{operator}", **attributes))
+        result = _NORMALISED if index == len(steps) - 1 else f"{FRONT}{operator.lower()}"
+        nodes.append(helper.make_node(operator, [value, *constants], [result], f"{FRONT}{operator}", **attributes))
         value = result
     return nodes
 

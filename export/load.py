@@ -1,4 +1,4 @@
-"""Step 1: from a name and perhaps a file to a float NCHW graph and the scores that it has to reproduce."""
+"""Step 1: from a name and perhaps a file to a graph in fp32 that takes faces, and the scores it has to reproduce."""
 
 import hashlib
 import json
@@ -9,21 +9,27 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import torch
 from numpy.typing import NDArray
 from safetensors import safe_open
 from torch import nn
 
+from export.frontend import take_images
 from export.graph import from_network
 from export.published import read_published, upgrade
+from export.verify import check_form, normalised
 from sdk.errors import InputError, ModelError
-from sdk.models.card import METADATA_KEY
+from sdk.models.card import METADATA_KEY, ModelCard
 from sdk.models.catalog import catalog, find_entry
+from sdk.models.onnxfile import check_onnx, read_metadata
 from sdk.models.store import fetch_model
 from train.networks import get_variant, load_network
 
-Reference = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""Normalised RGB (N, 3, 112, 112) -> quality (N,)."""
+Reference = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+"""Faces as cameras give them, uint8 BGR (N, 112, 112, 3) -> quality (N,)."""
+
+_Scores = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,47 +39,71 @@ class Source:
     Attributes:
         path: The file that the weights came from.
         sha256: Its SHA-256.
-        core: The network: float32 NCHW normalised RGB -> quality.
-        reference: Scores of the torch network, or of the published file as it is.
+        model: The network in fp32, ready to be written: `faces` uint8 -> `quality`.
+        reference: Scores of the torch network, or of the published or exported file as it is.
         facts: What is known of the weights, as fields of a card: licence, attribution, training data ...
     """
 
     path: Path
     sha256: str
-    core: onnx.ModelProto
+    model: onnx.ModelProto
     reference: Reference
     facts: Mapping[str, Any]
 
 
 def load_source(name: str, weights: Path | None = None) -> Source:
-    """Read a checkpoint (`.pth`, `.safetensors`) or a published `.onnx` file.
+    """Read a checkpoint (`.pth`, `.safetensors`), or an `.onnx` file: a published one or one that was exported in fp32.
 
     Args:
         name: A quality network of `train.networks.VARIANTS`.
-        weights: The file; None fetches the published one through the model store.
+        weights: The file; None takes the one in the package, or fetches the published one through the model store.
 
     Raises:
         InputError: The name is not that of a quality network.
         ModelError: The file cannot be had, is damaged, or is not that network.
     """
-    if get_variant(name).hidden is None:
+    variant = get_variant(name)
+    if variant.hidden is None:
         raise InputError(f"{name} gives embeddings, wanted a network that gives quality; see fiqa-export --help")
-    path = weights or _fetch(name)
+    path = weights or find_entry(name).embedded or fetch_model(name)
     if not path.is_file():
         raise ModelError(f"no file at {path}; give --weights the path of a .pth, .safetensors or .onnx file")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    facts = _published_facts(digest)
+    content = path.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
     if path.suffix == ".onnx":
+        exported = _exported(name, path, content)
+        if exported is not None:
+            model, card = exported
+            return Source(path, card.source_sha256 or digest, model, _session(model), card.to_dict())
         published = read_published(path)
-        return Source(path, digest, upgrade(published), _onnx_reference(published), facts)
-    network = load_network(name, path)
-    return Source(path, digest, from_network(network), _torch_reference(network), facts or _trained_facts(path))
+        core, scores, facts = upgrade(published), _onnx_scores(published), _published_facts(digest)
+    else:
+        network = load_network(name, path)
+        core, scores = from_network(network), _torch_scores(network)
+        facts = _published_facts(digest) or _trained_facts(path)
+    mean, std = variant.mean, variant.std
+    model = take_images(core, mean, std)
+    return Source(path, digest, model, lambda faces: scores(normalised(faces, mean, std)), facts)
 
 
-def _fetch(name: str) -> Path:
-    if find_entry(name).embedded is not None:
-        raise ModelError(f"{name} comes with the package, exported already; to export your own give --weights FILE")
-    return fetch_model(name)
+def _exported(name: str, path: Path, content: bytes) -> tuple[onnx.ModelProto, ModelCard] | None:
+    """A file that was exported in fp32, without its card, and the card; None where the file carries none."""
+    try:
+        check_onnx(content)
+        text = read_metadata(content).get(METADATA_KEY)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+    if text is None:
+        return None
+    card = ModelCard.from_json(text)
+    if card.variant != name:
+        raise ModelError(f"{path} is an export of {card.variant or card.name}: use that name, not {name}")
+    if card.precision != "fp32":
+        raise ModelError(f"{path} is {card.precision} already; export from the fp32 file or from the checkpoint")
+    check_form(path)
+    model = onnx.load_from_string(content)
+    del model.metadata_props[:]
+    return model, card
 
 
 def _published_facts(digest: str) -> dict[str, Any]:
@@ -100,7 +130,7 @@ def _trained_facts(path: Path) -> dict[str, Any]:
     return facts
 
 
-def _torch_reference(network: nn.Module) -> Reference:
+def _torch_scores(network: nn.Module) -> _Scores:
     def scores(faces: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.inference_mode():
             return network(torch.from_numpy(faces)).numpy().reshape(-1)
@@ -108,14 +138,21 @@ def _torch_reference(network: nn.Module) -> Reference:
     return scores
 
 
-def _onnx_reference(published: onnx.ModelProto) -> Reference:
-    import onnxruntime
+def _onnx_scores(published: onnx.ModelProto) -> _Scores:
+    reference = _session(published)
+    # One by one: published files are often traced with a batch of 1.
+    return lambda faces: np.concatenate([reference(face[None]) for face in faces])
 
-    session = onnxruntime.InferenceSession(published.SerializeToString(), providers=["CPUExecutionProvider"])
+
+def _session(model: onnx.ModelProto) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
+    """Scores of an ONNX model in onnxruntime, 16 faces at a time."""
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
 
-    def scores(faces: NDArray[np.float32]) -> NDArray[np.float32]:
-        # One by one: published files are often traced with a batch of 1.
-        return np.array([session.run(None, {name: face[None]})[0].item() for face in faces], np.float32)
+    def scores(faces: NDArray[Any]) -> NDArray[np.float32]:
+        parts = [faces[start : start + 16] for start in range(0, len(faces), 16)]
+        return np.concatenate(
+            [np.asarray(session.run(None, {name: part})[0], np.float32).reshape(-1) for part in parts]
+        )
 
     return scores

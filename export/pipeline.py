@@ -1,33 +1,65 @@
-"""The whole way: load, front end, card, verify, write."""
+"""The whole way: load, change the precision, change the format, prove, and write a folder."""
 
-import json
+import dataclasses
 import os
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from hashlib import sha256
-from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
 from export.card import make_card, with_card
-from export.faces import verification_faces
-from export.frontend import IR_VERSION, OPSET, take_images
-from export.load import load_source
-from export.verify import TOLERANCE, check_form, compare, normalised
+from export.discard import Change, change_of_pauc
+from export.faces import calibration_faces, verification_faces
+from export.formats import ENGINES, INT8, ExportSettings, check_settings
+from export.frontend import IR_VERSION, OPSET
+from export.half import to_half
+from export.load import Source, load_source
+from export.package import NOTICE, as_json, card_json, check_folder, notice, proof_file, report
+from export.quantise import quantise
+from export.targets import Target
+from export.verify import check_form, compare, failures_of, figures, runtimes_for
+from sdk.bench import numbers
+from sdk.errors import DeviceError, ModelError
 from sdk.models.card import ModelCard
+from sdk.models.loading import openvino_digest
+from sdk.proof import PROOF_FILE, Agreement
+from train.data.exclusive import exclusive
+
+Faces = NDArray[np.uint8]
+
+PACKAGED = "packaged"
+MODELS = (".onnx", ".xml", ".bin", ".engine")
+
+ADVICE = {
+    "fp32": "report this with the weights, or export the checkpoint (.pth) instead",
+    "fp16": "the network leaves the range of float16: take --precision fp32",
+    "int8": "give --calibration a folder of more and other faces, or take --precision fp16",
+    "int8+fp16": "give --calibration a folder of more and other faces, or take --precision fp16",
+}
+"""What to try where a proof fails, by precision."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """A file that was written and what was measured on it.
+    """Files that were written and what was measured on them.
 
     Attributes:
-        path: The ONNX file.
-        report: The JSON file beside it.
-        card: The card inside it.
-        sha256: Of the ONNX file.
-        size: Bytes of the ONNX file.
+        path: The model: `.onnx`, `.xml` or `.engine`.
+        report: The verification report.
+        card: The model's card.
+        sha256: Of the model; of OpenVINO IR that on its card.
+        size: Bytes of the model.
         faces: Number of faces it was verified on.
+        files: Everything that was written.
+        agreements: How its scores agree with the source's, by runtime and batch; empty where it could not run here.
+        failures: What is beyond the tolerance; only with `keep_going`.
+        notes: What its user must know, in sentences.
+        change: Change of pAUC, where it was asked for.
     """
 
     path: Path
@@ -36,65 +68,208 @@ class Exported:
     sha256: str
     size: int
     faces: int
+    files: tuple[Path, ...] = ()
+    agreements: Mapping[str, Agreement] = field(default_factory=dict)
+    failures: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    change: Change | None = None
 
     @property
     def differences(self) -> Mapping[str, float]:
-        """Largest difference by runtime and batch size."""
+        """Largest difference by runtime and batch size, and the worst of the other figures."""
         return self.card.verification
 
 
-def export_model(name: str, weights: Path | None = None, out: Path = Path(), faces: Path | None = None) -> Exported:
-    """Write `<out>/<name>.onnx` and `<out>/<name>.json`, or nothing at all.
+def export_model(
+    name: str,
+    weights: Path | None = None,
+    out: Path | None = None,
+    faces: Path | None = None,
+    settings: ExportSettings | None = None,
+) -> Exported:
+    """Write a folder with a proven model and all that belongs to it, or nothing at all.
 
-    The same weights on the same machine give the same bytes.
+    The same weights and settings on the same machine give the same bytes of ONNX.
 
     Args:
         name: A quality network of `train.networks.VARIANTS`.
-        weights: `.pth`, `.safetensors` or `.onnx`; None fetches the published file.
-        out: Folder, made where it is missing.
+        weights: `.pth`, `.safetensors` or `.onnx`; None takes the packaged or fetches the published file.
+        out: Folder, made where it is missing; None for one of the model's name.
         faces: Folder of aligned crops to verify on; None takes the packaged ones.
+        settings: What to write; see `ExportSettings`.
 
     Raises:
-        FiqaError: The weights cannot be had or are not that network, or the verification failed.
+        FiqaError: The options do not go together, the weights cannot be had or are not that network, the folder is
+            being written by another export or is of another network, or the verification failed.
     """
+    settings = settings or ExportSettings()
+    target = check_settings(settings)
+    out = Path(name) if out is None else out
     crops = verification_faces(faces)
+    calibration = calibration_faces(settings.calibration) if settings.precision in INT8 else None
     source = load_source(name, weights)
-    card = make_card(name, source)
-    mean, std = card.input.mean, card.input.std
-    model = take_images(source.core, mean, std)
-    expected = source.reference(normalised(crops, mean, std))
+    job = _Job(settings, target, source, make_card(name, source, settings.precision), crops, calibration)
     out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=out) as folder:
-        # The proof is made on a file that differs from the final one in the card's numbers only.
-        draft = Path(folder) / f"{name}.onnx"
-        draft.write_bytes(with_card(model, card))
-        check_form(draft)
-        differences = compare(draft, crops, expected)
-        content = with_card(model, card, differences)
-        draft.write_bytes(content)
-        check_form(draft)
-        card = ModelCard.from_dict({**card.to_dict(), "verification": differences})
-        exported = Exported(
-            out / draft.name, out / f"{name}.json", card, sha256(content).hexdigest(), len(content), len(crops)
+    with exclusive(out):
+        check_folder(out, job.card.source_sha256)
+        with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=out) as folder:
+            exported = job.run(Path(folder), PACKAGED if faces is None else str(faces))
+            for draft in exported.files:
+                os.replace(draft, out / draft.name)
+    return dataclasses.replace(
+        exported,
+        path=out / exported.path.name,
+        report=out / exported.report.name,
+        files=tuple(out / draft.name for draft in exported.files),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One export into a temporary folder."""
+
+    settings: ExportSettings
+    target: Target | None
+    source: Source
+    card: ModelCard
+    crops: Faces
+    calibration: Faces | None
+
+    def run(self, folder: Path, origin: str) -> Exported:
+        """Write all files into a folder; those of the result are in it."""
+        settings, notes = self.settings, list(self._notes(origin))
+        expected = self.source.reference(self.crops)
+        stem = self.card.name if self.card.precision == "fp32" else f"{self.card.name}-{self.card.precision}"
+        summary: dict[str, object] = {}
+        if settings.format == "openvino":
+            path, card = self._write_openvino(folder / f"{stem}-openvino.xml", summary)
+        else:
+            path, card = self._write_onnx(folder / f"{stem}.onnx", summary)
+        agreements, failures = self._prove(path, card, expected)
+        card = dataclasses.replace(card, verification=figures(agreements), proven=not failures)
+        if card.format == "onnx":
+            path.write_bytes(with_card(onnx.load(path), card))
+            check_form(path)
+        path.with_suffix(".json").write_bytes(card_json(card))
+        if settings.format in ENGINES:
+            built = self._write_engine(path, notes)
+            if built is not None:
+                path, card, agreements, failures = self._prove_engine(*built, expected, notes)
+        change = None
+        if settings.evaluate is not None and settings.judge is not None and agreements:
+            change = change_of_pauc(path, self.source.reference, settings.evaluate, settings.judge)
+        files = {
+            file.name: (file.stat().st_size, sha256(file.read_bytes()).hexdigest())
+            for file in sorted(folder.iterdir())
+            if file.suffix in MODELS
+        }
+        more: dict[str, object] = {"failures": failures, "notes": notes}
+        if card.format == "onnx":
+            more |= {"opset": OPSET, "ir_version": IR_VERSION}
+        if change is not None:
+            more["pauc"] = dataclasses.asdict(change)
+        described = folder / f"{path.stem}.report.json"
+        tested = {"count": len(self.crops), "origin": origin}
+        described.write_bytes(report(files, card, tested, agreements, **more))
+        if summary:
+            (folder / f"{path.stem}.calibration.json").write_bytes(as_json(summary))
+        (folder / NOTICE).write_bytes(notice(card))
+        (folder / PROOF_FILE).write_bytes(proof_file(self.crops, expected, card.source_sha256))
+        size, digest = files[path.name]
+        written = tuple(sorted(file for file in folder.iterdir() if file.is_file()))
+        return Exported(
+            path, described, card, str(card.engine.get("sha256", digest)), size, len(self.crops), written, agreements,
+            failures, tuple(notes), change,
+        )  # fmt: skip
+
+    def _notes(self, origin: str) -> Iterator[str]:
+        if self.calibration is not None and self.settings.calibration is None:
+            yield (
+                "ranges were measured on the packaged portrait in many states; real faces are better: "
+                "give --calibration a folder of aligned crops"
+            )
+        if self.calibration is not None and origin == PACKAGED:
+            yield f"it was proven on {len(self.crops)} states of one face; more faces prove more: give --faces"
+        if self.target is not None and self.target.notes:
+            yield f"{self.target.name}: {self.target.notes}"
+
+    def _write_onnx(self, path: Path, summary: dict[str, object]) -> tuple[Path, ModelCard]:
+        model = self.source.model
+        if self.calibration is not None:
+            quantised = quantise(model, self.calibration)
+            model = quantised.model
+            summary |= {
+                "method": quantised.method,
+                "faces": quantised.faces,
+                "folder": str(self.settings.calibration or PACKAGED),
+                "layers": list(quantised.layers),
+                "ranges": dict(quantised.ranges),
+            }
+        if self.card.precision in ("fp16", "int8+fp16"):
+            model = to_half(model)
+        path.write_bytes(with_card(model, self.card))
+        check_form(path)
+        return path, self.card
+
+    def _write_openvino(self, path: Path, summary: dict[str, object]) -> tuple[Path, ModelCard]:
+        from export.openvino import to_openvino
+
+        xml, weights, library = to_openvino(
+            self.source.model.SerializeToString(deterministic=True), self.card.precision, self.calibration
         )
-        report = Path(folder) / exported.report.name
-        report.write_text(json.dumps(_report(exported), indent=2) + "\n", encoding="utf-8")
-        os.replace(draft, exported.path)
-        os.replace(report, exported.report)
-    return exported
+        if self.calibration is not None:
+            folder = str(self.settings.calibration or PACKAGED)
+            summary |= {"method": "NNCF", "faces": len(self.calibration), "folder": folder}
+        engine = {"sha256": openvino_digest(xml, weights), "version": library}
+        card = dataclasses.replace(self.card, format="openvino", engine=engine)
+        path.write_bytes(xml)
+        path.with_suffix(".bin").write_bytes(weights)
+        path.with_suffix(".json").write_bytes(card_json(card))
+        return path, card
 
+    def _write_engine(self, model: Path, notes: list[str]) -> tuple[Path, ModelCard] | None:
+        """The engine of an ONNX file; None, and a note of what builds it, where it cannot be built here."""
+        from export.build import BATCHES, build_file
+        from export.engine import CannotBuildHereError
 
-def _report(exported: Exported) -> dict[str, object]:
-    packages = ("torch", "onnx", "onnxruntime", "opencv-python-headless")
-    return {
-        "file": exported.path.name,
-        "sha256": exported.sha256,
-        "bytes": exported.size,
-        "opset": OPSET,
-        "ir_version": IR_VERSION,
-        "faces": exported.faces,
-        "tolerance": TOLERANCE,
-        "largest_differences": dict(exported.differences),
-        "versions": {package: version(package) for package in packages},
-        "card": exported.card.to_dict(),
-    }
+        settings = self.settings
+        try:
+            written = build_file(
+                model, settings.format, self.target, settings.batches or numbers(BATCHES, "--batch"),
+                workspace_mib=settings.workspace_mib, timing_cache=settings.timing_cache,
+            )  # fmt: skip
+        except CannotBuildHereError as error:
+            notes.append(f"no engine: {error}")
+            return None
+        return written.path, written.built.card
+
+    def _prove_engine(
+        self, path: Path, card: ModelCard, expected: NDArray[np.float32], notes: list[str]
+    ) -> tuple[Path, ModelCard, Mapping[str, Agreement], tuple[str, ...]]:
+        try:
+            agreements, failures = self._prove(path, card, expected)
+        except DeviceError as error:
+            notes.append(f"{path.name} is unproven ({error}); on its device run: fiqa verify {path.name} --trust")
+            card = dataclasses.replace(card, verification={})  # the figures were those of the ONNX file
+            path.with_suffix(".json").write_bytes(card_json(card))
+            return path, card, {}, ()
+        card = dataclasses.replace(card, verification=figures(agreements), proven=not failures)
+        path.with_suffix(".json").write_bytes(card_json(card))
+        return path, card, agreements, failures
+
+    def _prove(
+        self, path: Path, card: ModelCard, expected: NDArray[np.float32]
+    ) -> tuple[Mapping[str, Agreement], tuple[str, ...]]:
+        """Compare a file's scores with the source's.
+
+        Raises:
+            ModelError: They differ by more than the precision may, and nothing said to keep going.
+        """
+        agreements = compare(path, self.crops, expected, runtimes_for(card.format, card.precision))
+        failures = failures_of(agreements, card.precision)
+        if failures and not self.settings.keep_going:
+            raise ModelError(
+                f"{path.name} does not score as its source does: {'; '.join(failures)}. Nothing was written: "
+                f"{ADVICE[card.precision]}, or --keep-going to have the file all the same, marked unproven"
+            )
+        return agreements, failures

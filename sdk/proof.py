@@ -30,7 +30,8 @@ Faces = NDArray[np.uint8]
 Scores = NDArray[np.float32]
 
 PROOF_FILE = "proof.npz"
-"""In the folder of an export: `faces` uint8 (N, 112, 112, 3) BGR and `scores` float32 (N,) of the export's source."""
+"""In the folder of an export: `faces` uint8 (N, 112, 112, 3) BGR, `scores` float32 (N,) of the export's source, and
+`source`, the SHA-256 of that, as it stands on the cards of the folder's files."""
 
 FEWEST, MOST = 8, 512
 """How many faces a proof takes; of more, evenly spread ones."""
@@ -186,19 +187,21 @@ def prove(
         ModelError: A file cannot be loaded.
         DeviceError: The device is not there.
     """
-    folder = Path(file).parent
-    crops, expected, name = load_proof(folder) if (folder / PROOF_FILE).is_file() else (None, None, PROOF_FILE)
-    if faces is not None:
-        crops, expected = read_faces(faces), None
-    if crops is None:
-        raise InputError(f"{file}: no faces to compare with; give --faces, a folder of aligned 112 x 112 crops")
-    if against is not None or expected is None:
-        source = against if against is not None else find_source(Path(file))
-        with QualityScorer(source, "cpu") as scorer:
-            if scorer.precision != "fp32":
-                raise InputError(f"{source} is {scorer.precision}, wanted fp32 to compare with; give --against")
-            expected, name = scorer.score_batch(crops), str(source)
     with QualityScorer(file, device, precision=precision, trust=trust) as scorer:
+        folder = Path(file).parent
+        crops, expected, name = None, None, PROOF_FILE
+        if (folder / PROOF_FILE).is_file() and (faces is None or against is None):
+            crops, expected, name = load_proof(folder, scorer.card)
+        if faces is not None:
+            crops, expected = read_faces(faces), None
+        if crops is None:
+            raise InputError(f"{file}: no faces to compare with; give --faces, a folder of aligned 112 x 112 crops")
+        if against is not None or expected is None:
+            source = against if against is not None else find_source(Path(file))
+            with QualityScorer(source, "cpu") as other:
+                if other.precision != "fp32":
+                    raise InputError(f"{source} is {other.precision}, wanted fp32 to compare with; give --against")
+                expected, name = other.score_batch(crops), str(source)
         agreement = compare_scores(scorer.score_batch(crops), expected)
         failures = find_failures(agreement, scorer.precision)
         return Proof(scorer.card, scorer.device, scorer.precision, name, agreement, failures)
@@ -229,20 +232,29 @@ def record_proof(file: Path, proof: Proof) -> Path | None:
     return beside
 
 
-def load_proof(folder: Path) -> tuple[Faces, Scores, str]:
+def load_proof(folder: Path, card: ModelCard) -> tuple[Faces, Scores, str]:
     """Faces, the source's scores, and the path of a folder's `proof.npz`.
 
+    Args:
+        folder: Where it is.
+        card: Of the file that is to be proven.
+
     Raises:
-        InputError: The file is not what `PROOF_FILE` says.
+        InputError: The file is not what `PROOF_FILE` says, or is of another source than the card.
     """
     path = folder / PROOF_FILE
     try:
         with np.load(path, allow_pickle=False) as values:
-            faces, scores = values["faces"], values["scores"]
+            faces, scores, source = values["faces"], values["scores"], str(values["source"])
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} is no proof file ({error}); export the model again, or give --against") from error
     if faces.dtype != np.uint8 or faces.shape[1:] != (112, 112, 3) or scores.shape != faces.shape[:1]:
         raise InputError(f"{path} holds faces {faces.dtype} {faces.shape} and scores {scores.shape}; export it again")
+    if source != card.source_sha256:
+        raise InputError(
+            f"{path} is of a source with SHA-256 {source[:12]}..., the file of one with {card.source_sha256[:12]}...: "
+            "give --against and --faces, or export into a folder of its own"
+        )
     return faces, scores.astype(np.float32), str(path)
 
 

@@ -50,8 +50,8 @@ class ModelCard:
         format: `onnx`, `tensorrt`, `tensorrt-rtx` or `openvino`. All but ONNX have their card as JSON beside the file.
         precision: `fp32`, `fp16`, `int8` or `int8+fp16`.
         engine: Of a file that is bound to a library or a device, what it was built by and for: `sha256` of the file,
-            `version` of the library, `architectures` (compute capabilities such as `8.6`), `batches`, `target`, and
-            `command`, which builds it again. Empty for ONNX.
+            `version` of the library, `architectures` (compute capabilities such as `8.6`), `batches`, `target`,
+            `layers` (how many take which precision), and `command`, which builds it again. Empty for ONNX.
         proven: Whether the file's scores were compared with its source's, in the runtime that it is for.
         source: Where the weights came from.
         source_sha256: SHA-256 of the file that the model was exported from.

@@ -2,7 +2,6 @@
 
 import hashlib
 from dataclasses import dataclass
-from importlib import import_module
 from os import PathLike
 from pathlib import Path
 
@@ -49,8 +48,10 @@ def load_model(model: str | PathLike[str], card: ModelCard | None = None, *, tru
     named = isinstance(model, str) and not is_path(model)
     path = fetch_model(str(model)) if named else Path(model)
     if path.suffix == ".engine":
-        found = import_module("sdk.models.enginefile").check_engine(path, trust)
-        return Model(_read(path), card or found, path)
+        from sdk.models.enginefile import check_engine
+
+        data, written_for = check_engine(path, trust)
+        return Model(data, card or written_for, path)
     if path.suffix == ".xml":
         return _load_openvino(path, card)
     data = _read(path)

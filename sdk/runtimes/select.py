@@ -1,7 +1,5 @@
 """Which runtime a model gets: by the format on its card and by the device that was asked for."""
 
-from importlib import import_module
-
 from sdk.errors import DeviceError
 from sdk.models.loading import Model
 from sdk.runtimes.base import Runtime
@@ -54,8 +52,9 @@ def open_runtime(model: Model, device: str = "auto", *, precision: str | None = 
 
         return OpenVinoRuntime(model, precision, threads)
     if style != "onnx":
-        runtime: Runtime = import_module("sdk.runtimes.tensorrt").TensorRTRuntime(model, f"cuda:{number}")
-        return runtime
+        from sdk.runtimes.tensorrt import TensorRTRuntime
+
+        return TensorRTRuntime(model, number)
     from sdk.runtimes.onnxruntime import OnnxRuntime
 
     return OnnxRuntime(model, device, threads)

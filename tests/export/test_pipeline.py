@@ -12,11 +12,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-import export.pipeline
 from export.card import UNKNOWN_LICENCE
 from export.frontend import take_images
 from export.pipeline import Exported, export_model
-from export.verify import BATCHES, RUNTIMES, TOLERANCE, normalised
+from export.verify import BATCHES, normalised, runtimes_for
 from sdk import ModelCard, ModelError, QualityScorer
 from sdk.models.card import METADATA_KEY
 from sdk.models.catalog import catalog
@@ -78,14 +77,23 @@ def test_card_and_report_say_where_it_came_from(source: str, exported: dict[str,
     variant = get_variant(SOURCES[source])
     assert (card.input.mean, card.input.std) == (variant.mean, variant.std)
     assert card.licence == ("Apache-2.0" if source == ".safetensors" else UNKNOWN_LICENCE)
-    assert set(card.verification) == {f"{runtime}, batch {batch}" for runtime in RUNTIMES for batch in BATCHES}
-    assert 0 < max(card.verification.values()) < TOLERANCE / 10
+    places = {f"{runtime}, batch {batch}" for runtime in runtimes_for("onnx", "fp32") for batch in BATCHES}
+    assert set(card.verification) == places | {"mean", "shift", "spearman"}
+    assert 0 < max(card.verification[place] for place in places) < 1e-5
+    assert card.verification["spearman"] > 0.999
     report = json.loads(result.report.read_text())
-    assert report["sha256"] == hashlib.sha256(content).hexdigest() == result.sha256
-    assert report["bytes"] == len(content) == result.size
-    assert report["largest_differences"] == card.verification
-    assert report["faces"] == 18
-    assert sorted(file.name for file in result.path.parent.iterdir()) == [f"{card.name}.json", f"{card.name}.onnx"]
+    digest = hashlib.sha256(content).hexdigest()
+    assert report["files"] == {result.path.name: {"bytes": len(content), "sha256": digest}}
+    assert (result.size, result.sha256) == (len(content), digest)
+    assert {place: found["count"] for place, found in report["agreement"].items()} == dict.fromkeys(places, 18)
+    assert (report["faces"], report["tolerance"]) == ({"count": 18, "origin": "packaged"}, {"largest": 1e-4})
+    assert ModelCard.from_dict(report["card"]) == card
+    assert ModelCard.from_json(result.path.with_suffix(".json").read_text()) == card
+    endings = (".json", ".onnx", ".report.json")
+    names = sorted(["NOTICE.txt", *(card.name + ending for ending in endings), "proof.npz"])
+    assert sorted(file.name for file in result.path.parent.iterdir()) == names
+    assert sorted(file.name for file in result.files) == names
+    assert card.licence in (result.path.parent / "NOTICE.txt").read_text()
 
 
 def test_a_checkpoint_says_what_it_was_trained_on(exported: dict[str, Exported]) -> None:
@@ -100,7 +108,6 @@ def test_same_weights_give_the_same_bytes(exported: dict[str, Exported], files: 
 
 
 def test_the_catalogue_knows_published_weights(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export.pipeline, "compare", lambda *_: {})
     entry = catalog()["ediffiqa-t"]
     digest = hashlib.sha256((files / "tiny.onnx").read_bytes()).hexdigest()
     monkeypatch.setattr("export.load.catalog", lambda: {"ediffiqa-t": dataclasses.replace(entry, sha256=digest)})
@@ -120,7 +127,7 @@ def test_a_wrong_front_end_is_found_and_nothing_is_written(
     if mistake == "order":
         monkeypatch.setattr("export.frontend._fold_colour_order", lambda graph: True)
     else:
-        monkeypatch.setattr(export.pipeline, "take_images", lambda core, *_: take_images(core, mean, std))
-    with pytest.raises(ModelError, match=r"differs from the network by .* wanted at most 0\.0001"):
+        monkeypatch.setattr("export.load.take_images", lambda core, *_: take_images(core, mean, std))
+    with pytest.raises(ModelError, match=r"largest difference .* allowed for fp32: 0\.0001. Nothing was written"):
         export_model("ediffiqa-t", files / "tiny.onnx", tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []

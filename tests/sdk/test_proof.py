@@ -107,14 +107,17 @@ def test_a_source_beside(name: str, tmp_path: Path, folder: Path) -> None:
 def test_a_proof_file_beside(tmp_path: Path) -> None:
     path = save(tmp_path / "tiny.onnx")
     scores = QualityScorer(path, "cpu").score_batch(faces(12))
-    np.savez(tmp_path / "proof.npz", faces=faces(12), scores=scores)
+    np.savez(tmp_path / "proof.npz", faces=faces(12), scores=scores, source="")
     assert prove(path, device="cpu").failures == ()
-    np.savez(tmp_path / "proof.npz", faces=faces(12), scores=scores + 1)
+    np.savez(tmp_path / "proof.npz", faces=faces(12), scores=scores + 1, source="")
     assert prove(path, device="cpu").agreement.shift == pytest.approx(-1)
     for wrong in ({"faces": faces(12)}, {"faces": faces(12), "scores": scores[:3]}):
-        np.savez(tmp_path / "proof.npz", **wrong)  # type: ignore[arg-type]
+        np.savez(tmp_path / "proof.npz", source="", **wrong)  # type: ignore[arg-type]
         with pytest.raises(InputError, match="export"):
             prove(path, device="cpu")
+    np.savez(tmp_path / "proof.npz", faces=faces(12), scores=scores, source="0123456789abcdef")
+    with pytest.raises(InputError, match=r"is of a source with SHA-256 0123456789ab"):
+        prove(path, device="cpu")
     (tmp_path / "proof.npz").write_text("no zip file")
     with pytest.raises(InputError, match="is no proof file"):
         prove(path, device="cpu")

@@ -1,0 +1,33 @@
+"""What every rewriting of a graph needs."""
+
+import onnx
+
+
+def lift_constants(graph: onnx.GraphProto) -> None:
+    """Make initialisers of Constant nodes, and name every node."""
+    nodes = []
+    for index, node in enumerate(graph.node):
+        value = node.attribute[0] if node.op_type == "Constant" else None
+        if value is not None and value.name == "value":
+            tensor = graph.initializer.add()
+            tensor.CopyFrom(value.t)
+            tensor.name = node.output[0]
+        else:
+            node.name = node.name or f"{node.op_type}_{index}"
+            nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def value_types(model: onnx.ModelProto) -> dict[str, int]:
+    """Element type of every value and constant of a graph."""
+    graph = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
+    types = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        types[value.name] = value.type.tensor_type.elem_type
+    return types
+
+
+def constants_of(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
+    """Initialisers by name."""
+    return {tensor.name: tensor for tensor in graph.initializer}

@@ -1,0 +1,70 @@
+"""The devices that files are exported for: data, in `targets.toml`. A new device is a new table."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+
+from sdk.errors import InputError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+FORMATS = ("onnx", "tensorrt", "tensorrt-rtx", "openvino")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A device, or a family of them that takes the same files.
+
+    Attributes:
+        name: As `--target` takes it.
+        summary: Which devices.
+        formats: Formats that run there, best first; of `FORMATS`.
+        precisions: Precisions that run there, the one to start with first.
+        architectures: Compute capabilities of its GPUs, such as `8.6`; empty for a CPU.
+        opset: Newest ONNX operator set that is read there.
+        ir_version: Newest IR version that is read there.
+        tensorrt: Major versions of TensorRT there, such as `10`; empty where there is none.
+        python: Version of Python there, where the device decides it.
+        notes: What to know before building for it.
+    """
+
+    name: str
+    summary: str
+    formats: tuple[str, ...]
+    precisions: tuple[str, ...]
+    architectures: tuple[str, ...] = ()
+    opset: int = 20
+    ir_version: int = 9
+    tensorrt: str = ""
+    python: str = ""
+    notes: str = ""
+
+
+@cache
+def targets() -> Mapping[str, Target]:
+    """All targets by name, in the order of `targets.toml`."""
+    tables = tomllib.loads(Path(__file__).with_name("targets.toml").read_text(encoding="utf-8"))
+    return MappingProxyType({name: _target(name, table) for name, table in tables.items()})
+
+
+def get_target(name: str) -> Target:
+    """Look a target up.
+
+    Raises:
+        InputError: There is none of that name.
+    """
+    try:
+        return targets()[name]
+    except KeyError:
+        raise InputError(f"unknown target {name!r}, wanted one of: {', '.join(targets())}") from None
+
+
+def _target(name: str, table: Mapping[str, object]) -> Target:
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
+    return Target(name=name, **values)  # type: ignore[arg-type]

@@ -1,0 +1,107 @@
+"""An engine may be loaded when it is the file that its card describes, was built here, and fits library and GPU.
+
+All of it is found out before the library sees a byte: to deserialise an engine is to run code.
+"""
+
+import hashlib
+import logging
+from pathlib import Path
+
+from sdk.errors import ModelError
+from sdk.models.card import ModelCard
+from sdk.models.store import cache_dir
+
+logger = logging.getLogger(__name__)
+
+FORMATS = ("tensorrt", "tensorrt-rtx")
+
+
+def check_engine(path: Path, trust: bool) -> tuple[bytes, ModelCard]:
+    """Read an engine and its card.
+
+    Args:
+        path: The `.engine`; its card is the `.json` of the same name.
+        trust: Take it also where it was not built on this machine.
+
+    Raises:
+        ModelError: It cannot be read, has no card, is not the file that its card describes, or is not trusted.
+    """
+    beside = path.with_suffix(".json")
+    try:
+        data = path.read_bytes()
+        card = ModelCard.from_json(beside.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(
+            f"{path}: engine and card ({beside.name}) cannot both be read ({error}); copy both, or build it again"
+        ) from error
+    except ModelError as error:
+        raise ModelError(f"{beside}: {error}") from error
+    if card.format not in FORMATS:
+        raise ModelError(f"{path} is an engine, but its card says {card.format!r}; {rebuild(card)}")
+    digest = hashlib.sha256(data).hexdigest()
+    wanted = card.engine.get("sha256")
+    if digest != wanted:
+        raise ModelError(
+            f"{path} has SHA-256 {digest}, its card says {wanted}: it is damaged, altered, or of another build; "
+            f"{rebuild(card)}"
+        )
+    if not trust and not was_built_here(digest):
+        raise ModelError(
+            f"{path} was not built on this machine, and an engine is code that would run here; if it is your own, "
+            f"give trust=True (--trust); else {rebuild(card)}"
+        )
+    return data, card
+
+
+def check_fit(path: Path, card: ModelCard, version: str, architecture: str) -> None:
+    """Compare an engine's card with the library and the GPU that it would run on.
+
+    Args:
+        path: The engine.
+        card: Its card.
+        version: Version of the installed library.
+        architecture: The GPU's compute capability, such as `8.6`.
+
+    Raises:
+        ModelError: The engine was built for others.
+    """
+    built = card.engine.get("version")
+    if built != version:
+        raise ModelError(
+            f"{path} was built by {card.format} {built}, installed is {version}, and engines run in the version that "
+            f"built them only; {rebuild(card)}"
+        )
+    architectures = list(card.engine.get("architectures", ()))
+    if architecture not in architectures:
+        raise ModelError(
+            f"{path} was built for GPUs of compute capability {', '.join(architectures)}, this one has "
+            f"{architecture}; {rebuild(card)}"
+        )
+
+
+def rebuild(card: ModelCard) -> str:
+    """What to do about an engine that may not be loaded."""
+    command = card.engine.get("command")
+    return f"build it again on the machine it is for: {command}" if command else "build it again with fiqa-export"
+
+
+def remember_engine(digest: str) -> None:
+    """Keep in mind that an engine was built here, by its SHA-256: an empty file of that name in the cache.
+
+    A list here cannot be forged by whoever sends an engine, as anything in its card could. Without the cache the engine
+    has to be trusted explicitly.
+    """
+    try:
+        _built().mkdir(parents=True, exist_ok=True)
+        (_built() / digest).touch()
+    except OSError as error:
+        logger.warning("it is not kept in mind that this engine was built here: %s (%s)", _built(), error.strerror)
+
+
+def was_built_here(digest: str) -> bool:
+    """Whether `remember_engine` was told of an engine."""
+    return (_built() / digest).is_file()
+
+
+def _built() -> Path:
+    return cache_dir() / "engines" / "built"
