@@ -13,7 +13,13 @@ from sdk.errors import ModelError
 app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
 
 _LINEAR = ("mobilefacenet128", "mobilefacenet", "iresnet18", "iresnet50", "iresnet100")
-MODELS = ("fiqa-nano", *(f"ediffiqa-{size}" for size in "tsml"), *(f"{backbone}-linear" for backbone in _LINEAR))
+DETECTOR = "fiqa-detector"
+MODELS = (
+    "fiqa-nano",
+    DETECTOR,
+    *(f"ediffiqa-{size}" for size in "tsml"),
+    *(f"{backbone}-linear" for backbone in _LINEAR),
+)
 
 
 def _known(name: str) -> str:
@@ -40,6 +46,9 @@ def export(
     and in OpenCV DNN, with batches of 1, 3 and 16. Exit codes: 0 written; 1 an error or a failed check, nothing
     written; 2 wrong usage.
     """
+    if model == DETECTOR:
+        _export_detector(weights, out)
+        return
     with error_exits(), Console(stderr=True).status(f"exporting and verifying {model}"):
         try:
             from export.pipeline import export_model
@@ -53,3 +62,14 @@ def export(
     console.print(table)
     print_plain(console, f"{exported.path}: {exported.size:,} bytes, SHA-256 {exported.sha256}")
     print_plain(console, f"report: {exported.report}")
+
+
+def _export_detector(weights: Path | None, out: Path) -> None:
+    if weights is None:
+        raise typer.BadParameter("the detector comes with the package, exported already; give --weights FILE")
+    with error_exits(), Console(stderr=True).status(f"exporting and verifying {DETECTOR}"):
+        try:
+            from export.detector import export_detector
+        except ModuleNotFoundError as error:
+            raise ModelError(f"{error.name} is not installed; pip install 'fiqa[export]'") from error
+        typer.echo(export_detector(weights, out))

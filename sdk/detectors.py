@@ -1,6 +1,7 @@
 """One pass of a face detector over one picture: this project's own network, and YuNet."""
 
 import threading
+from functools import lru_cache
 from typing import Any, Protocol
 
 import cv2
@@ -14,14 +15,17 @@ STRIDES = (8, 16, 32)
 """Pixels between the cells of each level of this project's detector."""
 
 NMS = 0.3
-"""Intersection over union above which the more confident of two boxes is kept."""
+"""Intersection over union above which two boxes are one face."""
+
+MIN_YUNET = 64
+"""YuNet's pictures get a black border up to this height or width: in flatter ones OpenCV 4 finds faces at infinity."""
 
 Rows = NDArray[np.float32]
 """(N, 15): box x, y, width, height; five landmarks x, y; confidence in [0, 1]. All but the last in pixels."""
 
 
 class Detector(Protocol):
-    """Finds faces in a picture as it is. Several threads may share one."""
+    """Finds faces in a picture, as it is, in one pass. Several threads may share one."""
 
     def find(self, image: NDArray[np.uint8]) -> Rows:
         """Find faces.
@@ -32,6 +36,7 @@ class Detector(Protocol):
         ...
 
 
+@lru_cache(16)
 def cell_grid(height: int, width: int) -> NDArray[np.float32]:
     """The cells of an image: level by level, row by row, as the network gives them.
 
@@ -50,7 +55,8 @@ def decode(cells: NDArray[np.float32], grid: NDArray[np.float32]) -> Rows:
     """What cells say, in pixels.
 
     Args:
-        cells: (N, 15): confidence, centre of the box, logarithm of its size, landmarks; in strides from the cell's middle.
+        cells: (N, 15): confidence; then, in strides, middle of the box, logarithm of its size, landmarks. Places count
+            from the cell's middle.
         grid: (N, 3), see `cell_grid`.
     """
     middle, stride = grid[:, :2], grid[:, 2:]
@@ -58,3 +64,91 @@ def decode(cells: NDArray[np.float32], grid: NDArray[np.float32]) -> Rows:
     corner = middle + cells[:, 1:3] * stride - size / 2
     points = np.tile(middle, 5) + cells[:, 5:15] * stride
     return np.concatenate([corner, size, points, cells[:, :1]], 1)
+
+
+def suppress(rows: Rows) -> Rows:
+    """One row a face: of boxes that overlap the most confident one stays, with the mean of them all, weighted by
+    confidence, for its box and landmarks.
+
+    Args:
+        rows: In any order.
+
+    Returns:
+        The most confident first.
+    """
+    rows = rows[np.argsort(-rows[:, 14], kind="stable")]
+    kept = []
+    while len(rows):
+        near, far = (
+            np.maximum(rows[0, :2], rows[:, :2]),
+            np.minimum(rows[0, :2] + rows[0, 2:4], rows[:, :2] + rows[:, 2:4]),
+        )
+        shared = np.clip(far - near, 0, None).prod(1)
+        same = shared > NMS * (rows[0, 2:4].prod() + rows[:, 2:4].prod(1) - shared)
+        same[0] = True  # whatever rounding says of its own box
+        face = np.average(rows[same], axis=0, weights=rows[same, 14])
+        face[14] = rows[0, 14]
+        kept.append(face)
+        rows = rows[~same]
+    return np.array(kept, np.float32).reshape(-1, 15)
+
+
+class FaceCells:
+    """This project's detector in onnxruntime: one thread a caller, and callers need not wait for each other.
+
+    Args:
+        model: The file.
+        min_confidence: Faces below it are left out.
+
+    Raises:
+        ModelError: onnxruntime cannot load it, or it is not such a network.
+    """
+
+    def __init__(self, model: Model, min_confidence: float) -> None:
+        from sdk.runtimes.onnxruntime import open_session
+
+        self._min_confidence = min_confidence
+        self._session = open_session(model.data, model, ["CPUExecutionProvider"])
+        self._path, self._input = model.path, self._session.get_inputs()[0].name
+        outputs = [(output.name, output.shape[-1:]) for output in self._session.get_outputs()]
+        if outputs != [(model.card.output, [15])]:
+            raise ModelError(f"{model.path} gives {outputs}, wanted {model.card.output!r} with 15 values a cell")
+
+    def find(self, image: NDArray[np.uint8]) -> Rows:
+        """See `Detector.find`."""
+        cells = self._session.run(None, {self._input: image[None]})[0][0]
+        sure = np.flatnonzero(cells[:, 0] >= self._min_confidence)
+        return suppress(decode(cells[sure], cell_grid(*image.shape[:2])[sure]))
+
+
+class YuNet:
+    """YuNet in OpenCV. Callers take turns.
+
+    Args:
+        model: The file.
+        min_confidence: Faces below it are left out.
+
+    Raises:
+        ModelError: OpenCV cannot load it.
+    """
+
+    def __init__(self, model: Model, min_confidence: float) -> None:
+        self._lock = threading.Lock()
+        data, nothing = np.frombuffer(model.data, np.uint8), np.empty(0, np.uint8)
+        try:
+            self._net = cv2.FaceDetectorYN.create("onnx", data, nothing, (320, 320), min_confidence, NMS)
+        except cv2.error as error:
+            raise ModelError(f"OpenCV {cv2.__version__} cannot load {model.path}: {error}") from error
+
+    def find(self, image: NDArray[np.uint8]) -> Rows:
+        """See `Detector.find`."""
+        right, bottom = (max(0, MIN_YUNET - side) for side in image.shape[1::-1])
+        image = np.asarray(cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_CONSTANT), np.uint8)
+        with self._lock:
+            self._net.setInputSize((image.shape[1], image.shape[0]))
+            rows: Any = self._net.detect(image)[1]  # None when there is no face, whatever OpenCV's stubs say
+        return np.zeros((0, 15), np.float32) if rows is None else rows
+
+
+DETECTORS: dict[str, type[FaceCells] | type[YuNet]] = {"fiqa-detector": FaceCells, "yunet": YuNet}
+"""How a detector runs, by the variant that its card names."""

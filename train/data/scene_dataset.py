@@ -13,10 +13,10 @@ from numpy.random import Generator
 from torch.utils.data import Dataset
 
 from sdk.images import load_image
+from train.data.cells import assign
 from train.data.dataset import Item
 from train.data.photos import Photo, Rows
-from train.data.scenes import Image, draw_scene
-from train.methods.detector_loss import assign
+from train.data.scenes import Image, Scene, draw_scene
 
 
 class SceneDataset(Dataset[Item]):
@@ -39,13 +39,16 @@ class SceneDataset(Dataset[Item]):
         return self._count
 
     def __getitem__(self, key: tuple[int, int]) -> Item:
-        epoch, index = key
-        _one_thread()
-        scene = draw_scene(self._photo, self._size, np.random.default_rng([self._seed, epoch, index]))
+        scene = self.scene(*key)
         kinds, targets = assign(scene.faces, self._size, self._size)
         image = np.ascontiguousarray(scene.image[..., ::-1].transpose(2, 0, 1))
         tensors = {"image": image, "kinds": kinds, "targets": targets}
         return {name: torch.from_numpy(value) for name, value in tensors.items()}
+
+    def scene(self, epoch: int, index: int) -> Scene:
+        """The scene itself."""
+        _one_thread()
+        return draw_scene(self._photo, self._size, np.random.default_rng([self._seed, epoch, index]))
 
     def _photo(self, rng: Generator) -> tuple[Image, Rows]:
         index = int(rng.integers(len(self._photos)))

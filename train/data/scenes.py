@@ -7,6 +7,7 @@ neither a seam nor a cut-out tells where a face is: what is no face has them as 
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -54,7 +55,9 @@ def draw_scene(photo: Draw, size: int, rng: Generator) -> Scene:
         rng: Decides everything.
     """
     scene = Scene(texture(size, size, rng))
-    scene.faces = np.concatenate([EMPTY, *(_draw_patch(scene.image, patch, photo, rng) for patch in _patches(size, rng))])
+    scene.faces = np.concatenate(
+        [EMPTY, *(_draw_patch(scene.image, patch, photo, rng) for patch in _patches(size, rng))]
+    )
     for _ in range(int(rng.choice(4, p=(0.5, 0.25, 0.15, 0.1)))):
         _cut_out(scene, photo, rng)
     _hide_parts(scene, rng)
@@ -69,9 +72,9 @@ def _patches(size: int, rng: Generator) -> list[tuple[int, int, int, int]]:
     typical = np.exp(rng.uniform(np.log(size / 6), np.log(1.8 * size)))
     found = []
     ys = _cuts(size, typical, rng)
-    for top, bottom in zip(ys[:-1], ys[1:], strict=True):
+    for top, bottom in pairwise(ys):
         xs = _cuts(size, typical, rng)
-        found += [(left, top, right, bottom) for left, right in zip(xs[:-1], xs[1:], strict=True)]
+        found += [(left, top, right, bottom) for left, right in pairwise(xs)]
     return found
 
 
@@ -218,7 +221,8 @@ def _light(source: Image, rng: Generator) -> Image:
     if rng.random() < 0.12:
         lit = np.repeat(cv2.cvtColor(lit, cv2.COLOR_BGR2GRAY)[..., None], 3, -1)
     if rng.random() < 0.2:
-        ramp = np.linspace(*rng.uniform(0.2, 1.4, 2), lit.shape[1], dtype=np.float32)[None, :, None]
+        left, right = rng.uniform(0.2, 1.4, 2).tolist()
+        ramp = np.linspace(left, right, lit.shape[1], dtype=np.float32)[None, :, None]
         lit = np.clip(lit * ramp, 0, 255).astype(np.uint8)
     return lit
 
@@ -245,17 +249,15 @@ def _painted_over(source: Image, rows: Rows, photo: Draw, rng: Generator) -> Ima
     for row in rows:
         x, y, w, h = row[:4]
         if rng.random() < 0.5:
-            cover = _resize(image, 3 / max(float(w), 3))
-            cover = cv2.resize(cover, image.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+            tiny = _resize(image, 3 / max(float(w), 3))
+            cover = np.asarray(cv2.resize(tiny, image.shape[1::-1], interpolation=cv2.INTER_CUBIC), np.uint8)
         else:
             cover = _without_face(image.shape[1], image.shape[0], photo, rng)
-        image = _blend(image, np.asarray(cover, np.uint8), (x + w / 2, y + h / 2), (0.6 * w, 0.6 * h), rng)
+        image = _blend(image, cover, (x + w / 2, y + h / 2), (0.6 * w, 0.6 * h), rng)
     return image
 
 
-def _blend(
-    below: Image, above: Image, centre: tuple[float, float], axes: tuple[float, float], rng: Generator
-) -> Image:
+def _blend(below: Image, above: Image, centre: tuple[float, float], axes: tuple[float, float], rng: Generator) -> Image:
     """One picture over another within an ellipse whose edge is hard or soft."""
     y, x = (np.arange(side, dtype=np.float32) for side in below.shape[:2])
     distance = np.hypot(((x - centre[0]) / axes[0])[None], ((y - centre[1]) / axes[1])[:, None])
@@ -279,7 +281,8 @@ def _cut_out(scene: Scene, photo: Draw, rng: Generator) -> None:
         row = rows[:1] * np.append(np.full(14, shrunk), 1).astype(np.float32)
         matrix = _placement(row[0], width, side, side, rng)
         matrix[:, 2] += side / 2 - (matrix[:, :2] @ (row[0, :2] + row[0, 2:4] / 2) + matrix[:, 2])
-        view = np.asarray(cv2.warpAffine(source, _of_pixels(matrix), (side, side), borderMode=cv2.BORDER_REPLICATE), np.uint8)
+        warped = cv2.warpAffine(source, _of_pixels(matrix), (side, side), borderMode=cv2.BORDER_REPLICATE)
+        view = np.asarray(warped, np.uint8)
         new = _moved(row, matrix)
     whole = np.zeros((size + 2 * side, size + 2 * side, 3), np.uint8)
     whole[side:-side, side:-side] = scene.image
@@ -296,8 +299,9 @@ def _cut_out(scene: Scene, photo: Draw, rng: Generator) -> None:
 
 def _cover(scene: Scene, box: NDArray[np.float32]) -> None:
     """Doubt the faces that a box lies on, and forget those that it hides."""
-    near, far = np.maximum(scene.faces[:, :2], box[:, :2]), np.minimum(
-        scene.faces[:, :2] + scene.faces[:, 2:4], box[:, :2] + box[:, 2:4]
+    near, far = (
+        np.maximum(scene.faces[:, :2], box[:, :2]),
+        np.minimum(scene.faces[:, :2] + scene.faces[:, 2:4], box[:, :2] + box[:, 2:4]),
     )
     share = np.clip(far - near, 0, None).prod(1) / np.maximum(scene.faces[:, 2:4].prod(1), 1e-9)
     scene.faces[share > 1 - WHOLE, 14] = 0

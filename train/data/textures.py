@@ -42,8 +42,7 @@ def clouds(width: int, height: int, rng: Generator) -> Image:
     image = np.zeros((height, width, 3), np.float32) + colour(rng)
     for cells in (3, 8, 20, 50):
         noise = rng.normal(0, rng.uniform(5, 45), (cells, cells, int(rng.choice((1, 3))))).astype(np.float32)
-        noise = cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC).reshape(height, width, -1)
-        image += noise
+        image += cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC).reshape(height, width, -1)
     return _uint8(image)
 
 

@@ -33,8 +33,9 @@ logger = logging.getLogger(__name__)
 
 Batch = dict[str, Tensor]
 LossFunction = Callable[..., dict[str, Tensor]]
-"""(what the network gives: features and prediction of a regressor, batch, training) -> scalars, means over the batch, of
-which `total` is minimised."""
+"""(what the network gives, batch, training) -> scalars, means over the batch, of which `total` is minimised.
+
+A regressor gives features and prediction."""
 
 _OPTIMISERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 

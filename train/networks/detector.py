@@ -38,6 +38,15 @@ def _stage(inputs: int, outputs: int, blocks: int) -> nn.Sequential:
     return nn.Sequential(Separable(inputs, outputs, 2), *(Separable(outputs, outputs) for _ in range(blocks)))
 
 
+def _head(width: int) -> nn.Sequential:
+    last = nn.Conv2d(width, VALUES, 1)
+    nn.init.normal_(last.weight, std=0.01)
+    with torch.no_grad():
+        last.bias.zero_()  # type: ignore[union-attr]
+        last.bias[0] = torch.tensor(PRIOR).logit()  # type: ignore[index]
+    return nn.Sequential(Separable(width, width), last)
+
+
 class FaceCells(nn.Module):
     """The detector: normalised RGB (N, 3, H, W), H and W multiples of 32, to the values of all cells.
 
@@ -54,13 +63,7 @@ class FaceCells(nn.Module):
         self.stage32 = _stage(width, width, 3)
         self.merge16 = Separable(width, width)
         self.merge8 = Separable(width, width)
-        self.heads = nn.ModuleList(
-            nn.Sequential(Separable(width, width), nn.Conv2d(width, VALUES, 1)) for _ in STRIDES
-        )
-        for head in self.heads:
-            nn.init.normal_(head[1].weight, std=0.01)
-            nn.init.zeros_(head[1].bias)
-            nn.init.constant_(head[1].bias[:1], float(torch.tensor(PRIOR).logit()))
+        self.heads = nn.ModuleList(_head(width) for _ in STRIDES)
 
     def cells(self, x: Tensor) -> Tensor:
         """The values of all cells, (N, cells, 15): level by level, row by row; the first value is a logit."""
