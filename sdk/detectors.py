@@ -17,7 +17,7 @@ STRIDES = (8, 16, 32)
 NMS = 0.3
 """Intersection over union above which two boxes are one face."""
 
-MIN_YUNET = 64
+MIN_INPUT = 64
 """YuNet's pictures get a black border up to this height or width: in flatter ones OpenCV 4 finds faces at infinity."""
 
 Rows = NDArray[np.float32]
@@ -55,14 +55,14 @@ def decode(cells: NDArray[np.float32], grid: NDArray[np.float32]) -> Rows:
     """What cells say, in pixels.
 
     Args:
-        cells: (N, 15): confidence; then, in strides, middle of the box, logarithm of its size, landmarks. Places count
-            from the cell's middle.
+        cells: (N, 15): confidence; middle of the box and logarithm of its size, in strides from the cell's middle;
+            landmarks, in widths and heights of the box from its middle.
         grid: (N, 3), see `cell_grid`.
     """
     middle, stride = grid[:, :2], grid[:, 2:]
     size = np.exp(np.minimum(cells[:, 3:5], 5)) * stride
     corner = middle + cells[:, 1:3] * stride - size / 2
-    points = np.tile(middle, 5) + cells[:, 5:15] * stride
+    points = np.tile(corner + size / 2, 5) + cells[:, 5:15] * np.tile(size, 5)
     return np.concatenate([corner, size, points, cells[:, :1]], 1)
 
 
@@ -142,7 +142,7 @@ class YuNet:
 
     def find(self, image: NDArray[np.uint8]) -> Rows:
         """See `Detector.find`."""
-        right, bottom = (max(0, MIN_YUNET - side) for side in image.shape[1::-1])
+        right, bottom = (max(0, MIN_INPUT - side) for side in image.shape[1::-1])
         image = np.asarray(cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_CONSTANT), np.uint8)
         with self._lock:
             self._net.setInputSize((image.shape[1], image.shape[0]))

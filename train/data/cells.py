@@ -5,16 +5,16 @@ from numpy.typing import NDArray
 
 from sdk.detectors import cell_grid
 
-SIZES = {8: (0.0, 48.0), 16: (32.0, 112.0), 32: (80.0, np.inf)}
+SIZES = {8: (0.0, 56.0), 16: (40.0, 144.0), 32: (104.0, np.inf)}
 """For each stride the faces that its cells answer for: square root of the box's area, pixels."""
 
 MARGIN = 1.5
 """Faces larger or smaller than a level's by up to this factor are neither taught nor contradicted there."""
 
-REACH = 0.75
+REACH = 1.0
 """A face's cells have their middle within this many strides of the middle of its box, or, where that is more ..."""
 
-SHARE = 0.15
+SHARE = 0.2
 """... within this share of its size."""
 
 NEGATIVE, IGNORED, POSITIVE = 0, -1, 1

@@ -68,8 +68,8 @@ def draw_scene(photo: Draw, size: int, rng: Generator) -> Scene:
 
 
 def _patches(size: int, rng: Generator) -> list[tuple[int, int, int, int]]:
-    """Rows of patches of uneven sizes, (left, top, right, bottom), from one to 36 of them."""
-    typical = np.exp(rng.uniform(np.log(size / 6), np.log(1.8 * size)))
+    """Rows of patches of uneven sizes, (left, top, right, bottom), from one to 25 of them."""
+    typical = np.exp(rng.uniform(np.log(size / 5), np.log(2.2 * size)))
     found = []
     ys = _cuts(size, typical, rng)
     for top, bottom in pairwise(ys):
@@ -79,7 +79,7 @@ def _patches(size: int, rng: Generator) -> list[tuple[int, int, int, int]]:
 
 
 def _cuts(size: int, typical: float, rng: Generator) -> list[int]:
-    count = int(np.clip(round(size / typical), 1, 6))
+    count = int(np.clip(round(size / typical), 1, 5))
     inner = (np.arange(1, count) + rng.uniform(-0.3, 0.3, count - 1)) / count * size
     return [0, *inner.astype(int).tolist(), size]
 
@@ -145,7 +145,8 @@ def _placement(
     centre = anchor[:2] + anchor[2:4] / 2
     matrix = cv2.getRotationMatrix2D((float(centre[0]), float(centre[1])), float(turn), float(wanted / anchor[2]))
     matrix[0] *= rng.uniform(0.9, 1.1)
-    at = np.array((width, height)) / 2 + rng.uniform(-0.5, 0.5, 2) * np.maximum((width, height) - 0.8 * wanted, 0)
+    sides = np.array((width, height))
+    at = sides / 2 + rng.uniform(-0.5, 0.5, 2) * np.maximum(sides - 0.8 * wanted, 0)
     matrix[:, 2] += at - (matrix[:, :2] @ centre + matrix[:, 2])
     return np.asarray(matrix, np.float64)
 
@@ -271,19 +272,17 @@ def _cut_out(scene: Scene, photo: Draw, rng: Generator) -> None:
     width = size * np.exp(rng.uniform(np.log(0.05), np.log(0.5)))
     side = int(2.4 * width)
     left, top = (int(rng.uniform(-0.3 * side, size - 0.7 * side)) for _ in range(2))
-    view = np.zeros((side, side, 3), np.uint8)
+    source, rows = photo(rng)
     new = EMPTY
-    if rng.random() < 0.5:
+    if rng.random() < 0.5 or not len(rows):
         view = _without_face(side, side, photo, rng)
     else:
-        source, rows = photo(rng)
         source, shrunk = _shrunk(_light(source, rng), width / rows[0, 2])
         row = rows[:1] * np.append(np.full(14, shrunk), 1).astype(np.float32)
         matrix = _placement(row[0], width, side, side, rng)
         matrix[:, 2] += side / 2 - (matrix[:, :2] @ (row[0, :2] + row[0, 2:4] / 2) + matrix[:, 2])
         warped = cv2.warpAffine(source, _of_pixels(matrix), (side, side), borderMode=cv2.BORDER_REPLICATE)
-        view = np.asarray(warped, np.uint8)
-        new = _moved(row, matrix)
+        view, new = np.asarray(warped, np.uint8), _moved(row, matrix)
     whole = np.zeros((size + 2 * side, size + 2 * side, 3), np.uint8)
     whole[side:-side, side:-side] = scene.image
     at = whole[top + side : top + 2 * side, left + side : left + 2 * side]
@@ -292,7 +291,6 @@ def _cut_out(scene: Scene, photo: Draw, rng: Generator) -> None:
     scene.image = np.ascontiguousarray(whole[side:-side, side:-side])
     cover = np.array([[left + side / 2 - axes[0], top + side / 2 - axes[1], 2 * axes[0], 2 * axes[1]]], np.float32)
     _cover(scene, cover)
-    new = new.copy()
     new[:, :14] += np.tile((left, top), 7) * np.repeat((1, 0, 1), (2, 2, 10))
     scene.faces = np.concatenate([scene.faces, _seen(new, size, size)])
 

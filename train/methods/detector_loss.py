@@ -34,7 +34,7 @@ def detection_loss(cells: Tensor, kinds: Tensor, targets: Tensor, grid: Tensor) 
     size = found[:, 3:5].clamp(max=5).exp() * stride
     corner = middle + found[:, 1:3] * stride - size / 2
     iou, generalised = box_agreement(torch.cat([corner, size], 1), wanted[:, :4])
-    points = middle.repeat(1, 5) + found[:, 5:] * stride
+    points = (corner + size / 2).repeat(1, 5) + found[:, 5:] * size.repeat(1, 5)
     scale = wanted[:, 2:4].prod(1, keepdim=True).clamp_min(1).sqrt()
     error = F.smooth_l1_loss(points / scale, wanted[:, 4:] / scale, reduction="sum", beta=0.01) / 10
     quality = torch.zeros_like(cells[..., 0])

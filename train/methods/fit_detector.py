@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,7 +23,7 @@ from train.methods.detector_loss import detection_loss
 from train.methods.fit_settings import FitSettings
 from train.methods.fitting import Batch, Fit
 from train.networks import load_state, read_state, save_network
-from train.networks.detector import FaceCells
+from train.networks.detector import FaceCells, Head
 from train.networks.variants import Variant
 from train.recipes import Recipe, settings_from, training_commit
 
@@ -113,7 +113,8 @@ def fit_detector(recipe: Recipe, source: Path, landmarks: Path | None, out: Path
         for index, (name, count) in enumerate(zip(SPLITS, (scenes.scenes, scenes.validation_scenes), strict=True))
     )
     logger.info("%d photos to train on, %d to validate", *(len(part) for part in parts.values()))
-    digest = hashlib.sha256(repr((scenes, split)).encode() + (out / "photos.parquet").read_bytes()).hexdigest()
+    learned = replace(scenes, precision=0.0)  # which is set afterwards
+    digest = hashlib.sha256(repr((learned, split)).encode() + (out / "photos.parquet").read_bytes()).hexdigest()
     best = DetectorFit(network, VARIANT, train_set, validation_set, _loss, training, out / "fit", digest).run()
     load_state(network, read_state(best), str(best))
     set_confidence(network, validation_set, scenes.precision)
@@ -142,7 +143,7 @@ def set_confidence(network: FaceCells, scenes: SceneDataset, precision: float) -
     )
     shift = torch.logit(torch.tensor(CONFIDENCE)) - torch.logit(torch.tensor(found), eps=1e-6)
     for head in network.heads:
-        cast(nn.Conv2d, cast(nn.Sequential, head)[1]).bias.data[0] += shift  # type: ignore[union-attr]
+        cast(Head, head).face[-1].bias.data += shift  # type: ignore[operator]
 
 
 CONFIDENCE = 0.7

@@ -11,10 +11,14 @@ from torch import Tensor, nn
 from sdk.detectors import STRIDES
 
 VALUES = 15
-"""A cell's values: face or not, centre of the box (2), logarithm of its size (2), landmarks (10), in strides."""
+"""A cell's values: face or not; middle of the box (2) and logarithm of its size (2), in strides from the cell's middle;
+landmarks (10), in widths and heights of the box from its middle."""
 
 PRIOR = 0.01
 """Share of cells that hold a face, roughly: with it the score of a fresh network begins."""
+
+BEGIN = (1.2, 1.5, -0.22, -0.12, 0.22, -0.12, 0.0, 0.08, -0.19, 0.23, 0.19, 0.23)
+"""Size of the box and landmarks of a fresh network: an upright face, four strides wide."""
 
 
 class Separable(nn.Module):
@@ -38,13 +42,27 @@ def _stage(inputs: int, outputs: int, blocks: int) -> nn.Sequential:
     return nn.Sequential(Separable(inputs, outputs, 2), *(Separable(outputs, outputs) for _ in range(blocks)))
 
 
-def _head(width: int) -> nn.Sequential:
-    last = nn.Conv2d(width, VALUES, 1)
-    nn.init.normal_(last.weight, std=0.01)
-    with torch.no_grad():
-        last.bias.zero_()  # type: ignore[union-attr]
-        last.bias[0] = torch.tensor(PRIOR).logit()  # type: ignore[index]
-    return nn.Sequential(Separable(width, width), last)
+class Branch(nn.Sequential):
+    """Some of a level's values, which begin as given everywhere."""
+
+    def __init__(self, width: int, begin: Tensor) -> None:
+        last = nn.Conv2d(width, len(begin), 1)
+        nn.init.normal_(last.weight, std=0.01)
+        last.bias = nn.Parameter(begin)
+        super().__init__(Separable(width, width), last)
+
+
+class Head(nn.Module):
+    """All of a level's values."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.face = Branch(width, torch.tensor([PRIOR]).logit())
+        self.place = Branch(width, torch.tensor([0.0, 0.0, *BEGIN]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, width, H, W) -> (N, 15, H, W)."""
+        return torch.cat([self.face(x), self.place(x)], 1)
 
 
 class FaceCells(nn.Module):
@@ -63,7 +81,7 @@ class FaceCells(nn.Module):
         self.stage32 = _stage(width, width, 3)
         self.merge16 = Separable(width, width)
         self.merge8 = Separable(width, width)
-        self.heads = nn.ModuleList(_head(width) for _ in STRIDES)
+        self.heads = nn.ModuleList(Head(width) for _ in STRIDES)
 
     def cells(self, x: Tensor) -> Tensor:
         """The values of all cells, (N, cells, 15): level by level, row by row; the first value is a logit."""
