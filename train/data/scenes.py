@@ -143,12 +143,13 @@ def _placement(
     """(2, 3): scale the anchor to a width, turn it, and put it somewhere in a view."""
     turn = np.clip(rng.normal(0, 11), -35, 35) if rng.random() < 0.85 else rng.uniform(-50, 50)
     centre = anchor[:2] + anchor[2:4] / 2
-    matrix = cv2.getRotationMatrix2D((float(centre[0]), float(centre[1])), float(turn), float(wanted / anchor[2]))
+    scale = float(wanted / anchor[2])
+    matrix = np.array(cv2.getRotationMatrix2D((float(centre[0]), float(centre[1])), float(turn), scale), np.float64)
     matrix[0] *= rng.uniform(0.9, 1.1)
     sides = np.array((width, height))
     at = sides / 2 + rng.uniform(-0.5, 0.5, 2) * np.maximum(sides - 0.8 * wanted, 0)
     matrix[:, 2] += at - (matrix[:, :2] @ centre + matrix[:, 2])
-    return np.asarray(matrix, np.float64)
+    return matrix
 
 
 def _of_pixels(matrix: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from train.data.cells import IGNORED, POSITIVE
 
-BOX_WEIGHT, LANDMARK_WEIGHT = 2.0, 20.0
+WEIGHTS = {"score": 1.0, "box": 2.0, "place": 3.0, "landmarks": 20.0}
 
 
 def detection_loss(cells: Tensor, kinds: Tensor, targets: Tensor, grid: Tensor) -> dict[str, Tensor]:
@@ -23,8 +23,10 @@ def detection_loss(cells: Tensor, kinds: Tensor, targets: Tensor, grid: Tensor) 
         grid: (cells, 3), see `sdk.detectors.cell_grid`.
 
     Returns:
-        `score` (quality focal loss), `box` (1 - generalised IoU), `landmarks` (smooth L1 of the distance over the
-        face's size), each over the number of positive cells, and their weighted sum `total`.
+        Each over the number of positive cells: `score` (quality focal loss), `box` (1 - generalised IoU), `place` (L1 of
+        the box's middle, in its widths and heights, and of the logarithm of its size: where boxes do not overlap yet,
+        the IoU teaches little), `landmarks` (smooth L1 of the distance over the face's size; the box learns from it,
+        too). And `total`, their sum by `WEIGHTS`.
     """
     positive = kinds == POSITIVE
     count = positive.sum().clamp_min(1)
@@ -33,6 +35,8 @@ def detection_loss(cells: Tensor, kinds: Tensor, targets: Tensor, grid: Tensor) 
     middle, stride = place[:, :2], place[:, 2:]
     size = found[:, 3:5].clamp(max=5).exp() * stride
     corner = middle + found[:, 1:3] * stride - size / 2
+    aside = (corner + size / 2 - wanted[:, :2] - wanted[:, 2:4] / 2) / wanted[:, 2:4]
+    larger = found[:, 3:5] + stride.log() - wanted[:, 2:4].log()
     iou, generalised = box_agreement(torch.cat([corner, size], 1), wanted[:, :4])
     points = (corner + size / 2).repeat(1, 5) + found[:, 5:] * size.repeat(1, 5)
     scale = wanted[:, 2:4].prod(1, keepdim=True).clamp_min(1).sqrt()
@@ -45,9 +49,11 @@ def detection_loss(cells: Tensor, kinds: Tensor, targets: Tensor, grid: Tensor) 
     terms = {
         "score": (entropy * focus * (kinds != IGNORED)).sum() / count,
         "box": (1 - generalised).sum() / count,
+        "place": (aside.abs() + larger.abs()).sum() / 2 / count,
         "landmarks": error / count,
     }
-    return {"total": terms["score"] + BOX_WEIGHT * terms["box"] + LANDMARK_WEIGHT * terms["landmarks"], **terms}
+    total = torch.stack([weight * terms[name] for name, weight in WEIGHTS.items()]).sum()
+    return {"total": total, **terms}
 
 
 def box_agreement(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
