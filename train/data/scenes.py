@@ -90,16 +90,16 @@ def _draw_patch(image: Image, patch: tuple[int, int, int, int], photo: Draw, rng
     view = image[top:bottom, left:right]
     height, width = view.shape[:2]
     kind = rng.random()
-    if kind < 0.08:
+    if kind < 0.05:
         return EMPTY  # the background stays
-    if kind < 0.12:
+    if kind < 0.08:
         view[:] = texture(width, height, rng)
         return EMPTY
-    if kind < 0.25:
+    if kind < 0.18:
         view[:] = _without_face(width, height, photo, rng)
         return EMPTY
     source, rows = photo(rng)
-    if kind < 0.32:
+    if kind < 0.23:
         source, rows = _painted_over(source, rows, photo, rng), EMPTY
     rows = _draw_photo(view, source, rows, rng)
     rows[:, :14] += np.tile((left, top), 7) * np.repeat((1, 0, 1), (2, 2, 10))
@@ -110,7 +110,7 @@ def _draw_photo(view: Image, source: Image, rows: Rows, rng: Generator) -> Rows:
     """Warp a photo into a view, in place, around one of its faces; the faces, in the view's pixels."""
     height, width = view.shape[:2]
     anchor = _anchor(source, rows, rng)
-    wanted = min(height, width) * np.exp(rng.uniform(np.log(0.2), np.log(0.95)))
+    wanted = min(height, width) * np.exp(rng.uniform(np.log(0.3), np.log(0.95)))
     if rng.random() < 0.3:  # as the detector sees small faces: enlarged
         source = _coarse(source, anchor[2], wanted, rng)
     source, rows, anchor = _light(source, rng), rows.copy(), anchor.copy()
