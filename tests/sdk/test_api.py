@@ -15,7 +15,7 @@ PARAMETERS = {
     "QualityScorer.assess": "self, image",
     "QualityScorer.close": "self",
     "QualityScorer.warmup": "self",
-    "FaceDetector": "model='yunet', min_confidence=0.7",
+    "FaceDetector": "model='fiqa-detector', min_confidence=0.7",
     "FaceDetector.detect": "self, image",
     "align": "image, landmarks",
     "Face": "box, landmarks, confidence",
