@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sdk.faces import Face, FaceQuality
     from sdk.models.card import InputSpec, ModelCard
     from sdk.scorer import QualityScorer
+    from sdk.video.scorer import VideoScorer
 
     __version__: str
 
@@ -33,6 +34,7 @@ __all__ = [
     "ModelError",
     "OutputError",
     "QualityScorer",
+    "VideoScorer",
     "__version__",
     "align",
 ]
@@ -44,6 +46,7 @@ _MODULES = {
     "sdk.faces": ("Face", "FaceQuality"),
     "sdk.models.card": ("InputSpec", "ModelCard"),
     "sdk.scorer": ("QualityScorer",),
+    "sdk.video.scorer": ("VideoScorer",),
 }
 
 

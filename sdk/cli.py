@@ -29,9 +29,11 @@ from sdk.report import Run, write_page
 from sdk.runtimes.select import DEVICES
 from sdk.scorer import QualityScorer, available_cores
 from sdk.tables import check_place, check_table, csv_rows, path_text, write_table
+from sdk.video.cli import video
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
 app.add_typer(models, name="models")
+app.command()(video)
 
 ModelOption = Annotated[str, typer.Option(help="Name (fiqa models list) or path of an .onnx, .xml or .engine file.")]
 DeviceOption = Annotated[

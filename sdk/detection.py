@@ -5,6 +5,7 @@ seen with its longest side at 640 pixels, enlarged or reduced; again at 1280 if 
 or none is found; again at 2560 if that is still so.
 """
 
+from collections.abc import Sequence
 from os import PathLike
 
 import cv2
@@ -42,13 +43,24 @@ class FaceDetector:
         model: Name in the catalogue, or path of a detector's ONNX file. The default is in the package; `yunet` is
             fetched once, and finds more, see docs/detector.md.
         min_confidence: Faces below it are left out, 0 to 1.
+        passes: Longest side of the image in each pass, pixels, ascending. One pass takes the same time whatever is in
+            the image; more find small faces, see `PASSES`.
 
     Raises:
         ModelError: The model is unknown, cannot be fetched, or is not a detector that can be loaded.
-        InputError: `min_confidence` is outside [0, 1].
+        InputError: `min_confidence` is outside [0, 1], or there is no pass.
     """
 
-    def __init__(self, model: str | PathLike[str] = "fiqa-detector", min_confidence: float = 0.7) -> None:
+    def __init__(
+        self,
+        model: str | PathLike[str] = "fiqa-detector",
+        min_confidence: float = 0.7,
+        *,
+        passes: Sequence[int] = PASSES,
+    ) -> None:
+        if not passes or min(passes) < 1:
+            raise InputError(f"passes is {passes!r}, wanted one or more sides in pixels, such as (640,)")
+        self._passes = passes
         if not 0 <= min_confidence <= 1:
             raise InputError(f"min_confidence is {min_confidence}, wanted a number in [0, 1]")
         loaded = load_model(model)
@@ -75,8 +87,8 @@ class FaceDetector:
         longest = max(pixels.shape[:2])
         faces: list[Face] = []
         scale = 0.0
-        for side in PASSES:
-            if scale and not _needs_another_pass(faces, scale, longest):
+        for side in self._passes:
+            if scale and not _needs_another_pass(faces, scale, longest, self._passes[0]):
                 break
             finer = min(side / longest, MAX_ENLARGEMENT)
             faces = _merge(faces, self._detect_at(pixels, finer), SMALL_FACE / scale if scale else 0)
@@ -98,11 +110,11 @@ class FaceDetector:
         ]
 
 
-def _needs_another_pass(faces: list[Face], scale: float, longest: int) -> bool:
+def _needs_another_pass(faces: list[Face], scale: float, longest: int, first: int = PASSES[0]) -> bool:
     """Whether a finer pass than the one at `scale` may show more."""
     if scale >= MAX_ENLARGEMENT:
         return False
-    reduced_by_first_pass = scale < 1 and scale * longest <= PASSES[0]
+    reduced_by_first_pass = scale < 1 and scale * longest <= first
     return reduced_by_first_pass or not faces or min(face.box[2] for face in faces) * scale < SMALL_FACE
 
 

@@ -52,7 +52,7 @@ def check_table(path: Path) -> None:
     if path.suffix.lower() not in WRITERS:
         raise InputError(f"{path} ends in {path.suffix or 'nothing'!r}, wanted one of: {', '.join(WRITERS)}")
     if WRITERS[path.suffix.lower()] is _write_parquet:
-        _import_pyarrow()
+        import_pyarrow()
     check_place(path)
 
 
@@ -98,7 +98,7 @@ def _write_json_lines(path: Path, faces: Sequence[ScoredFace]) -> None:
 
 
 def _write_parquet(path: Path, faces: Sequence[ScoredFace]) -> None:
-    pa = _import_pyarrow()
+    pa = import_pyarrow()
     import pyarrow.parquet
 
     kinds = {"path": pa.string(), "face": pa.int32(), "landmarks": pa.list_(pa.float32()), "error": pa.string()}
@@ -113,7 +113,12 @@ WRITERS: Mapping[str, Callable[[Path, Sequence[ScoredFace]], None]] = {
 }
 
 
-def _import_pyarrow() -> Any:
+def import_pyarrow() -> Any:
+    """The package pyarrow.
+
+    Raises:
+        InputError: It is not installed.
+    """
     try:
         import pyarrow
     except ModuleNotFoundError as error:

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from sdk import FaceQuality, QualityScorer
 from sdk.models.catalog import find_entry
 from train.methods.diffusion import Diffusion
 from train.networks import save_network
@@ -30,7 +31,7 @@ needs_nano = pytest.mark.skipif(
 )
 
 
-def run(*arguments: object) -> list[str]:
+def run(*arguments: object, code: int = 0) -> list[str]:
     """Lines that an example prints, without the network."""
     done = subprocess.run(
         [sys.executable, *map(str, arguments)],
@@ -39,7 +40,7 @@ def run(*arguments: object) -> list[str]:
         cwd=ROOT,
         env={**os.environ, "FIQA_OFFLINE": "1"},
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == code, done.stderr
     return done.stdout.splitlines()
 
 
@@ -78,13 +79,88 @@ def test_score_one() -> None:
     assert line.startswith("score 0.")
 
 
+def test_clip(tmp_path: Path) -> None:
+    run("examples/media/make_clip.py", tmp_path / "clip.mp4")
+    capture = cv2.VideoCapture(str(tmp_path / "clip.mp4"))
+    frames = [capture.read()[1].astype(int) for _ in range(250)]
+    assert frames[0].shape == (360, 640, 3)
+    assert not capture.read()[0]
+    assert frames[174].mean() < 20 < 100 < frames[100].mean()  # dark
+    skin = [((f[..., 2] - f[..., 0] > 60) & (f[..., 2] > 150))[:, 200:440].mean() for f in frames]
+    assert skin[10] < 0.01 < skin[30] < skin[50] < skin[74]  # nobody, then nearer
+    assert skin[149] < 0.7 * skin[126]  # turned away
+
+
+@needs_nano
+def test_video_stream() -> None:
+    lines = run("examples/video_stream.py")
+    assert any(line.startswith("track 1 can be recognised: 0.") for line in lines)
+    assert [line.split(":")[0] for line in lines if "has ended" in line] == [f"track {n} has ended" for n in (1, 2, 3)]
+    assert lines[-1].startswith("250 frames, 125 looked at, ")
+    assert lines[-1].endswith(" 0 dropped")
+
+
+@needs_nano
+def test_best_shot(tmp_path: Path) -> None:
+    lines = run("examples/best_shot.py", "examples/media", tmp_path / "shots")  # a folder of one frame
+    assert lines[0].startswith("track 1: 1 faces, best 0.")
+    assert cv2.imread(str(next((tmp_path / "shots").glob("*-best1-crop.png")))).shape == (112, 112, 3)
+
+
+@needs_nano
+def test_enrolment_gate(tmp_path: Path) -> None:
+    photo = cv2.imread(str(ROOT / "examples/media/astronaut.jpg"))
+    assert run("examples/enrolment_gate.py", "examples/media/astronaut.jpg")[0].startswith("accepted: score 0.")
+    cv2.imwrite(str(tmp_path / "two.png"), np.hstack([photo, photo]))
+    assert run("examples/enrolment_gate.py", tmp_path / "two.png", code=3) == [
+        "again, please: 2 faces, wanted one; be alone in the picture"
+    ]
+    cv2.imwrite(str(tmp_path / "small.png"), cv2.resize(photo, (250, 250), interpolation=cv2.INTER_AREA))
+    assert run("examples/enrolment_gate.py", tmp_path / "small.png", code=3)[0].startswith("again, please: too small: ")
+
+
+def test_reasons_of_the_gate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    from enrolment_gate import reasons
+
+    crop = np.random.default_rng(0).integers(60, 256, (112, 112, 3), np.uint8)
+    points = np.array([(40, 50), (80, 50), (60, 70), (45, 90), (75, 90)], np.float32)
+    turned = points + np.array([(0, 0), (0, 0), (18, 0), (0, 0), (0, 0)], np.float32)
+    good = {"box": (0.0, 0.0, 120.0, 150.0), "landmarks": points, "confidence": 0.9, "score": 0.8, "crop": crop}
+    wanted = {
+        "": {},
+        "too small": {"box": (0.0, 0.0, 60.0, 150.0)},
+        "too blurred": {"crop": cv2.GaussianBlur(crop, (0, 0), 5)},
+        "too dark": {"crop": crop // 8},
+        "turned away": {"landmarks": turned},
+        "low score": {"score": 0.2},
+    }
+    for reason, change in wanted.items():
+        assert [text.split(":")[0] for text in reasons(FaceQuality(**{**good, **change}))] == [reason][: len(reason)]
+
+
+def test_own_model(tmp_path: Path) -> None:
+    (line,) = run("examples/own_model.py", tmp_path / "own.onnx")
+    assert line.startswith(f"{tmp_path / 'own.onnx'}: own on cpu; good face ")
+    with QualityScorer(tmp_path / "own.onnx", "cpu") as scorer:
+        assert scorer.card.training_data == "one face, damaged"
+
+
 def test_draw_restored(tmp_path: Path) -> None:
     save_network(Diffusion(8), tmp_path / "diffusion.safetensors")
     run("examples/draw_restored.py", tmp_path / "diffusion.safetensors", tmp_path / "out.png")
     assert cv2.imread(str(tmp_path / "out.png")).shape == (6 * 132, 6 * 136, 3)
 
 
-EXAMPLES = ("score_one.py", "batch_folder.py", "draw_scores.py", "draw_restored.py", "media/make_bad_copies.py")
+EXAMPLES = (
+    "score_one.py",
+    "batch_folder.py",
+    "draw_scores.py",
+    "draw_restored.py",
+    "enrolment_gate.py",
+    "media/make_bad_copies.py",
+    "media/make_clip.py",
+)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -15,8 +15,12 @@ PARAMETERS = {
     "QualityScorer.assess": "self, image",
     "QualityScorer.close": "self",
     "QualityScorer.warmup": "self",
-    "FaceDetector": "model='fiqa-detector', min_confidence=0.7",
+    "FaceDetector": "model='fiqa-detector', min_confidence=0.7, *, passes=(640, 1280, 2560)",
     "FaceDetector.detect": "self, image",
+    "VideoScorer": "source, scorer=None, detector=None, *, best_shots=None, every=1, max_fps=None, min_size=0, "
+    "queue=2, live=None, tracker=None",
+    "VideoScorer.stop": "self",
+    "VideoScorer.close": "self",
     "align": "image, landmarks",
     "Face": "box, landmarks, confidence",
     "FaceQuality": "box, landmarks, confidence, score, crop",
@@ -31,7 +35,11 @@ PARAMETERS = {
     "ModelCard.from_dict": "values",
     "ModelCard.from_json": "text",
 }
-PROPERTIES = ("card", "device", "precision", "threads")
+PROPERTIES = {
+    "QualityScorer": ("card", "device", "precision", "threads"),
+    "FaceDetector": (),
+    "VideoScorer": ("counters", "fps", "live", "name"),
+}
 ERRORS = {
     "FiqaError": Exception,
     "ImageError": ValueError,
@@ -64,9 +72,9 @@ def test_parameters() -> None:
 
 
 def test_methods() -> None:
-    for name in ("QualityScorer", "FaceDetector"):
+    for name, names in PROPERTIES.items():
         public = {f"{name}.{method}" for method in vars(getattr(sdk, name)) if not method.startswith("_")}
-        properties = {f"{name}.{prop}" for prop in PROPERTIES} if name == "QualityScorer" else set()
+        properties = {f"{name}.{prop}" for prop in names}
         assert public == {path for path in PARAMETERS if path.startswith(f"{name}.")} | properties
 
 
@@ -83,7 +91,7 @@ def test_version() -> None:
 def test_import_is_quick_and_light() -> None:
     code = (
         "import sys, time; start = time.perf_counter(); import sdk; took = time.perf_counter() - start\n"
-        "from sdk import QualityScorer, FaceDetector, align\n"
+        "from sdk import QualityScorer, FaceDetector, VideoScorer, align\n"
         "print(took, *sorted({'torch', 'onnx', 'onnxruntime', 'pooch', 'PIL', 'export', 'train'} & set(sys.modules)))"
     )
     runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(3)]

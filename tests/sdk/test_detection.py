@@ -57,6 +57,9 @@ def test_overlap(other: tuple[float, float, float], expected: float) -> None:
 def test_settings_that_are_refused(tiny_path: Path) -> None:
     with pytest.raises(InputError, match=r"min_confidence is 1\.5"):
         FaceDetector(min_confidence=1.5)
+    for passes in ((), (0,)):
+        with pytest.raises(InputError, match="passes is"):
+            FaceDetector(passes=passes)
     with pytest.raises(ModelError, match="wanted detection"):
         FaceDetector(tiny_path)
     with pytest.raises(ModelError, match="unknown model"):
@@ -121,6 +124,14 @@ def test_no_face(model: str, shape: tuple[int, int], tiny_path: Path) -> None:
     detector = FaceDetector(model)
     assert detector.detect(blank) == []
     assert QualityScorer(tiny_path, detector=detector).assess(blank) == []
+
+
+def test_one_pass_finds_large_faces_only(model: str, astronaut: np.ndarray) -> None:
+    canvas = np.full((1000, 1000, 3), 128, np.uint8)
+    canvas[:512, :512] = astronaut
+    canvas[900:948, 900:948] = cv2.resize(astronaut, (48, 48), interpolation=cv2.INTER_AREA)  # a face of 8 pixels
+    assert len(FaceDetector(model, passes=(640,)).detect(canvas)) == 1
+    assert len(FaceDetector(model, passes=(640, 2560)).detect(canvas)) == 2
 
 
 def test_many_callers(model: str, astronaut: np.ndarray) -> None:

@@ -23,10 +23,10 @@ def detection_loss(cells: Tensor, kinds: Tensor, targets: Tensor, grid: Tensor) 
         grid: (cells, 3), see `sdk.detectors.cell_grid`.
 
     Returns:
-        Each over the number of positive cells: `score` (quality focal loss), `box` (1 - generalised IoU), `place` (L1 of
-        the box's middle, in its widths and heights, and of the logarithm of its size: where boxes do not overlap yet,
-        the IoU teaches little), `landmarks` (smooth L1 of the distance over the face's size; the box learns from it,
-        too). And `total`, their sum by `WEIGHTS`.
+        Each over the number of positive cells: `score` (quality focal loss), `box` (1 - generalised IoU), `place` (L1
+        of the box's middle, in its widths and heights, and of the logarithm of its size: where boxes do not overlap
+        yet, the IoU teaches little), `landmarks` (smooth L1 of the distance over the face's size; the box learns from
+        it, too). And `total`, their sum by `WEIGHTS`.
     """
     positive = kinds == POSITIVE
     count = positive.sum().clamp_min(1)

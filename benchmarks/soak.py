@@ -1,0 +1,182 @@
+"""Soak test of `VideoScorer` on a live stream that dies and comes back: `python benchmarks/soak.py [--minutes 20]`.
+
+An MJPEG server in a process of its own loops the synthetic clip over loopback; it is killed and started again ten
+times. Meanwhile memory, threads and file handles are sampled. Prints a line a sample and a summary in JSON; exit code 1
+when memory grew by 1 % or more, a thread or handle leaked, a reconnect took 5 s or more, or a counter is wrong.
+Needs a detector that `FaceDetector()` finds.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import random
+import socket
+import statistics
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing.sharedctypes import Synchronized
+from pathlib import Path
+
+import cv2
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
+from media.make_clip import clip_frames
+
+from sdk import QualityScorer
+from sdk.video import BestShots, VideoScorer
+
+KILLS = 10
+SAMPLE = 5.0
+"""Seconds between samples."""
+
+Sample = tuple[float, int, int, int]
+"""Seconds since the start, resident bytes, threads, file handles."""
+
+
+def serve(port: int, pictures: list[bytes], fps: float, sent: "Synchronized[int]") -> None:
+    """Loop pictures over HTTP as MJPEG until killed; counts in `sent` every frame that was sent whole."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+            self.end_headers()
+            due = time.monotonic()
+            while True:
+                data = pictures[sent.value % len(pictures)]
+                head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
+                self.wfile.write(head.encode() + data + b"\r\n")
+                sent.value += 1
+                due = max(due + 1 / fps, time.monotonic() - 1 / fps)
+                time.sleep(max(0.0, due - time.monotonic()))
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            pass
+
+    ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
+
+
+class Killer(threading.Thread):
+    """Runs the server, and kills and restarts it in even intervals."""
+
+    def __init__(self, port: int, fps: float, seconds: float) -> None:
+        super().__init__(daemon=True)
+        self.port = port
+        self.seconds = seconds
+        self.back: list[float] = []  # when the server listened again
+        context = multiprocessing.get_context("spawn")
+        self.sent = context.Value("L", 0, lock=False)
+        pictures = [cv2.imencode(".jpg", frame)[1].tobytes() for frame in clip_frames()]
+        self.make = lambda: context.Process(target=serve, args=(port, pictures, fps, self.sent), daemon=True)
+        self.server = self.make()
+        self.server.start()
+        self.wait_until_it_listens()
+
+    def run(self) -> None:
+        """Kill and restart; the server is away for half a second to six seconds."""
+        draw = random.Random(0)
+        for _ in range(KILLS):
+            time.sleep(self.seconds / (KILLS + 1))
+            self.kill()
+            time.sleep(draw.uniform(0.5, 6))
+            self.server = self.make()
+            self.server.start()
+            self.wait_until_it_listens()
+            self.back.append(time.monotonic())
+
+    def kill(self) -> None:
+        """Kill the server, and let go of what is held for it."""
+        self.server.kill()
+        self.server.join()
+        self.server.close()
+
+    def wait_until_it_listens(self) -> None:
+        """Wait for the port."""
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.02)
+
+
+def sample(start: float) -> Sample:
+    """What this process holds now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    handles = len(os.listdir("/proc/self/fd"))
+    return time.monotonic() - start, pages * os.sysconf("SC_PAGE_SIZE"), threading.active_count(), handles
+
+
+def main() -> int:
+    """Soak; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=20)
+    parser.add_argument("--fps", type=float, default=10)
+    parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--port", type=int, default=18955)
+    options = parser.parse_args()
+    seconds = 60 * options.minutes
+    killer = Killer(options.port, options.fps, seconds)
+    words = {"early": 0, "final": 0}
+
+    def tell(word: object) -> None:
+        words["final" if word.final else "early"] += 1  # type: ignore[attr-defined]
+
+    with QualityScorer() as scorer:  # onnxruntime opens files of its own at its first use, and keeps them
+        scorer.warmup()
+    before = sample(time.monotonic())
+    arrivals: list[float] = []  # of the first frame after each reconnect
+    samples: list[Sample] = []
+    start = due = time.monotonic()
+    shots = BestShots(tell, threshold=0.7)
+    url = f"http://127.0.0.1:{options.port}/"
+    with VideoScorer(url, best_shots=shots, every=options.every, min_size=40) as stream:
+        killer.start()
+        seen = 0
+        for result in stream:
+            now = time.monotonic()
+            if stream.counters.reconnects > seen:
+                seen = stream.counters.reconnects
+                arrivals.append(result.arrived)
+            if now >= due:
+                due = now + SAMPLE
+                samples.append(sample(start))
+                counters = stream.counters
+                print("{:.0f} s, {} bytes, {} threads, {} handles".format(*samples[-1]), counters, flush=True)
+            if now - start > seconds and not killer.is_alive() and now - killer.back[-1] > SAMPLE:
+                stream.stop()
+    killer.join()
+    killer.kill()
+    after = sample(start)
+    counters = stream.counters
+    warm = [one for one in samples if one[0] > 0.1 * seconds]
+    early, late = warm[: len(warm) // 5], warm[-(len(warm) // 5) :]
+    growth = statistics.median(one[1] for one in late) / statistics.median(one[1] for one in early) - 1
+    # Where the picture was back before the port had been probed, the reconnect took no time that could be measured.
+    waits = [max(0.0, arrival - back) for back, arrival in zip(killer.back, arrivals, strict=False)]
+    accounted = counters.corrupt + counters.skipped + counters.dropped + counters.delivered
+    checks = {
+        "memory grew by less than 1 %": growth < 0.01,
+        "no thread leaked": after[2] == before[2] and max(one[2] for one in late) <= max(one[2] for one in early),
+        "no handle leaked": after[3] <= before[3] and max(one[3] for one in late) <= max(one[3] for one in early),
+        "each reconnect took less than 5 s": len(waits) == KILLS and max(waits, default=9) < 5,
+        "captured frames are accounted for": counters.captured == accounted,
+        # A killed server's last frames may still be in a buffer.
+        "captured and sent agree": 0 <= killer.sent.value - counters.captured <= 5 * (KILLS + 1),
+    }
+    summary = {
+        "minutes": options.minutes, "fps": options.fps, "every": options.every, "growth": round(growth, 5),
+        "resident": [round(statistics.median(one[1] for one in part) / 2**20, 2) for part in (early, late)],
+        "threads": [before[2], early[0][2], late[-1][2], after[2]],
+        "handles": [before[3], early[0][3], late[-1][3], after[3]],
+        "reconnect_seconds": [round(wait, 2) for wait in waits], "sent": killer.sent.value,
+        "counters": {name: getattr(counters, name) for name in counters.__slots__}, "words": words, "checks": checks,
+    }  # fmt: skip
+    print(json.dumps(summary, indent=1))
+    return 0 if all(checks.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

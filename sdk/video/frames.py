@@ -1,0 +1,88 @@
+"""What flows through the pipeline: frames, tracked faces, and results; and whether a frame shows anything new."""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdk.faces import Face
+
+FrameState: TypeAlias = Literal["new", "between", "stale", "blank"]
+"""`new`: faces were looked for and scored; `between`: only tracked, as `every` has it; `stale`: the same picture as the
+frame before; `blank`: black or of one colour. Only faces of a new frame have scores."""
+
+GRID = 8
+"""Every 8th pixel of every 8th row is compared with the frame before: 32,000 of a full-HD frame, in under 1 ms."""
+
+BLANK_SPREAD = 12
+"""A frame is blank when 98 of 100 of its pixels lie within so many grey levels: black with noise, or one colour."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """A frame as it came.
+
+    Attributes:
+        index: Number of the frame in the source, from 0; frames that were dropped, skipped or corrupt count.
+        timestamp: Seconds since the first frame: of a file its own, of a live source the time of arrival.
+        arrived: `time.monotonic()` when it was read.
+        image: uint8 BGR (H, W, 3).
+        state: See `FrameState`.
+    """
+
+    index: int
+    timestamp: float
+    arrived: float
+    image: NDArray[np.uint8]
+    state: FrameState
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrackedFace(Face):
+    """A face of a track.
+
+    Attributes:
+        track: Number of the track, from 1; a person who stays in sight keeps it.
+        score: Quality, higher is better. None where the face was not scored: in a frame that is not `new`, where box
+            and landmarks are predicted, or because it is smaller than the least size.
+        crop: uint8 BGR (112, 112, 3): the aligned face that was scored; None without a score.
+    """
+
+    track: int
+    score: float | None = None
+    crop: NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameResult(Frame):
+    """A frame and what was found in it.
+
+    Attributes:
+        faces: Largest first.
+        ended: Tracks that ended before this frame: their faces were not seen for a while, or the picture changed
+            its size.
+    """
+
+    faces: tuple[TrackedFace, ...] = ()
+    ended: tuple[int, ...] = ()
+
+
+class Freshness:
+    """Tells stale and blank frames from new ones."""
+
+    def __init__(self) -> None:
+        self._last: NDArray[np.uint8] | None = None
+
+    def state(self, image: NDArray[np.uint8]) -> FrameState:
+        """State of the next frame.
+
+        Args:
+            image: uint8 (H, W, 3).
+        """
+        sample = image[::GRID, ::GRID]
+        last, self._last = self._last, sample.copy()  # not the frame itself, which would be kept
+        low, high = np.percentile(sample[..., 1], (1, 99))
+        if high - low < BLANK_SPREAD:
+            return "blank"
+        return "stale" if last is not None and np.array_equal(last, sample) else "new"

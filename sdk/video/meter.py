@@ -1,0 +1,121 @@
+"""Counters of a pipeline: every frame that was captured is accounted for."""
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from sdk.video.frames import FrameResult
+
+WINDOW = 5.0
+"""Seconds over which rates are taken."""
+
+LATENCIES = 512
+"""So many of the last latencies are kept for the percentiles."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """Since the start: captured = corrupt + skipped + dropped + delivered, once the pipeline is closed.
+
+    Attributes:
+        captured: Frames that the source gave.
+        corrupt: Of these: could not be decoded.
+        skipped: Of these: left out because of `max_fps`.
+        dropped: Of these: given up because the pipeline was full, or closed.
+        delivered: Of these: results that the consumer got.
+        stale: Of those delivered: the same picture again.
+        blank: Of those delivered: black, or of one colour.
+        scored: Of those delivered: looked for faces.
+        faces: Faces scored.
+        reconnects: How often the source was opened again.
+        fps_in: Frames per second from the source, over the last five seconds.
+        fps_scored: Frames per second that were looked for faces, likewise.
+        latency_p50: Seconds from a frame's arrival to its result, median of the last 512.
+        latency_p95: 95th percentile.
+        age: Seconds since the source gave a frame; None before the first.
+    """
+
+    captured: int = 0
+    corrupt: int = 0
+    skipped: int = 0
+    dropped: int = 0
+    delivered: int = 0
+    stale: int = 0
+    blank: int = 0
+    scored: int = 0
+    faces: int = 0
+    reconnects: int = 0
+    fps_in: float = 0.0
+    fps_scored: float = 0.0
+    latency_p50: float = 0.0
+    latency_p95: float = 0.0
+    age: float | None = None
+
+
+class Meter:
+    """Counts; may be used from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts = dict.fromkeys(
+            ("captured", "corrupt", "skipped", "dropped", "delivered", "stale", "blank", "scored", "faces"), 0
+        )
+        self._came: deque[float] = deque()
+        self._scored: deque[float] = deque()
+        self._latencies: deque[float] = deque(maxlen=LATENCIES)
+        self._last: float | None = None
+
+    def count(self, what: str, by: int = 1) -> None:
+        """Add to a counter."""
+        with self._lock:
+            self._counts[what] += by
+
+    def captured(self, now: float) -> int:
+        """A frame has come; returns its index."""
+        with self._lock:
+            self._counts["captured"] += 1
+            self._last = now
+            _note(self._came, now)
+            return self._counts["captured"] - 1
+
+    def delivered(self, result: FrameResult) -> None:
+        """A result is handed out."""
+        now = time.monotonic()
+        with self._lock:
+            self._counts["delivered"] += 1
+            self._latencies.append(now - result.arrived)
+            if result.state in ("stale", "blank"):
+                self._counts[result.state] += 1
+            if result.state == "new":
+                self._counts["scored"] += 1
+                self._counts["faces"] += sum(face.score is not None for face in result.faces)
+                _note(self._scored, now)
+
+    def read(self, reconnects: int) -> Counters:
+        """All counters as of now."""
+        now = time.monotonic()
+        with self._lock:
+            p50, p95 = np.percentile(self._latencies, (50, 95)) if self._latencies else (0.0, 0.0)
+            return Counters(
+                **self._counts,
+                reconnects=reconnects,
+                fps_in=_rate(self._came, now),
+                fps_scored=_rate(self._scored, now),
+                latency_p50=float(p50),
+                latency_p95=float(p95),
+                age=None if self._last is None else now - self._last,
+            )
+
+
+def _note(times: deque[float], now: float) -> None:
+    times.append(now)
+    while times[0] < now - WINDOW:
+        times.popleft()
+
+
+def _rate(times: deque[float], now: float) -> float:
+    recent = [at for at in times if at > now - WINDOW]
+    return len(recent) / max(now - recent[0], 1e-3) if len(recent) > 1 else 0.0

@@ -1,0 +1,67 @@
+"""Results drawn into their frame."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from sdk.video.frames import FrameResult
+from sdk.video.meter import Counters
+
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+WHITE = (255, 255, 255)
+UNSCORED = (160, 160, 160)
+
+
+class Overlay:
+    """Draws boxes in the colour of their score, track numbers and counters; remembers each track's last score.
+
+    Args:
+        score_range: Scores of pure red and of pure green.
+    """
+
+    def __init__(self, score_range: tuple[float, float] = (0.0, 1.0)) -> None:
+        self._low, self._high = score_range
+        self._scores: dict[int, float] = {}
+
+    def note(self, result: FrameResult) -> None:
+        """Take in the scores of a frame, drawn or not."""
+        for track in result.ended:
+            self._scores.pop(track, None)
+        self._scores |= {face.track: face.score for face in result.faces if face.score is not None}
+
+    def draw(self, result: FrameResult, counters: Counters) -> NDArray[np.uint8]:
+        """A copy of the frame with all that is known: uint8 BGR (H, W, 3)."""
+        image = result.image.copy()
+        size = max(image.shape[0] / 900, 0.4)
+        thick = max(1, round(2 * size))
+        for face in result.faces:
+            score = self._scores.get(face.track)
+            colour = UNSCORED if score is None else self._colour(score)
+            x, y, width, height = map(round, face.box)
+            cv2.rectangle(image, (x, y), (x + width, y + height), colour, thick)
+            for point in face.landmarks:
+                cv2.circle(image, (round(float(point[0])), round(float(point[1]))), thick, colour, -1)
+            label = f"{face.track}" if score is None else f"{face.track}  {score:.2f}"
+            _label(image, label, (x, max(y, round(26 * size))), size, colour)
+        state = "" if result.state in ("new", "between") else f"   {result.state.upper()}"
+        line = (
+            f"in {counters.fps_in:.0f}/s  scored {counters.fps_scored:.0f}/s  dropped {counters.dropped}  "
+            f"{counters.latency_p50 * 1000:.0f} ms{state}"
+        )
+        _label(image, line, (0, image.shape[0]), size, (40, 40, 40))
+        return image
+
+    def _colour(self, score: float) -> tuple[int, int, int]:
+        share = min(max((score - self._low) / (self._high - self._low), 0.0), 1.0)
+        return 40, round(60 + 150 * share), round(220 * (1 - share))
+
+
+def _label(
+    image: NDArray[np.uint8], text: str, corner: tuple[int, int], size: float, colour: tuple[int, int, int]
+) -> None:
+    """White text on a plate whose lower left corner is given."""
+    thick = max(1, round(1.5 * size))
+    (width, height), base = cv2.getTextSize(text, FONT, 0.7 * size, thick)
+    x, y = corner
+    cv2.rectangle(image, (x, y - height - base - 4), (x + width + 6, y), colour, -1)
+    cv2.putText(image, text, (x + 3, y - base), FONT, 0.7 * size, WHITE, thick, cv2.LINE_AA)

@@ -1,0 +1,201 @@
+"""Which face of this frame is which of the last: association by overlap in two rounds, and a constant-velocity filter.
+
+After ByteTrack (Zhang et al., "ByteTrack: Multi-Object Tracking by Associating Every Detection Box", ECCV 2022): faces
+of high confidence are matched first, and those of low confidence may then continue a track, but never begin one.
+Written here because no library fits a base install (docs/video.md names them). Time is in seconds, not in frames, so
+that dropped frames do no harm.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdk.errors import InputError
+from sdk.faces import Face
+
+FIRST_OVERLAP, SECOND_OVERLAP = 0.2, 0.5
+"""Least intersection over union of a track's predicted box and a face of high, and of low confidence."""
+
+MAX_TRACKS = 256
+"""Beyond so many tracks, those not seen for longest end: memory stays bounded whatever a detector finds."""
+
+JITTER = 0.05
+"""Standard deviation of a detector's box, in widths of the box."""
+
+ACCELERATION = 4.0
+"""Standard deviation of a face's acceleration, in widths of its box per second squared: a head that nods."""
+
+
+class Tracking(Protocol):
+    """What the pipeline wants of a tracker."""
+
+    def update(self, faces: Sequence[Face], timestamp: float) -> list[tuple[int, Face]]:
+        """Take the faces of a frame; gives those that belong to a track, with its number."""
+        ...
+
+    def predict(self, timestamp: float) -> list[tuple[int, Face]]:
+        """Where the faces of the last frame are now, without looking."""
+        ...
+
+    def take_ended(self) -> tuple[int, ...]:
+        """Tracks that ended since it was last asked."""
+        ...
+
+    def reset(self) -> None:
+        """End all tracks."""
+        ...
+
+
+class Tracker:
+    """Follows faces.
+
+    Args:
+        confidence: From here on a face may begin a track.
+        max_age: Seconds that a track lives without being seen.
+
+    Raises:
+        InputError: A value is out of its range.
+    """
+
+    def __init__(self, confidence: float = 0.7, max_age: float = 1.0) -> None:
+        if not 0 <= confidence <= 1:
+            raise InputError(f"confidence is {confidence}, wanted a number in [0, 1]")
+        if not max_age > 0:
+            raise InputError(f"max_age is {max_age}, wanted more than 0 seconds")
+        self._confidence = confidence
+        self._max_age = max_age
+        self._tracks: list[_Track] = []
+        self._ended: list[int] = []
+        self._made = 0
+
+    def update(self, faces: Sequence[Face], timestamp: float) -> list[tuple[int, Face]]:
+        """Take the faces of a frame.
+
+        Args:
+            faces: What the detector found, of low confidence, too.
+            timestamp: Seconds; never less than before.
+
+        Returns:
+            Number of the track and face, in the order given. Faces of low confidence that continue no track, and those
+            without area, are not among them.
+        """
+        faces = [face for face in faces if min(face.box[2:]) > 0]
+        self._expire(timestamp)
+        boxes = [track.box_at(timestamp) for track in self._tracks]
+        sure = [index for index, face in enumerate(faces) if face.confidence >= self._confidence]
+        unsure = [index for index, face in enumerate(faces) if face.confidence < self._confidence]
+        free = list(range(len(self._tracks)))
+        owner: dict[int, _Track] = {}
+        for candidates, least in ((sure, FIRST_OVERLAP), (unsure, SECOND_OVERLAP)):
+            pairs = _match([boxes[row] for row in free], [faces[index].box for index in candidates], least)
+            owner |= {candidates[column]: self._tracks[free[row]] for row, column in pairs}
+            free = [row for index, row in enumerate(free) if index not in dict(pairs)]
+        for index in sure:
+            if index not in owner:
+                self._made += 1
+                owner[index] = _Track(self._made, faces[index], timestamp)
+                self._tracks.append(owner[index])
+        for index, track in owner.items():
+            track.correct(faces[index], timestamp)
+        if len(self._tracks) > MAX_TRACKS:
+            self._end(sorted(self._tracks, key=lambda track: track.seen)[: len(self._tracks) - MAX_TRACKS])
+        return [(owner[index].number, faces[index]) for index in sorted(owner)]
+
+    def predict(self, timestamp: float) -> list[tuple[int, Face]]:
+        """Where the faces of the last frame are now; landmarks move with their box.
+
+        Args:
+            timestamp: Seconds; never less than before.
+        """
+        self._expire(timestamp)
+        last = max((track.seen for track in self._tracks), default=0)
+        return [(track.number, track.face_at(timestamp)) for track in self._tracks if track.seen == last]
+
+    def take_ended(self) -> tuple[int, ...]:
+        """Tracks that ended since it was last asked."""
+        ended, self._ended = tuple(self._ended), []
+        return ended
+
+    def reset(self) -> None:
+        """End all tracks; later ones have new numbers."""
+        self._end(self._tracks)
+
+    def _expire(self, timestamp: float) -> None:
+        self._end(track for track in self._tracks if timestamp - track.seen > self._max_age)
+
+    def _end(self, tracks: Iterable["_Track"]) -> None:
+        gone = {track.number for track in tracks}
+        self._ended += sorted(gone)
+        self._tracks = [track for track in self._tracks if track.number not in gone]
+
+
+class _Track:
+    """One face over time: a Kalman filter of constant velocity.
+
+    Centre and size are filtered alike and apart, with noises in widths of the box, so that one 2 x 2 covariance of
+    position and velocity serves all four.
+    """
+
+    def __init__(self, number: int, face: Face, timestamp: float) -> None:
+        self.number = number
+        self.seen = timestamp
+        self._face = face
+        self._state = np.stack([_centred(face), np.zeros(4)])
+        self._covariance = np.diag([JITTER**2, 1.0])  # at first it may move at a width of itself per second
+
+    def correct(self, face: Face, timestamp: float) -> None:
+        """Take in where the face really is."""
+        step = timestamp - self.seen
+        move = np.array([[1.0, step], [0.0, 1.0]])
+        drift = ACCELERATION**2 * np.array([[step**4 / 4, step**3 / 2], [step**3 / 2, step**2]])
+        state, covariance = move @ self._state, move @ self._covariance @ move.T + drift
+        gain = covariance[:, :1] / (covariance[0, 0] + JITTER**2)
+        self._state = state + gain * (_centred(face) - state[0])
+        self._covariance = covariance - gain @ covariance[:1]
+        self._face, self.seen = face, timestamp
+
+    def box_at(self, timestamp: float) -> tuple[float, float, float, float]:
+        """Predicted box."""
+        x, y, width, height = self._state[0] + (timestamp - self.seen) * self._state[1] * (1, 1, 0, 0)
+        return x - width / 2, y - height / 2, width, height
+
+    def face_at(self, timestamp: float) -> Face:
+        """The face as it was seen last, moved to the predicted box."""
+        box = np.array(self.box_at(timestamp))
+        corner, size = np.split(np.array(self._face.box), 2)
+        points = (self._face.landmarks - corner) / size * box[2:] + box[:2]
+        x, y, width, height = map(float, box)
+        return Face((x, y, width, height), points.astype(np.float32), self._face.confidence)
+
+
+def _centred(face: Face) -> NDArray[np.float64]:
+    x, y, width, height = face.box
+    return np.array([x + width / 2, y + height / 2, width, height])
+
+
+def _match(
+    rows: Sequence[tuple[float, float, float, float]],
+    columns: Sequence[tuple[float, float, float, float]],
+    least: float,
+) -> list[tuple[int, int]]:
+    """Pairs of boxes, the greatest overlap first: faces hardly overlap one another, so nothing is won by more."""
+    overlap = _overlaps(rows, columns)
+    pairs: list[tuple[int, int]] = []
+    while overlap.size and overlap.max() >= least:
+        row, column = divmod(int(overlap.argmax()), overlap.shape[1])
+        pairs.append((row, column))
+        overlap[row], overlap[:, column] = 0, 0
+    return pairs
+
+
+def _overlaps(
+    rows: Sequence[tuple[float, float, float, float]], columns: Sequence[tuple[float, float, float, float]]
+) -> NDArray[np.float64]:
+    """Intersection over union of every two boxes x, y, width, height: (rows, columns)."""
+    a, b = (np.array(boxes, np.float64).reshape(-1, 4) for boxes in (rows, columns))
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, :2] + a[:, None, 2:], b[None, :, :2] + b[None, :, 2:])
+    shared = np.clip(high - low, 0, None).prod(axis=2)
+    return np.asarray(shared / (a[:, None, 2:].prod(axis=2) + b[None, :, 2:].prod(axis=2) - shared))

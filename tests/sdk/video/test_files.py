@@ -1,0 +1,165 @@
+"""What is written while a stream runs."""
+
+import errno
+import json
+import os
+from collections import namedtuple
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from squares import BlueScorer, SquareDetector, frame, walk
+
+from sdk import InputError, OutputError, VideoScorer
+from sdk.video import BestShots
+from sdk.video.files import JsonRecords, Lines, ShotFolder, VideoFile, open_records
+
+needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+
+
+def score(frames: list[np.ndarray], **options: object) -> VideoScorer:
+    return VideoScorer(frames, BlueScorer(), SquareDetector(), **options)
+
+
+def test_json_lines_can_be_read_while_they_grow(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "frames.jsonl"
+    records = open_records(path)
+    with score([frame((10, 60, 40, 0.5)), *(frame() for _ in range(2))]) as video:
+        for count, result in enumerate(video, 1):
+            records.write(result)
+            assert len(path.read_text().splitlines()) == count
+    records.close()
+    first, *rest = map(json.loads, path.read_text().splitlines())
+    (face,) = first.pop("faces")
+    assert first == {"index": 0, "timestamp": 0.0, "state": "new", "ended": []}
+    assert face["score"] == pytest.approx(0.5, abs=0.01)
+    assert (face["track"], face["box"], len(face["landmarks"]), face["confidence"]) == (1, [10, 60, 41, 41], 10, 0.9)
+    assert [row["faces"] for row in rest] == [[], []]
+
+
+def test_parquet_appears_when_it_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="needs fiqa[report]")
+    monkeypatch.setattr("sdk.video.files.ROW_GROUP", 4)
+    path = tmp_path / "frames.parquet"
+    records = open_records(path)
+    with score(walk(10), every=2) as video:
+        for result in video:
+            records.write(result)
+    assert not path.exists()
+    records.close()
+    rows = parquet.read_table(path).to_pylist()
+    assert [row["index"] for row in rows] == list(range(10))
+    assert [row["faces"][0]["score"] is None for row in rows] == [False, True] * 5
+    assert os.listdir(tmp_path) == ["frames.parquet"]
+
+
+@needs_full
+def test_lines_on_a_full_disk() -> None:
+    records = JsonRecords(Path("/dev/full"))
+    with score(walk(1)) as video, pytest.raises(OutputError, match="No space left on device; make room"):
+        records.write(next(video))
+
+
+def test_a_line_that_does_not_fit_is_taken_back(tmp_path: Path) -> None:
+    class Nearly:
+        """A file with room for so many bytes more."""
+
+        def __init__(self, file: object, room: int) -> None:
+            self.file, self.room = file, room
+
+        def write(self, data: bytes) -> int:
+            if not self.room:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            part = data[: self.room]
+            self.room -= len(part)
+            return self.file.write(part)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.file, name)
+
+    path = tmp_path / "a.jsonl"
+    lines = Lines(path)
+    lines.write({"a": 1})
+    lines._file = Nearly(lines._file, 4)
+    with pytest.raises(OutputError, match=r"a\.jsonl cannot be written: No space left"):
+        lines.write({"b": 2})
+    assert path.read_text() == '{"a": 1}\n'
+    lines._file.room = 100
+    lines.write({"c": 3})
+    assert path.read_text() == '{"a": 1}\n{"c": 3}\n'
+
+
+def test_video_keeps_time(tmp_path: Path) -> None:
+    path = tmp_path / "out.mp4"
+    video = VideoFile(path, 10)
+    for index, timestamp in enumerate([0, 0.1, 0.2, 0.5, 60]):  # two are missing; and a long silence
+        video.write(np.full((90, 160, 3), 40 * index, np.uint8), 5 + timestamp)
+    video.write(np.full((180, 320, 3), 200, np.uint8), 65.1)  # another size
+    assert not path.exists()
+    video.close()
+    capture = cv2.VideoCapture(str(path))
+    values = []
+    while True:
+        good, image = capture.read()
+        if not good:
+            break
+        assert image.shape == (90, 160, 3)
+        values.append(round(float(image.mean()) / 40))
+    assert values == [0, 1, 2, 3, 3, 3, *[4] * 10, 5]
+    assert os.listdir(tmp_path) == ["out.mp4"]
+
+
+def test_a_video_ends_before_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    video = VideoFile(tmp_path / "out.avi", 25)
+    for index in range(25):
+        video.write(frame(), index / 25)
+    usage = namedtuple("usage", "free")
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage(1 << 20))
+    with pytest.raises(OutputError, match="less than 32 MiB are free; make room"):
+        video.write(frame(), 1.0)
+    video.close()
+    assert cv2.VideoCapture(str(tmp_path / "out.avi")).get(cv2.CAP_PROP_FRAME_COUNT) == 25
+
+
+@pytest.mark.parametrize("name", ["out.gif", "out"])
+def test_wrong_suffix(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="wanted one of"):
+        VideoFile(tmp_path / name, 25)
+    with pytest.raises(InputError, match="wanted one of"):
+        open_records(tmp_path / name)
+
+
+def test_best_shots_are_files_and_a_line(tmp_path: Path) -> None:
+    folder = ShotFolder(tmp_path)
+    with score(
+        [frame((10 + 4 * i, 60, 40, i / 10)) for i in range(8)],
+        best_shots=BestShots(folder.write, count=2, threshold=0.45),
+    ) as video:
+        list(video)
+    folder.close()
+    early, final = map(json.loads, (tmp_path / "shots.jsonl").read_text().splitlines())
+    assert (early["final"], final["final"], final["track"], final["faces"]) == (False, True, 1, 8)
+    assert [shot["frame"] for shot in early["shots"]] == [5]
+    assert [shot["frame"] for shot in final["shots"]] == [7, 6]
+    for shot in [*early["shots"], *final["shots"]]:
+        assert cv2.imread(str(tmp_path / shot["crop"])).shape == (112, 112, 3)
+        assert cv2.imread(str(tmp_path / shot["picture"])).shape[0] > 60
+    assert len(os.listdir(tmp_path)) == 2 * 3 + 1
+    again = ShotFolder(tmp_path)
+    again.close()
+    assert len((tmp_path / "shots.jsonl").read_text().splitlines()) == 2
+
+
+def test_best_shots_on_a_full_disk_end_the_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = ShotFolder(tmp_path)
+
+    def full(self: Path, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with score(walk(5), best_shots=BestShots(folder.write)) as video, pytest.raises(OutputError, match="No space left"):
+        list(video)
+    folder.close()
+    assert (tmp_path / "shots.jsonl").read_text() == ""
+    assert os.listdir(tmp_path) == ["shots.jsonl"]
