@@ -1,8 +1,8 @@
 """FaceDetector: a detector's passes over an image, on as many scales as the image needs.
 
-Detectors see faces of about 10 to 450 pixels, and place landmarks well from about 60 (see `PASSES`). So an image is
-seen with its longest side at 640 pixels, enlarged or reduced; again at 1280 if that reduced it, or if a face is small
-or none is found; again at 2560 if that is still so.
+Detectors find faces of some sizes and place landmarks well at fewer. So an image is seen with its longest side at a
+detector's first size (`sdk.detectors.Detector.passes`), enlarged or reduced; again at the second if that reduced it, or
+if a face is small or none is found; again at the next while that is so.
 """
 
 from collections.abc import Sequence
@@ -17,14 +17,6 @@ from sdk.errors import InputError, ModelError
 from sdk.faces import Face
 from sdk.images import ImageSource, load_image
 from sdk.models.loading import load_model
-
-PASSES = (640, 1280, 2560)
-"""Longest side of the image in each pass, pixels.
-
-Measured with YuNet on LFW faces reduced to 20 pixels, in an image of 1000: one pass at 640 finds 22 of 40, all passes
-find 40, and the landmarks in an image and in its mirror image differ by at most 7 % of the face's width for nine faces
-in ten, against 16 % for those that one pass finds. For faces of 30 to 100 pixels: 4 to 9 %.
-"""
 
 MAX_ENLARGEMENT = 4
 """An image is not enlarged more than this: it shows no more."""
@@ -43,8 +35,8 @@ class FaceDetector:
         model: Name in the catalogue, or path of a detector's ONNX file. The default is in the package; `yunet` is
             fetched once, and finds more, see docs/detector.md.
         min_confidence: Faces below it are left out, 0 to 1.
-        passes: Longest side of the image in each pass, pixels, ascending. One pass takes the same time whatever is in
-            the image; more find small faces, see `PASSES`.
+        passes: Longest side of the image in each pass, pixels, ascending; None for the detector's own. One pass takes
+            the same time whatever is in the image; more find small faces.
 
     Raises:
         ModelError: The model is unknown, cannot be fetched, or is not a detector that can be loaded.
@@ -56,11 +48,10 @@ class FaceDetector:
         model: str | PathLike[str] = "fiqa-detector",
         min_confidence: float = 0.7,
         *,
-        passes: Sequence[int] = PASSES,
+        passes: Sequence[int] | None = None,
     ) -> None:
-        if not passes or min(passes) < 1:
+        if passes is not None and (not passes or min(passes) < 1):
             raise InputError(f"passes is {passes!r}, wanted one or more sides in pixels, such as (640,)")
-        self._passes = passes
         if not 0 <= min_confidence <= 1:
             raise InputError(f"min_confidence is {min_confidence}, wanted a number in [0, 1]")
         loaded = load_model(model)
@@ -70,6 +61,7 @@ class FaceDetector:
                 f"wanted detection by one of: {', '.join(DETECTORS)}"
             )
         self._detector: Detector = DETECTORS[loaded.card.variant](loaded, min_confidence)
+        self._passes = self._detector.passes if passes is None else passes
 
     def detect(self, image: ImageSource) -> list[Face]:
         """Find all faces of an image.
@@ -110,7 +102,7 @@ class FaceDetector:
         ]
 
 
-def _needs_another_pass(faces: list[Face], scale: float, longest: int, first: int = PASSES[0]) -> bool:
+def _needs_another_pass(faces: list[Face], scale: float, longest: int, first: int) -> bool:
     """Whether a finer pass than the one at `scale` may show more."""
     if scale >= MAX_ENLARGEMENT:
         return False

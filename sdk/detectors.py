@@ -25,7 +25,13 @@ Rows = NDArray[np.float32]
 
 
 class Detector(Protocol):
-    """Finds faces in a picture, as it is, in one pass. Several threads may share one."""
+    """Finds faces in a picture, as it is, in one pass. Several threads may share one.
+
+    Attributes:
+        passes: Longest sides, pixels, ascending, at which it should see a picture one after the other.
+    """
+
+    passes: tuple[int, ...]
 
     def find(self, image: NDArray[np.uint8]) -> Rows:
         """Find faces.
@@ -104,6 +110,9 @@ class FaceCells:
         ModelError: onnxruntime cannot load it, or it is not such a network.
     """
 
+    passes: tuple[int, ...] = (256, 512, 1024, 2048)
+    """It knows faces of 10 to 200 pixels; the first pass is for the large ones, see docs/detector.md."""
+
     def __init__(self, model: Model, min_confidence: float) -> None:
         from sdk.runtimes.onnxruntime import open_session
 
@@ -130,6 +139,14 @@ class YuNet:
 
     Raises:
         ModelError: OpenCV cannot load it.
+    """
+
+    passes: tuple[int, ...] = (640, 1280, 2560)
+    """It sees faces of about 10 to 450 pixels, and places landmarks well from about 60.
+
+    Measured on LFW faces reduced to 20 pixels, in an image of 1000: one pass at 640 finds 22 of 40, all passes find 40,
+    and the landmarks in an image and in its mirror image differ by at most 7 % of the face's width for nine faces in
+    ten, against 16 % for those that one pass finds. For faces of 30 to 100 pixels: 4 to 9 %.
     """
 
     def __init__(self, model: Model, min_confidence: float) -> None:

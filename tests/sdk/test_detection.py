@@ -36,7 +36,7 @@ def face(x: float, y: float, width: float, confidence: float = 0.9) -> Face:
 )
 def test_passes(name: str, width: float | None, scale: float, longest: int, expected: bool) -> None:
     faces = [] if width is None else [face(0, 0, 200), face(0, 0, width)]
-    assert _needs_another_pass(faces, scale, longest) is expected
+    assert _needs_another_pass(faces, scale, longest, 640) is expected
 
 
 def test_merge() -> None:
@@ -86,7 +86,7 @@ def test_one_face(model: str, astronaut: np.ndarray) -> None:
     (found,) = FaceDetector(model).detect(astronaut)
     assert found.confidence > 0.8
     x, y, width, height = found.box
-    np.testing.assert_allclose(found.box, ASTRONAUT_BOX, atol=8)
+    np.testing.assert_allclose(found.box, ASTRONAUT_BOX, atol=8 if model == "yunet" else 20)
     assert found.landmarks.dtype == np.float32
     left_eye, right_eye, nose, left_mouth, right_mouth = found.landmarks
     assert left_eye[0] < nose[0] < right_eye[0]
@@ -126,12 +126,12 @@ def test_no_face(model: str, shape: tuple[int, int], tiny_path: Path) -> None:
     assert QualityScorer(tiny_path, detector=detector).assess(blank) == []
 
 
-def test_one_pass_finds_large_faces_only(model: str, astronaut: np.ndarray) -> None:
+def test_one_pass_finds_large_faces_only(yunet: None, astronaut: np.ndarray) -> None:
     canvas = np.full((1000, 1000, 3), 128, np.uint8)
     canvas[:512, :512] = astronaut
     canvas[900:948, 900:948] = cv2.resize(astronaut, (48, 48), interpolation=cv2.INTER_AREA)  # a face of 8 pixels
-    assert len(FaceDetector(model, passes=(640,)).detect(canvas)) == 1
-    assert len(FaceDetector(model, passes=(640, 2560)).detect(canvas)) == 2
+    assert len(FaceDetector("yunet", passes=(640,)).detect(canvas)) == 1
+    assert len(FaceDetector("yunet", passes=(640, 2560)).detect(canvas)) == 2
 
 
 def test_many_callers(model: str, astronaut: np.ndarray) -> None:
