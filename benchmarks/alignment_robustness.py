@@ -231,7 +231,7 @@ def main() -> None:
     named = [model.partition("=") for model in options.models]
     models = {name: load_scorer(file or name) for name, _, file in named}
     alignments = [noisy(sources, pixels, options.seed) for pixels in (0.0, *options.noise)]
-    detector = FaceDetector() if options.scales else None
+    detector = FaceDetector("yunet") if options.scales else None
     alignments += [detected(sources, scale, detector) for scale in options.scales if detector]
     scores = [score(sources, alignment, models, options.workers) for alignment in alignments]
     table = measure(manifest, vectors, alignments, sources, scores)

@@ -3,7 +3,6 @@
 An MJPEG server in a process of its own loops the synthetic clip over loopback; it is killed and started again ten
 times. Meanwhile memory, threads and file handles are sampled. Prints a line a sample and a summary in JSON; exit code 1
 when memory grew by 1 % or more, a thread or handle leaked, a reconnect took 5 s or more, or a counter is wrong.
-Needs a detector that `FaceDetector()` finds.
 """
 
 import argparse

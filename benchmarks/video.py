@@ -1,8 +1,8 @@
 """The video pipeline against a plain loop, under a source that is too fast, and its best shots.
 
-`python benchmarks/video.py [VIDEO ...]`; without a video on the synthetic clip. Needs a detector that `FaceDetector()`
-finds. The plain loop reads, detects, aligns and scores one after the other with the same models and settings; all ways
-take turns in every round, and the ratio is the median over rounds, for times on a busy machine say little.
+`python benchmarks/video.py [VIDEO ...]`; without a video on the synthetic clip. Needs YuNet, in `FIQA_MODELS` or
+fetched. The plain loop reads, detects, aligns and scores one after the other with the same models and settings; all
+ways take turns in every round, and the ratio is the median over rounds, for times on a busy machine say little.
 """
 
 import argparse
@@ -136,9 +136,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, QualityScorer() as scorer:
         clip = Path(folder) / "clip.mp4"
         make_clip(clip)
-        detectors = [
-            FaceDetector(min_confidence=LOW_CONFIDENCE, passes=(DETECTION_SIDE,)) for _ in range(options.detectors)
-        ]
+        detectors = [FaceDetector("yunet", LOW_CONFIDENCE, passes=(DETECTION_SIDE,)) for _ in range(options.detectors)]
         for path in [str(clip), *options.videos]:
             print(Path(path).name)
             fps = compare(path, scorer, detectors, options.rounds)

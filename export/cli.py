@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
 
 _LINEAR = ("mobilefacenet128", "mobilefacenet", "iresnet18", "iresnet50", "iresnet100")
-MODELS = ("fiqa-nano", *(f"ediffiqa-{size}" for size in "tsml"), *(f"{backbone}-linear" for backbone in _LINEAR))
+DETECTOR = "fiqa-detector"
+MODELS = (
+    "fiqa-nano",
+    DETECTOR,
+    *(f"ediffiqa-{size}" for size in "tsml"),
+    *(f"{backbone}-linear" for backbone in _LINEAR),
+)
 
 
 def _known(name: str | None) -> str | None:
@@ -78,6 +84,9 @@ def export(
         check_settings(settings)
     except InputError as error:
         raise typer.BadParameter(str(error)) from error
+    if model == DETECTOR:
+        _export_detector(weights, settings, out)
+        return
     with error_exits(), Console(stderr=True).status(f"exporting and verifying {model}"):
         try:
             from export.pipeline import export_model
@@ -111,6 +120,19 @@ def _show(exported: "Exported") -> None:
         print_plain(console, f"NOT PROVEN: {failure}", "red")
     for note in exported.notes:
         print_plain(console, f"note: {note}", "yellow")
+
+
+def _export_detector(weights: Path | None, settings: ExportSettings, out: Path | None) -> None:
+    if weights is None:
+        raise typer.BadParameter("the detector comes with the package, exported already; give --weights FILE")
+    if settings != ExportSettings():
+        raise typer.BadParameter(f"{DETECTOR} is exported as fp32 ONNX only; leave the other options out")
+    with error_exits(), Console(stderr=True).status(f"exporting and verifying {DETECTOR}"):
+        try:
+            from export.detector import export_detector
+        except ModuleNotFoundError as error:
+            raise _missing(error) from error
+        typer.echo(export_detector(weights, out or Path(DETECTOR)))
 
 
 @app.command()

@@ -2,6 +2,8 @@
 
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import onnx
 import torch
@@ -22,25 +24,32 @@ def from_network(network: nn.Module) -> onnx.ModelProto:
     """
     # A sample batch of 1 would be taken for a constant.
     sample = torch.zeros(2, 3, CROP_SIZE, CROP_SIZE)
+    with quiet_exporter():
+        program = torch.onnx.export(
+            network.eval(),
+            (sample,),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["normalised"],
+            output_names=[OUTPUT],
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            external_data=False,
+            verbose=False,
+        )
+    if program is None:  # only the older exporter gives None
+        raise RuntimeError("torch.onnx.export returned nothing")
+    return program.model_proto
+
+
+@contextmanager
+def quiet_exporter() -> Iterator[None]:
+    """Keep torch's exporter from warning its users of its own insides."""
     exporter_log = logging.getLogger("torch.onnx")
     level = exporter_log.level
     exporter_log.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            program = torch.onnx.export(
-                network.eval(),
-                (sample,),
-                dynamo=True,
-                opset_version=OPSET,
-                input_names=["normalised"],
-                output_names=[OUTPUT],
-                dynamic_shapes=({0: torch.export.Dim("batch")},),
-                external_data=False,
-                verbose=False,
-            )
+            yield
     finally:
         exporter_log.setLevel(level)
-    if program is None:  # only the older exporter gives None
-        raise RuntimeError("torch.onnx.export returned nothing")
-    return program.model_proto

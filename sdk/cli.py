@@ -19,6 +19,7 @@ from sdk import __version__
 from sdk.batch import ScoredFace, find_images, score_files
 from sdk.bench import Configuration, Measured, measure, numbers, recommend, write_csv, write_plot
 from sdk.console import FAILED, INTERRUPTED, SOME_FAILED, error_exits, print_plain, progress_bar
+from sdk.detection import FaceDetector
 from sdk.doctor import examine
 from sdk.errors import InputError
 from sdk.models.cli import models
@@ -77,6 +78,9 @@ def score(
     threads: ThreadsOption = None,
     precision: PrecisionOption = None,
     trust: TrustOption = False,
+    detector: Annotated[
+        str | None, typer.Option(help="Face detector: fiqa-detector, in the package, where left out; yunet finds more.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Table to write: .csv, .jsonl or .parquet.")] = None,
     report: Annotated[Path | None, typer.Option(help="HTML page to write.")] = None,
 ) -> None:
@@ -97,7 +101,8 @@ def score(
         if report is not None:
             check_place(report)
         started = time.perf_counter()
-        scorer = QualityScorer(model, device, threads, precision=precision, trust=trust)
+        finder = None if detector is None or aligned else FaceDetector(detector)
+        scorer = QualityScorer(model, device, threads, precision=precision, trust=trust, detector=finder)
         with scorer, progress_bar("files", len(files)) as advance:
             run = Run(scorer.card, scorer.device, 0)
             try:

@@ -1,34 +1,22 @@
-"""FaceDetector: YuNet through `cv2.FaceDetectorYN`, on as many scales as the image needs.
+"""FaceDetector: a detector's passes over an image, on as many scales as the image needs.
 
-YuNet sees faces of about 10 to 450 pixels, and places landmarks well from about 60 (see `PASSES`). So an image is
-seen with its longest side at 640 pixels, enlarged or reduced; again at 1280 if that reduced it, or if a face is small
-or none is found; again at 2560 if that is still so.
+Detectors find faces of some sizes and place landmarks well at fewer. So an image is seen with its longest side at a
+detector's first size (`sdk.detectors.Detector.passes`), enlarged or reduced; again at the second if that reduced it, or
+if a face is small or none is found; again at the next while that is so.
 """
 
-import threading
 from collections.abc import Sequence
 from os import PathLike
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from sdk.detectors import DETECTORS, Detector
 from sdk.errors import InputError, ModelError
 from sdk.faces import Face
 from sdk.images import ImageSource, load_image
 from sdk.models.loading import load_model
-
-PASSES = (640, 1280, 2560)
-"""Longest side of the image in each pass, pixels.
-
-Measured on LFW faces reduced to 20 pixels, in an image of 1000: one pass at 640 finds 22 of 40, all passes find 40, and
-the landmarks in an image and in its mirror image differ by at most 7 % of the face's width for nine faces in ten,
-against 16 % for those that one pass finds. For faces of 30 to 100 pixels: 4 to 9 %.
-"""
-
-MIN_INPUT = 64
-"""Flatter images get a black border up to this height or width: OpenCV 4 finds faces at infinity in them."""
 
 MAX_ENLARGEMENT = 4
 """An image is not enlarged more than this: it shows no more."""
@@ -39,45 +27,41 @@ SMALL_FACE = 60
 OVERLAP = 0.5
 """Share of the smaller box from which two boxes are one face."""
 
-NMS = 0.3
-"""Intersection over union above which YuNet itself keeps the more confident of two boxes."""
-
 
 class FaceDetector:
-    """Finds faces and their five landmarks. May be used from several threads, which take turns.
+    """Finds faces and their five landmarks. May be used from several threads.
 
     Args:
-        model: Name in the catalogue, or path of a YuNet ONNX file.
+        model: Name in the catalogue, or path of a detector's ONNX file. The default is in the package; `yunet` is
+            fetched once, and finds more, see docs/detector.md.
         min_confidence: Faces below it are left out, 0 to 1.
-        passes: Longest side of the image in each pass, pixels, ascending. One pass takes the same time whatever is in
-            the image; more find small faces, see `PASSES`.
+        passes: Longest side of the image in each pass, pixels, ascending; None for the detector's own. One pass takes
+            the same time whatever is in the image; more find small faces.
 
     Raises:
-        ModelError: The model is unknown, cannot be fetched, or is not a detector that OpenCV can load.
+        ModelError: The model is unknown, cannot be fetched, or is not a detector that can be loaded.
         InputError: `min_confidence` is outside [0, 1], or there is no pass.
     """
 
     def __init__(
         self,
-        model: str | PathLike[str] = "yunet",
+        model: str | PathLike[str] = "fiqa-detector",
         min_confidence: float = 0.7,
         *,
-        passes: Sequence[int] = PASSES,
+        passes: Sequence[int] | None = None,
     ) -> None:
-        if not passes or min(passes) < 1:
+        if passes is not None and (not passes or min(passes) < 1):
             raise InputError(f"passes is {passes!r}, wanted one or more sides in pixels, such as (640,)")
-        self._passes = passes
         if not 0 <= min_confidence <= 1:
             raise InputError(f"min_confidence is {min_confidence}, wanted a number in [0, 1]")
         loaded = load_model(model)
-        if loaded.card.task != "detection":
-            raise ModelError(f"{loaded.path} is a model for {loaded.card.task}, wanted detection: yunet")
-        self._lock = threading.Lock()
-        data = np.frombuffer(loaded.data, np.uint8)
-        try:
-            self._net = cv2.FaceDetectorYN.create("onnx", data, np.empty(0, np.uint8), PASSES[:2], min_confidence, NMS)
-        except cv2.error as error:
-            raise ModelError(f"OpenCV {cv2.__version__} cannot load {loaded.path}: {error}") from error
+        if loaded.card.task != "detection" or loaded.card.variant not in DETECTORS:
+            raise ModelError(
+                f"{loaded.path} is a model for {loaded.card.task}, variant {loaded.card.variant!r}, "
+                f"wanted detection by one of: {', '.join(DETECTORS)}"
+            )
+        self._detector: Detector = DETECTORS[loaded.card.variant](loaded, min_confidence)
+        self._passes = self._detector.passes if passes is None else passes
 
     def detect(self, image: ImageSource) -> list[Face]:
         """Find all faces of an image.
@@ -108,21 +92,17 @@ class FaceDetector:
         height, width = pixels.shape[:2]
         size = max(1, round(width * scale)), max(1, round(height * scale))
         resized = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-        right, bottom = (max(0, MIN_INPUT - side) for side in size)
-        resized = cv2.copyMakeBorder(resized, 0, bottom, 0, right, cv2.BORDER_CONSTANT)
-        with self._lock:
-            self._net.setInputSize((resized.shape[1], resized.shape[0]))
-            rows: Any = self._net.detect(resized)[1]  # None when there is no face, whatever OpenCV's stubs say
-        if rows is None:
-            return []
+        rows = self._detector.find(np.asarray(resized, np.uint8))
         rows[:, :14] *= np.tile((width / size[0], height / size[1]), 7)
         return [
-            Face((float(x), float(y), float(w), float(h)), np.array(points).reshape(5, 2), float(confidence))
+            Face(
+                (float(x), float(y), float(w), float(h)), np.array(points, np.float32).reshape(5, 2), float(confidence)
+            )
             for x, y, w, h, *points, confidence in rows
         ]
 
 
-def _needs_another_pass(faces: list[Face], scale: float, longest: int, first: int = PASSES[0]) -> bool:
+def _needs_another_pass(faces: list[Face], scale: float, longest: int, first: int) -> bool:
     """Whether a finer pass than the one at `scale` may show more."""
     if scale >= MAX_ENLARGEMENT:
         return False

@@ -46,7 +46,7 @@ def test_contents(wheel: Path) -> None:
         names = file.namelist()
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"sdk", "export", "train"}
     data = {"sdk/py.typed", "export/py.typed", "train/py.typed", "sdk/models/catalog.toml", "sdk/models/fiqa-nano.onnx",
-            "sdk/report.html", "export/face.png"}  # fmt: skip
+            "sdk/models/fiqa-detector.onnx", "sdk/report.html", "export/face.png"}  # fmt: skip
     recipes = {path.relative_to(ROOT).as_posix() for path in (ROOT / "train/configs").glob("*.yaml")}
     modules = {path.relative_to(ROOT).as_posix() for name in ("sdk", "export", "train") for path in
                (ROOT / name).rglob("*.py")}  # fmt: skip

@@ -3,7 +3,6 @@
 import io
 import json
 import logging
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sdk import __version__
 from sdk.errors import InputError
 from sdk.models.card import METADATA_KEY
 from sdk.tables import replace_file
@@ -30,7 +28,7 @@ from train.methods.network_scores import NetworkScores, rescale
 from train.methods.peers import DetectorConfidence, LightQNet, Sharpness
 from train.methods.targets import label_column, make_targets
 from train.networks import QualityNetwork, get_variant, load_network, save_network
-from train.recipes import Recipe, settings_from
+from train.recipes import Recipe, settings_from, training_commit
 
 logger = logging.getLogger(__name__)
 
@@ -162,17 +160,8 @@ def _scale(settings: RegressorRecipe, best: Path, files: Files, card: dict[str, 
     low, high = np.quantile(scores, SCALE_QUANTILES).tolist()
     rescale(network, low, high)
     logger.info("scores %.3f and %.3f become 0 and 1", low, high)
-    card["training_commit"] = _commit()
+    card["training_commit"] = training_commit()
     save_network(network, files.weights, {METADATA_KEY: json.dumps(card)})
-
-
-def _commit() -> str:
-    """Commit of this code where it runs from a checkout, else its version."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return f"fiqa {__version__}"
 
 
 def _scores(manifest: Manifest, labeller: Labeller, batch: int = 32) -> NDArray[np.floating[Any]]:

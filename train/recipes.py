@@ -1,6 +1,7 @@
 """Recipes: YAML files whose sections become settings, strictly."""
 
 import dataclasses
+import subprocess
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, TypeVar
 
 import yaml
 
+from sdk import __version__
 from sdk.errors import InputError
 
 Settings = TypeVar("Settings")
@@ -18,6 +20,7 @@ SECTIONS = (
     "network",
     "card",
     "prepare",
+    "scenes",
     "teacher",
     "diffusion",
     "faceqan",
@@ -85,3 +88,12 @@ def settings_from(kind: type[Settings], section: Mapping[str, Any] | None) -> Se
             )
         values[key] = value
     return kind(**values)
+
+
+def training_commit() -> str:
+    """Commit of this code where it runs from a checkout, else its version."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return f"fiqa {__version__}"

@@ -21,7 +21,7 @@ class InputSpec:
     """What a model takes.
 
     `mean` and `std` are in the network's own RGB order on a [0, 1] scale: `(x / 255 - mean) / std`. With dtype
-    `uint8` the graph applies them itself; with `float32` the caller does.
+    `uint8` the graph applies them itself; with `float32` the caller does. A height and width of 0 stand for any.
     """
 
     height: int = 112
@@ -45,7 +45,7 @@ class ModelCard:
         licence: SPDX identifier, or a sentence where none applies.
         attribution: Whom to credit, as the licence asks.
         input: What the model takes.
-        output: Name of the output: (N, 1), higher is better.
+        output: Name of the output: (N, 1), higher is better; of a detector, what its variant gives.
         score_range: Scores of the worst and the best faces, roughly; not a bound.
         format: `onnx`, `tensorrt`, `tensorrt-rtx` or `openvino`. All but ONNX have their card as JSON beside the file.
         precision: `fp32`, `fp16`, `int8` or `int8+fp16`.

@@ -141,7 +141,7 @@ def _create_session(model: Model, device: str, threads: int) -> tuple[Any, str]:
         require_provider(kind, available)
         session = _provider_session(model, kind, int(number or 0), threads)
         return session, kind if kind == "openvino-ep" else f"{kind}:{int(number or 0)}"
-    return _open_session(_without_prelu(model.data), model, ["CPUExecutionProvider"]), "cpu"
+    return open_session(_without_prelu(model.data), model, ["CPUExecutionProvider"]), "cpu"
 
 
 def _provider_session(model: Model, kind: str, number: int, threads: int) -> Any:
@@ -159,12 +159,23 @@ def _provider_session(model: Model, kind: str, number: int, threads: int) -> Any
         logger.info("CUDA libraries: %s", said.getvalue().strip() or "found")
     # A TensorRT provider leaves to CUDA what it cannot do, and nothing to the CPU.
     others = [("CUDAExecutionProvider", {"device_id": str(number), "use_tf32": "0"})] if kind == "tensorrt" else []
-    session = _open_session(model.data, model, [(provider.name, options), *others])
+    session = open_session(model.data, model, [(provider.name, options), *others])
     check_assignment(session, provider, f"{kind}:{number}" if kind != "openvino-ep" else kind)
     return session
 
 
-def _open_session(source: bytes | Path, model: Model, providers: list[Any]) -> Any:
+def open_session(source: bytes | Path, model: Model, providers: list[Any]) -> Any:
+    """A session of one thread a caller.
+
+    Args:
+        source: The file, or its path.
+        model: Names the model in errors.
+        providers: As onnxruntime takes them.
+
+    Raises:
+        ModelError: onnxruntime cannot load it.
+        DeviceError: The device has not enough memory.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

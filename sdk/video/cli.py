@@ -51,6 +51,9 @@ def video(
     detection_side: Annotated[
         int, typer.Option(help="Longest side at which the detector sees a frame; more finds smaller faces, slower.")
     ] = DETECTION_SIDE,
+    detector: Annotated[
+        str, typer.Option(help="Face detector: fiqa-detector, in the package; yunet finds more.")
+    ] = "fiqa-detector",
     model: Annotated[str, typer.Option(help="Name (fiqa models list) or path of a model file.")] = "fiqa-nano",
     device: Annotated[str, typer.Option(help="As fiqa score has it.")] = "auto",
 ) -> None:
@@ -82,7 +85,7 @@ def video(
         stream = VideoScorer(
             source,
             scorer,
-            default_detectors(detection_side),
+            default_detectors(detection_side, detector),
             best_shots=shots,
             every=every,
             max_fps=max_fps,

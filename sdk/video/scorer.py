@@ -36,7 +36,7 @@ from sdk.video.tracking import Tracker, Tracking
 log = logging.getLogger(__name__)
 
 DETECTION_SIDE = 640
-"""Longest side at which the default detector sees a frame, pixels: one pass, for a stream has no time for more."""
+"""Longest side at which the default detectors see a frame, pixels: one pass, for a stream has no time for more."""
 
 LOW_CONFIDENCE = 0.4
 """The default detector also gives faces that may continue a track, but not begin one."""
@@ -347,14 +347,15 @@ def _checked(raw: NDArray[Any] | None) -> NDArray[np.uint8] | None:
         return None
 
 
-def default_detectors(side: int = DETECTION_SIDE) -> list[FaceDetector]:
+def default_detectors(side: int = DETECTION_SIDE, model: str = "fiqa-detector") -> list[FaceDetector]:
     """Detectors of one pass, one a core, at most four.
 
     Args:
         side: Longest side at which they see a frame, pixels.
+        model: As `FaceDetector` takes it.
     """
     count = min(available_cores(), MAX_DETECTORS)
-    return [FaceDetector(min_confidence=LOW_CONFIDENCE, passes=(side,)) for _ in range(count)]
+    return [FaceDetector(model=model, min_confidence=LOW_CONFIDENCE, passes=(side,)) for _ in range(count)]
 
 
 def _detectors(given: Detector | Sequence[Detector] | None) -> Sequence[Detector]:

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from sdk import FaceQuality, QualityScorer
-from sdk.models.catalog import find_entry
 from train.methods.diffusion import Diffusion
 from train.networks import save_network
 
@@ -69,16 +68,8 @@ def test_batch_folder(copies: Path) -> None:
 
 
 def test_score_one() -> None:
-    needs_detector()
     (line,) = run("examples/score_one.py", "examples/media/astronaut.jpg")
     assert line.startswith("score 0.")
-
-
-def needs_detector() -> None:
-    files = [find_entry(name).file for name in ("yunet", "yunet-2026may")]
-    folder = Path(os.environ.get("FIQA_MODELS", "/nowhere"))
-    if not any((folder / file).is_file() for file in files):
-        pytest.skip(f"needs {' or '.join(files)} in FIQA_MODELS")
 
 
 def test_clip(tmp_path: Path) -> None:
@@ -94,7 +85,6 @@ def test_clip(tmp_path: Path) -> None:
 
 
 def test_video_stream() -> None:
-    needs_detector()
     lines = run("examples/video_stream.py")
     assert any(line.startswith("track 1 can be recognised: 0.") for line in lines)
     assert [line.split(":")[0] for line in lines if "has ended" in line] == [f"track {n} has ended" for n in (1, 2, 3)]
@@ -103,14 +93,12 @@ def test_video_stream() -> None:
 
 
 def test_best_shot(tmp_path: Path) -> None:
-    needs_detector()
     lines = run("examples/best_shot.py", "examples/media", tmp_path / "shots")  # a folder of one frame
     assert lines[0].startswith("track 1: 1 faces, best 0.")
     assert cv2.imread(str(next((tmp_path / "shots").glob("*-best1-crop.png")))).shape == (112, 112, 3)
 
 
 def test_enrolment_gate(tmp_path: Path) -> None:
-    needs_detector()
     photo = cv2.imread(str(ROOT / "examples/media/astronaut.jpg"))
     assert run("examples/enrolment_gate.py", "examples/media/astronaut.jpg")[0].startswith("accepted: score 0.")
     cv2.imwrite(str(tmp_path / "two.png"), np.hstack([photo, photo]))

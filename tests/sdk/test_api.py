@@ -15,7 +15,7 @@ PARAMETERS = {
     "QualityScorer.assess": "self, image",
     "QualityScorer.close": "self",
     "QualityScorer.warmup": "self",
-    "FaceDetector": "model='yunet', min_confidence=0.7, *, passes=(640, 1280, 2560)",
+    "FaceDetector": "model='fiqa-detector', min_confidence=0.7, *, passes=None",
     "FaceDetector.detect": "self, image",
     "VideoScorer": "source, scorer=None, detector=None, *, best_shots=None, every=1, max_fps=None, min_size=0, "
     "queue=2, live=None, tracker=None",

@@ -156,6 +156,8 @@ def test_tables_hold_the_same(suffix: str, photos: Path, tiny_path: Path, tmp_pa
         (["CROPS", "--model", "ediffiqa-x"], 1, "unknown model 'ediffiqa-x'"),
         (["CROPS", "--model", "ediffiqa-t"], 1, "FIQA_OFFLINE"),
         (["CROPS", "--model", "gone.onnx"], 1, "gone.onnx cannot be read"),
+        (["CROPS", "--detector", "yunet"], 1, "FIQA_OFFLINE"),
+        (["CROPS", "--detector", "fiqa-nano"], 1, "wanted detection by one of: fiqa-detector, yunet"),
     ],
 )
 def test_errors_say_what_is_wrong(

@@ -1,4 +1,4 @@
-"""FaceDetector: how passes are chosen and merged, and what YuNet finds."""
+"""FaceDetector: how passes are chosen and merged, and what the embedded detector and YuNet find."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -36,7 +36,7 @@ def face(x: float, y: float, width: float, confidence: float = 0.9) -> Face:
 )
 def test_passes(name: str, width: float | None, scale: float, longest: int, expected: bool) -> None:
     faces = [] if width is None else [face(0, 0, 200), face(0, 0, width)]
-    assert _needs_another_pass(faces, scale, longest) is expected
+    assert _needs_another_pass(faces, scale, longest, 640) is expected
 
 
 def test_merge() -> None:
@@ -65,7 +65,15 @@ def test_settings_that_are_refused(tiny_path: Path) -> None:
     with pytest.raises(ModelError, match="unknown model"):
         FaceDetector("retinaface")
     with pytest.raises(ModelError, match="FIQA_OFFLINE"):
-        FaceDetector()
+        FaceDetector("yunet")
+
+
+@pytest.fixture(params=["fiqa-detector", "yunet"])
+def model(request: pytest.FixtureRequest) -> str:
+    """The embedded detector, which needs nothing, and YuNet, where it is at hand."""
+    if request.param == "yunet":
+        request.getfixturevalue("yunet")
+    return request.param
 
 
 @pytest.fixture
@@ -74,11 +82,12 @@ def astronaut() -> np.ndarray:
     return cv2.imread(str(MEDIA / "astronaut.jpg"))
 
 
-def test_one_face(yunet: None, astronaut: np.ndarray) -> None:
-    (found,) = FaceDetector().detect(astronaut)
-    assert found.confidence > 0.9
+def test_one_face(model: str, astronaut: np.ndarray) -> None:
+    (found,) = FaceDetector(model).detect(astronaut)
+    assert found.confidence > 0.8
     x, y, width, height = found.box
-    np.testing.assert_allclose(found.box, ASTRONAUT_BOX, atol=8)
+    # The embedded one's boxes are larger, by up to a fifth.
+    np.testing.assert_allclose(found.box, ASTRONAUT_BOX, atol=8 if model == "yunet" else 25)
     assert found.landmarks.dtype == np.float32
     left_eye, right_eye, nose, left_mouth, right_mouth = found.landmarks
     assert left_eye[0] < nose[0] < right_eye[0]
@@ -88,22 +97,22 @@ def test_one_face(yunet: None, astronaut: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("scale", [0.25, 0.5, 2, 4])
-def test_any_size_gives_the_same_face(yunet: None, astronaut: np.ndarray, scale: float) -> None:
-    detector = FaceDetector()
+def test_any_size_gives_the_same_face(model: str, astronaut: np.ndarray, scale: float) -> None:
+    detector = FaceDetector(model)
     (reference,) = detector.detect(astronaut)
     (found,) = detector.detect(cv2.resize(astronaut, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
     difference = np.abs(found.landmarks / scale - reference.landmarks).max()
     assert difference < 0.06 * reference.box[2]
 
 
-def test_many_small_faces_beside_a_large_one(yunet: None, astronaut: np.ndarray) -> None:
+def test_many_small_faces_beside_a_large_one(model: str, astronaut: np.ndarray) -> None:
     small = cv2.resize(astronaut, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
     image = np.full((1024, 1536, 3), 128, np.uint8)
     image[:512, :512] = astronaut
     for row in (560, 740):
         for column in range(0, 1280, 256):
             image[row : row + 128, column : column + 128] = small
-    found = FaceDetector().detect(image)
+    found = FaceDetector(model).detect(image)
     assert len(found) == 11
     areas = [one.box[2] * one.box[3] for one in found]
     assert areas == sorted(areas, reverse=True)
@@ -111,9 +120,9 @@ def test_many_small_faces_beside_a_large_one(yunet: None, astronaut: np.ndarray)
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (64, 2000), (480, 640)])
-def test_no_face(yunet: None, shape: tuple[int, int], tiny_path: Path) -> None:
+def test_no_face(model: str, shape: tuple[int, int], tiny_path: Path) -> None:
     blank = np.full((*shape, 3), 90, np.uint8)
-    detector = FaceDetector()
+    detector = FaceDetector(model)
     assert detector.detect(blank) == []
     assert QualityScorer(tiny_path, detector=detector).assess(blank) == []
 
@@ -122,12 +131,12 @@ def test_one_pass_finds_large_faces_only(yunet: None, astronaut: np.ndarray) -> 
     canvas = np.full((1000, 1000, 3), 128, np.uint8)
     canvas[:512, :512] = astronaut
     canvas[900:948, 900:948] = cv2.resize(astronaut, (48, 48), interpolation=cv2.INTER_AREA)  # a face of 8 pixels
-    assert len(FaceDetector(passes=(640,)).detect(canvas)) == 1
-    assert len(FaceDetector(passes=(640, 2560)).detect(canvas)) == 2
+    assert len(FaceDetector("yunet", passes=(640,)).detect(canvas)) == 1
+    assert len(FaceDetector("yunet", passes=(640, 2560)).detect(canvas)) == 2
 
 
-def test_many_callers(yunet: None, astronaut: np.ndarray) -> None:
-    detector = FaceDetector()
+def test_many_callers(model: str, astronaut: np.ndarray) -> None:
+    detector = FaceDetector(model)
     images = [astronaut, astronaut[:, ::-1], astronaut[:300], np.zeros_like(astronaut)] * 3
     expected = [[one.box for one in detector.detect(image)] for image in images]
     with ThreadPoolExecutor(4) as pool:
@@ -135,7 +144,7 @@ def test_many_callers(yunet: None, astronaut: np.ndarray) -> None:
     assert [[one.box for one in faces] for faces in found] == expected
 
 
-def test_assess_a_file(yunet: None, tiny_path: Path) -> None:
+def test_assess_a_file(tiny_path: Path) -> None:
     (found,) = QualityScorer(tiny_path).assess(MEDIA / "astronaut.jpg")
     assert found.crop.shape == (112, 112, 3)
     assert 0 < found.score < 1
@@ -143,7 +152,7 @@ def test_assess_a_file(yunet: None, tiny_path: Path) -> None:
 
 def test_model_that_opencv_cannot_load(tmp_path: Path, tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "detector.onnx"
-    path.write_bytes(tiny_model(tiny_card(task="detection")).SerializeToString())
+    path.write_bytes(tiny_model(tiny_card(task="detection", variant="yunet")).SerializeToString())
     check_onnx(path.read_bytes())
 
     def fail(*_: object) -> None:

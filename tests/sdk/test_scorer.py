@@ -267,7 +267,7 @@ def test_assess(tiny_path: Path) -> None:
         scorer.assess(image / 255)
 
 
-def test_assess_makes_its_own_detector(tiny_path: Path, yunet: None) -> None:
+def test_assess_makes_its_own_detector(tiny_path: Path) -> None:
     scorer = QualityScorer(tiny_path)
     assert scorer.assess(np.zeros((64, 64, 3), np.uint8)) == []
     assert isinstance(scorer._detector, FaceDetector)

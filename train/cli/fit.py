@@ -60,3 +60,20 @@ def fit_diffiqa_command(
 
     with error_exits():
         typer.echo(fit_diffiqa(diffusion_settings(read_recipe(recipe)), source, out))
+
+
+@app.command("detector")
+def fit_detector_command(
+    recipe: Annotated[str, typer.Argument(help="Name of a recipe (fiqa-detector), or a file.")],
+    source: Annotated[Path, typer.Argument(help="Photos: folder, manifest (.csv, .parquet), or a .tar of a folder.")],
+    out: Annotated[Path, typer.Option(help="Where to write.")],
+    landmarks: Annotated[
+        Path | None, typer.Option(help=".npz with names, box_xywh and landmarks of one face a photo.")
+    ] = None,
+) -> None:
+    """The face detector, taught by another one's finds; start it with `accelerate launch` for several devices."""
+    from train.methods.fit_detector import fit_detector
+    from train.recipes import read_recipe
+
+    with error_exits():
+        typer.echo(fit_detector(read_recipe(recipe), source, landmarks, out))

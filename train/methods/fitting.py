@@ -24,6 +24,7 @@ from sdk.errors import InputError
 from sdk.tables import make_folder, replace_file
 from train.data.dataset import EpochBatches, FaceDataset, normalised
 from train.data.exclusive import exclusive
+from train.data.scene_dataset import SceneDataset
 from train.methods.fit_settings import FitSettings, Group, learning_rate, validations_until
 from train.networks import QualityNetwork, Variant, save_network
 from train.networks.checkpoints import replace_checkpoint
@@ -32,8 +33,10 @@ from train.networks.depthwise import speed_up_depthwise
 logger = logging.getLogger(__name__)
 
 Batch = dict[str, Tensor]
-LossFunction = Callable[[Tensor, Tensor, Batch, bool], dict[str, Tensor]]
-"""(features, prediction, batch, training) -> scalars, means over the batch, of which `total` is minimised."""
+LossFunction = Callable[..., dict[str, Tensor]]
+"""(what the network gives, batch, training) -> scalars, means over the batch, of which `total` is minimised.
+
+A regressor gives features and prediction."""
 
 _OPTIMISERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 
@@ -68,10 +71,10 @@ class Fit:
 
     def __init__(
         self,
-        network: QualityNetwork,
+        network: nn.Module,
         variant: Variant,
-        train_set: FaceDataset,
-        validation_set: FaceDataset,
+        train_set: FaceDataset | SceneDataset,
+        validation_set: FaceDataset | SceneDataset,
         loss: LossFunction,
         settings: FitSettings,
         out: Path,
@@ -88,8 +91,8 @@ class Fit:
             speed_up_depthwise(network)
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model, self.optimiser, self.train_loader = self.accelerator.prepare(
-            _FeaturesAndQuality(self.network),
-            _OPTIMISERS[settings.optimiser](parameter_groups(network, settings)),
+            self._trained(self.network),
+            _OPTIMISERS[settings.optimiser](self._parameter_groups()),
             DataLoader(train_set, batch_sampler=self.batches, num_workers=settings.workers),
         )
         # Every process validates its own share: filled up to equal shares, some images would count twice.
@@ -102,6 +105,13 @@ class Fit:
             self.average = AveragedModel(self.network, multi_avg_fn=average, use_buffers=True)
         self.epoch, self.step_in_epoch, self.step = 0, 0, 0
         self.history: list[dict[str, float]] = []
+
+    def _trained(self, network: nn.Module) -> nn.Module:
+        """What is called in training: it gives a tuple of all that the loss takes."""
+        return _FeaturesAndQuality(cast(QualityNetwork, network))
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        return parameter_groups(cast(QualityNetwork, self.network), self.settings)
 
     def run(self) -> Path:
         """Train.
@@ -140,7 +150,7 @@ class Fit:
     def _train_mode(self) -> None:
         self.model.train()
         if self.settings.frozen_norm:
-            for norm in _batch_norms(self.network.base_model):
+            for norm in _batch_norms(cast(QualityNetwork, self.network).base_model):
                 norm.eval()
 
     def _train_step(self, batch: Batch) -> None:
@@ -170,15 +180,15 @@ class Fit:
     def _terms(self, model: nn.Module, batch: Batch, training: bool) -> dict[str, Tensor]:
         images = normalised(batch["image"].to(self.accelerator.device), self.variant.mean, self.variant.std)
         with self.accelerator.autocast():
-            features, prediction = model(images.contiguous(memory_format=torch.channels_last))
-        return self.loss(features.float(), prediction.float(), batch, training)
+            outputs = model(images.contiguous(memory_format=torch.channels_last))
+        return self.loss(*(output.float() for output in outputs), batch, training)
 
     @torch.no_grad()
     def _validate(self) -> None:
-        kept = self.network if self.average is None else cast(QualityNetwork, self.average.module)
+        kept = self.network if self.average is None else self.average.module
         judged = self.network if self.settings.schedule == "swa" else kept
         judged.eval()
-        model, parts = _FeaturesAndQuality(judged), []
+        model, parts = self._trained(judged), []
         for batch in self.validation_loader:
             size = len(batch["image"])
             terms = self._terms(model, batch, training=False)

@@ -37,6 +37,14 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(app, ["video", *map(str, arguments)])
 
 
+def test_detectors_are_as_asked_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[dict[str, object]] = []
+    monkeypatch.setattr("sdk.video.scorer.FaceDetector", lambda **options: made.append(options) or SquareDetector())
+    assert run(folder, "--detector", "yunet", "--detection-side", 960).exit_code == 0
+    assert made
+    assert {(one["model"], one["passes"]) for one in made} == {("yunet", (960,))}
+
+
 def test_everything_is_written(folder: Path, tmp_path: Path) -> None:
     out, saved, shots = tmp_path / "frames.jsonl", tmp_path / "out.mp4", tmp_path / "shots"
     options = ("--out", out, "--save", saved, "--best-shots", shots, "--threshold", "-1", "--keep", "2", "--every", "2")

@@ -326,7 +326,7 @@ def test_wrong_options(options: dict[str, object], message: str) -> None:
         run(walk(2), **options)
 
 
-def test_real_models_find_and_score_the_clip(yunet: None) -> None:
+def test_real_models_find_and_score_the_clip() -> None:
     words: list[TrackShots] = []
     pictures = [frame() for _ in range(2)]
     photo = cv2.imread(str(Path(__file__).parents[3] / "examples" / "media" / "astronaut.jpg"))

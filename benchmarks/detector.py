@@ -1,0 +1,186 @@
+"""The embedded face detector against YuNet: faces found by size, landmarks, quality scores, speed.
+
+    FIQA_MODELS=DATA/models python benchmarks/detector.py DATA --photos runs/detector/photos.parquet
+
+YuNet's finds from a confidence of 0.8 on are taken for the truth; those from 0.3 on may be found or not. LFW: the test
+people of the recipe, whose photos are reduced so that the known face is 20 to 92 pixels wide; both detectors see the
+same picture. Photos and video: as they are.
+"""
+
+import argparse
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from sdk import FaceDetector, QualityScorer, align
+from sdk.batch import images_below
+from sdk.images import load_image
+from train.data.photos import read_photos
+from train.data.prepare import PrepareSettings, split_people
+from train.evaluation.detection import FALSE, NEITHER, TRUE, match
+
+CERTAIN, DOUBTFUL = 0.8, 0.3
+BANDS = ((10, 20), (20, 40), (40, 80), (80, 160), (160, 10_000))
+WIDTHS = (20, 30, 45, 65, 92)
+IOU = 0.4
+
+Image = NDArray[np.uint8]
+
+
+@dataclass
+class Tally:
+    """What was found in one set of pictures."""
+
+    found: list[tuple[float, bool]] = field(default_factory=list)
+    landmarks: list[tuple[float, float]] = field(default_factory=list)
+    scores: list[tuple[float, float, float]] = field(default_factory=list)
+    kinds: list[int] = field(default_factory=list)
+    false: list[tuple[int, list[float]]] = field(default_factory=list)
+    pictures: int = 0
+
+    def add(self, image: Image, own: NDArray, truth: NDArray, scorer: QualityScorer) -> None:
+        """Count one picture."""
+        kinds, partners = match(own, truth, IOU)
+        self.kinds += kinds.tolist()
+        self.false += [(self.pictures, row[:4].tolist()) for row in own[kinds == FALSE]]
+        self.pictures += 1
+        sure = truth[:, 14] > 0
+        self.found += [(row[2], partner >= 0) for row, partner in zip(truth[sure], partners[sure], strict=True)]
+        pairs = [(own[p], row) for row, p in zip(truth[sure], partners[sure], strict=True) if p >= 0]
+        for mine, row in pairs:
+            a, b = (r[4:14].reshape(5, 2) for r in (mine, row))
+            eyes = max(float(np.linalg.norm(b[1] - b[0])), 0.25 * row[2])
+            self.landmarks.append((row[2], float(np.linalg.norm(a - b, axis=1).mean() / eyes)))
+        if pairs:
+            crops = [align(image, r[4:14].reshape(5, 2)) for pair in pairs for r in pair]
+            scores = scorer.score_batch(crops).reshape(-1, 2)
+            self.scores += [(pair[1][2], float(a), float(b)) for pair, (a, b) in zip(pairs, scores, strict=True)]
+
+
+def rows_of(detector: FaceDetector, image: Image) -> NDArray[np.float32]:
+    """A detector's finds as rows: box, landmarks, confidence."""
+    faces = [[*f.box, *f.landmarks.reshape(-1).tolist(), f.confidence] for f in detector.detect(image)]
+    return np.array(faces, np.float32).reshape(-1, 15)
+
+
+def lfw(photos: Path, count: int) -> Iterator[Image]:
+    """Photos of the test people, the known face at each of `WIDTHS` in turn."""
+    found, people = read_photos(photos)
+    splits = split_people(people, PrepareSettings())
+    test = [photo for photo, person in zip(found, people, strict=True) if splits[person] == "test"]
+    for index, row in enumerate(np.linspace(0, len(test) - 1, min(count, len(test))).astype(int)):
+        image = load_image(test[row].path)
+        scale = min(1.0, WIDTHS[index % len(WIDTHS)] / test[row].faces[0, 2])
+        yield np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def video(path: Path, every: int = 5) -> Iterator[Image]:
+    """Every few frames of a video."""
+    capture = cv2.VideoCapture(str(path))
+    index = 0
+    while True:
+        good, frame = capture.read()
+        if not good:
+            return
+        if index % every == 0:
+            yield np.asarray(frame, np.uint8)
+        index += 1
+
+
+def compare(images: Iterable[Image], own: FaceDetector, yunet: FaceDetector, scorer: QualityScorer) -> Tally:
+    """Run both detectors over pictures."""
+    tally = Tally()
+    for image in images:
+        truth = rows_of(yunet, image)
+        truth[truth[:, 14] < CERTAIN, 14] = 0
+        tally.add(image, rows_of(own, image), truth, scorer)
+    return tally
+
+
+def show(name: str, tally: Tally) -> None:
+    """Print the rows of one set."""
+    kinds = np.array(tally.kinds)
+    true, false = int((kinds == TRUE).sum()), int((kinds == FALSE).sum())
+    neither = int((kinds == NEITHER).sum())
+    print(f"\n{name}: {tally.pictures} pictures; finds: {true} true, {neither} doubtful, {false} others")
+    print("| face width | faces | recall | landmark error, median | 90 % | score difference, median | 90 % | mean |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    for low, high in (*BANDS, (40, 10_000)):
+        hits = [hit for width, hit in tally.found if low <= width < high]
+        errors = [error for width, error in tally.landmarks if low <= width < high]
+        moved = np.array([a - b for width, a, b in tally.scores if low <= width < high])
+        if not hits or not errors:
+            continue
+        label = f"{low} to {high}" if high < 10_000 else f"{low} and more"
+        mid, most = np.percentile(errors, (50, 90))
+        apart = np.percentile(np.abs(moved), (50, 90))
+        print(
+            f"| {label} | {len(hits)} | {np.mean(hits):.3f} | {mid:.1%} | {most:.1%} | {apart[0]:.3f} | {apart[1]:.3f} "
+            f"| {moved.mean():+.3f} |"
+        )
+
+
+def speed(detectors: dict[str, FaceDetector], rounds: int = 15) -> None:
+    """Milliseconds of one pass on one core, in interleaved rounds."""
+    cv2.setNumThreads(1)
+    print("\n| picture | " + " | ".join(f"{name}, ms" for name in detectors) + " |")
+    print("| --- |" + " --- |" * len(detectors))
+    noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    for width, height in ((320, 240), (640, 480), (1280, 720)):
+        image = np.asarray(cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
+        times: dict[str, list[float]] = {name: [] for name in detectors}
+        for _ in range(rounds):
+            for name, detector in detectors.items():
+                start = time.perf_counter()
+                detector._detector.find(image)
+                times[name].append(1000 * (time.perf_counter() - start))
+        cells = " | ".join(f"{np.median(values):.1f}" for values in times.values())
+        print(f"| {width} x {height} | {cells} |")
+
+
+def main() -> None:
+    """Compare on all sets."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--photos", type=Path, help="photos.parquet of `fiqa-train fit detector`, for LFW")
+    parser.add_argument("--model", default="fiqa-detector")
+    parser.add_argument("--yunet", default="yunet-2026may")
+    parser.add_argument("--count", type=int, default=1000, help="Photos of LFW")
+    parser.add_argument("--confidence", type=float, default=0.7)
+    parser.add_argument("--draw", type=Path, help="Folder for the photos with all finds, ours green")
+    options = parser.parse_args()
+    own, truth = FaceDetector(options.model, options.confidence), FaceDetector(options.yunet, DOUBTFUL)
+    with QualityScorer() as scorer:
+        if options.photos:
+            show("LFW, test people", compare(lfw(options.photos, options.count), own, truth, scorer))
+        files = images_below(options.data / "photos")
+        show("photos", compare(map(load_image, files), own, truth, scorer))
+        for path in sorted((options.data / "video").glob("*.[mg][pi][4f]")):
+            show(path.name, compare(video(path), own, truth, scorer))
+    speed({"fiqa-detector": own, "YuNet": FaceDetector(options.yunet)})
+    for path in files if options.draw else ():
+        draw(path, options.draw, own, truth)
+
+
+def draw(path: Path, folder: Path, own: FaceDetector, yunet: FaceDetector) -> None:
+    """Save a photo with the finds of both: ours green, YuNet's blue, its doubtful ones grey."""
+    folder.mkdir(parents=True, exist_ok=True)
+    image = load_image(path)
+    for detector in (yunet, own):
+        for face in detector.detect(image):
+            sure = (255, 120, 0) if face.confidence >= CERTAIN else (128, 128, 128)
+            colour = (0, 220, 0) if detector is own else sure
+            x, y, w, h = (round(value) for value in face.box)
+            cv2.rectangle(image, (x, y), (x + w, y + h), colour, 2)
+            for px, py in face.landmarks:
+                cv2.circle(image, (round(float(px)), round(float(py))), 2, colour, -1)
+    cv2.imwrite(str(folder / f"{path.stem}.png"), image)
+
+
+if __name__ == "__main__":
+    main()

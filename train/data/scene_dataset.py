@@ -1,0 +1,62 @@
+"""Scenes and what a detector's cells should say of them, as a torch dataset.
+
+A scene depends on seed, epoch and index alone, so training resumes exactly whatever the number of workers.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import cv2
+import numpy as np
+import torch
+from numpy.random import Generator
+from torch.utils.data import Dataset
+
+from sdk.images import load_image
+from train.data.cells import assign
+from train.data.dataset import Item
+from train.data.photos import Photo, Rows
+from train.data.scenes import Image, Scene, draw_scene
+
+
+class SceneDataset(Dataset[Item]):
+    """Scenes by (epoch, index).
+
+    Args:
+        photos: That scenes are made of.
+        count: Scenes an epoch.
+        size: Height and width, pixels: a multiple of 32.
+        seed: Of the scenes.
+        cache: Keep all decoded photos in memory.
+    """
+
+    def __init__(self, photos: Sequence[Photo], count: int, size: int, seed: int = 0, cache: bool = False) -> None:
+        self._photos, self._count, self._size, self._seed = photos, count, size, seed
+        # Read before loading processes are started, so that they share it.
+        self._images = [load_image(photo.path) for photo in photos] if cache else None
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, key: tuple[int, int]) -> Item:
+        scene = self.scene(*key)
+        kinds, targets = assign(scene.faces, self._size, self._size)
+        image = np.ascontiguousarray(scene.image[..., ::-1].transpose(2, 0, 1))
+        tensors = {"image": image, "kinds": kinds, "targets": targets}
+        return {name: torch.from_numpy(value) for name, value in tensors.items()}
+
+    def scene(self, epoch: int, index: int) -> Scene:
+        """The scene itself."""
+        _one_thread()
+        return draw_scene(self._photo, self._size, np.random.default_rng([self._seed, epoch, index]))
+
+    def _photo(self, rng: Generator) -> tuple[Image, Rows]:
+        index = int(rng.integers(len(self._photos)))
+        photo = self._photos[index]
+        return load_image(photo.path) if self._images is None else self._images[index], photo.faces
+
+
+@lru_cache
+def _one_thread() -> None:
+    """OpenCV's threads cost more than they give on pictures this small, and loading processes are many."""
+    cv2.setNumThreads(1)
