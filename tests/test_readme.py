@@ -1,7 +1,4 @@
-"""README's commands run as they are written: every fenced block that follows a line `<!-- test -->`.
-
-One that follows `<!-- test: needs YuNet -->` is skipped where the detector is not in `FIQA_MODELS`.
-"""
+"""README's commands run as they are written: every fenced block that follows a line `<!-- test -->`."""
 
 import os
 import re
@@ -12,24 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from sdk.models.catalog import find_entry
-
 ROOT = Path(__file__).parents[1]
-BLOCK = re.compile(r"^<!-- test(: needs YuNet)? -->\n+```(bash|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^<!-- test -->\n+```(bash|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 BLOCKS = BLOCK.findall((ROOT / "README.md").read_text(encoding="utf-8"))
 
 
 def test_readme_has_commands_that_are_run() -> None:
-    assert {language for _, language, _ in BLOCKS} == {"bash", "python"}
+    assert {language for language, _ in BLOCKS} == {"bash", "python"}
 
 
-@pytest.mark.parametrize(("detects", "language", "text"), BLOCKS)
-def test_block(detects: str, language: str, text: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("language", "text"), BLOCKS)
+def test_block(language: str, text: str, tmp_path: Path) -> None:
     """In a folder that has the project's examples, with the commands of this environment, and offline."""
-    models = os.environ.get("FIQA_MODELS")
-    yunet = [find_entry(name).file for name in ("yunet", "yunet-2026may")]
-    if detects and not (models and any((Path(models) / file).is_file() for file in yunet)):
-        pytest.skip(f"needs {' or '.join(yunet)} in FIQA_MODELS")
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     environment = {**os.environ, "PATH": path, "FIQA_OFFLINE": "1", "FIQA_CACHE": str(tmp_path / "cache")}
