@@ -19,7 +19,7 @@ PYTEST_ARGS ?=
 demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py
 
-# Ray crashes in a process into which the libraries of the engines were loaded before, so its tests have one of their own.
+# Ray crashes when it starts in the process of all other tests (why is not known), so its tests have one of their own.
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(or $(PYTEST_ARGS),-m "not ray")
 	$(if $(PYTEST_ARGS),,$(BIN)/python -m pytest -m ray)

@@ -23,9 +23,9 @@ _LINEAR = ("mobilefacenet128", "mobilefacenet", "iresnet18", "iresnet50", "iresn
 DETECTOR = "fiqa-detector"
 MODELS = (
     "fiqa-nano",
-    DETECTOR,
     *(f"ediffiqa-{size}" for size in "tsml"),
     *(f"{backbone}-linear" for backbone in _LINEAR),
+    DETECTOR,
 )
 
 
