@@ -12,7 +12,7 @@ from sdk.images import load_image
 from sdk.proof import read_faces
 from train.data.degradations import DEGRADATIONS, degrade, draw_damages
 
-GRADES = (0.3, 0.7)
+GRADES = (0.15, 0.3, 0.55, 0.7)
 CALIBRATION_GRADES = (0.1, 0.2, 0.4, 0.5, 0.6, 0.8, 0.9)
 """Others than `GRADES`, so that a file is not proven on what it was calibrated on."""
 

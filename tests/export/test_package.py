@@ -60,7 +60,7 @@ def test_int8_of_the_packaged_model(tmp_path: Path) -> None:
     assert any("real faces are better" in note for note in result.notes)
     # `fiqa verify` finds faces and reference scores in the folder.
     proof = prove(result.path, device="cpu")
-    assert (proof.failures, proof.reference, proof.agreement.count) == ((), str(out / "proof.npz"), 18)
+    assert (proof.failures, proof.reference, proof.agreement.count) == ((), str(out / "proof.npz"), 34)
     assert proof.agreement.spearman == pytest.approx(card.verification["spearman"], abs=1e-3)
     # A second precision joins it; the same one again has the same bytes.
     half = export_model("fiqa-nano", fp32(), out, settings=ExportSettings("onnx", "fp16"))

@@ -19,7 +19,7 @@ from sdk.alignment import align
 from sdk.images import load_image
 
 ROOT = Path(__file__).parents[2]
-ZEROS = np.zeros(18, np.float32)
+ZEROS = np.zeros(34, np.float32)
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_batches_hold_every_face(faces: NDArray[np.uint8]) -> None:
 
     for scores in verify._in_batches(faces, count):
         np.testing.assert_array_equal(scores, faces[:, 0, 0, 0])
-    assert seen == [1] * 18 + [3] * 6 + [16, 2]
+    assert seen == [1] * 34 + [3] * 11 + [1, 16, 16, 2]
 
 
 def crash(path: Path, faces: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
@@ -105,8 +105,8 @@ def test_an_exported_file_has_the_right_form(exported: dict[str, Exported]) -> N
 
 
 def test_the_packaged_face_is_the_astronaut(faces: NDArray[np.uint8]) -> None:
-    assert faces.shape == (18, 112, 112, 3)
-    assert len(np.unique(faces.reshape(18, -1), axis=0)) == 18
+    assert faces.shape == (34, 112, 112, 3)
+    assert len(np.unique(faces.reshape(34, -1), axis=0)) == 34
     # Landmarks as YuNet finds them at 1024 pixels.
     landmarks = [(201.74, 104.98), (245.29, 105.35), (220.66, 126.84), (203.66, 144.84), (241.99, 144.98)]
     crop = align(load_image(ROOT / "examples/media/astronaut.jpg"), landmarks)
