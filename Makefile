@@ -19,10 +19,11 @@ PYTEST_ARGS ?=
 demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py
 
-# Ray crashes when it starts in the process of all other tests (why is not known), so its tests have one of their own.
+# Training's tests have a process of their own: in that of all others, with the native libraries of every runtime loaded,
+# it crashed now and then, in other tests each time.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest $(or $(PYTEST_ARGS),-m "not ray")
-	$(if $(PYTEST_ARGS),,$(BIN)/python -m pytest -m ray)
+	$(BIN)/python -m pytest $(or $(PYTEST_ARGS),--ignore=tests/train)
+	$(if $(PYTEST_ARGS),,$(BIN)/python -m pytest tests/train)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -232,7 +232,6 @@ def ray_cluster() -> Iterator[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
 def test_ray_gives_the_rows_of_threads(crops: Path, tmp_path: Path) -> None:
     (crops / "person0" / "0.png").write_bytes(b"text")
@@ -248,7 +247,6 @@ def test_ray_gives_the_rows_of_threads(crops: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
 def test_both_workers_work(crops: Path, tmp_path: Path) -> None:
     (tmp_path / "meeting").mkdir()
@@ -262,7 +260,6 @@ def test_both_workers_work(crops: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.ray
 def test_killed_ray_goes_on(crops: Path, tmp_path: Path, ray_cluster: str) -> None:
     folder = tmp_path / "out"
     folder.mkdir()
@@ -272,7 +269,6 @@ def test_killed_ray_goes_on(crops: Path, tmp_path: Path, ray_cluster: str) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
 def test_what_stops_a_worker_is_told(crops: Path, tmp_path: Path) -> None:
     with open_engine("ray", 1) as engine, pytest.raises(FiqaError, match=r"no model\.onnx on this machine"):
