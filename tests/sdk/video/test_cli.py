@@ -112,8 +112,10 @@ def test_a_full_disk_ends_the_run(folder: Path, tmp_path: Path, monkeypatch: pyt
     assert "full.jsonl cannot be written: No space left on device; make room" in result.stderr
 
 
+# A shell that starts the tests in the background lets them ignore Ctrl-C, and so would what they start.
 RUN = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, {here!r})
 import sdk.video.scorer
 from squares import SquareDetector

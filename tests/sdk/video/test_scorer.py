@@ -29,12 +29,12 @@ def run(source: object, **options: object) -> tuple[list[FrameResult], Counters]
 
 @pytest.fixture(autouse=True)
 def no_thread_is_left() -> Iterator[None]:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     yield
     deadline = time.monotonic() + 5
-    while threading.active_count() > before and time.monotonic() < deadline:
+    while set(threading.enumerate()) - before and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert threading.active_count() == before, threading.enumerate()
+    assert not set(threading.enumerate()) - before
 
 
 def test_every_frame_comes_in_order_with_its_faces() -> None:
