@@ -101,6 +101,7 @@ def test_openvino(precision: str, tmp_path: Path, faces: NDArray[np.uint8]) -> N
     assert apart < {"fp32": 1e-5, "fp16": 5e-3, "int8": 0.1}[precision]
     assert prove(result.path).failures == ()
     size = result.path.with_suffix(".bin").stat().st_size
+    assert result.size == size + result.path.stat().st_size
     assert size < {"fp32": 5e6, "fp16": 2.5e6, "int8": 1.5e6}[precision]
 
 
