@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -91,5 +90,5 @@ def _show_faces(crops: NDArray[np.uint8]) -> bool:
     """Whether the detector finds a face in any of them. It is not asked for all: of damaged faces it misses many."""
     detector = FaceDetector()
     around = crops.shape[1] // 2  # in an aligned crop a face has no room about it, which detectors want
-    padded = (cv2.copyMakeBorder(crop, *[around] * 4, cv2.BORDER_CONSTANT, value=(127, 127, 127)) for crop in crops)
+    padded = np.pad(crops, ((0, 0), (around, around), (around, around), (0, 0)), constant_values=127)
     return any(detector.detect(image) for image in padded)
