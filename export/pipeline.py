@@ -166,8 +166,7 @@ class _Job:
         more: dict[str, object] = {"failures": failures, "notes": notes}
         if card.format == "onnx":
             more |= {"opset": OPSET, "ir_version": IR_VERSION}
-        if change is not None:
-            more["pauc"] = dataclasses.asdict(change)
+        more["pauc"] = dataclasses.asdict(change) if change is not None else None  # not measured
         described = folder / f"{path.stem}.report.json"
         tested = {"count": len(self.crops), "origin": origin}
         described.write_bytes(report(files, card, tested, agreements, **more))
