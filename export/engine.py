@@ -14,7 +14,7 @@ from export.engine_report import Layer, check_precisions, products, read_report,
 from sdk.errors import DeviceError, InputError, ModelError, OutputError
 from sdk.models.card import ModelCard
 from sdk.models.enginefile import remember_engine
-from sdk.models.onnxfile import check_onnx
+from sdk.models.onnxfile import check_onnx, read_versions
 from sdk.runtimes.providers import gpu_architecture
 from sdk.runtimes.trt_library import LIBRARIES, complaints, load_library, recorded, shared_logger
 
@@ -94,6 +94,7 @@ def build_engine(
     except DeviceError as error:
         raise CannotBuildHereError(f"{error}; then run", command) from error
     check_onnx(model)
+    _check_versions(model, target)
     with recorded(library) as heard:
         builder = library.Builder(shared_logger(library))
         # TensorRT 10 needs the flag, newer ones know no other networks.
@@ -168,6 +169,19 @@ def _architectures(card: ModelCard, style: str, target: "Target | None", command
             command,
         )
     return [here]
+
+
+def _check_versions(model: bytes, target: "Target | None") -> None:
+    """Refuse a file that is newer than the target's parser."""
+    if target is None:
+        return
+    for what, found, newest in zip(
+        ("opset", "IR"), read_versions(model), (target.opset, target.ir_version), strict=True
+    ):
+        if newest is not None and found > newest:
+            raise ModelError(
+                f"the ONNX file has {what} {found}, and {target.name} reads up to {newest}; export it with fiqa-export"
+            )
 
 
 def _profiles(style: str, sizes: Sequence[int]) -> list[tuple[int, int, int]]:

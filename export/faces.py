@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.verify import BATCHES
+from sdk import FaceDetector
 from sdk.batch import images_below
 from sdk.errors import InputError
 from sdk.images import load_image
@@ -30,7 +31,7 @@ def verification_faces(folder: Path | None = None) -> NDArray[np.uint8]:
         uint8 BGR (N, 112, 112, 3), N at least 16.
 
     Raises:
-        InputError: The folder is missing, holds too few images, or one of another size.
+        InputError: The folder is missing, holds too few images, one of another size, or none that shows a face.
     """
     return _packaged(GRADES, seed=0) if folder is None else _faces_in(folder, "--faces")
 
@@ -76,4 +77,18 @@ def _faces_in(folder: Path, option: str) -> NDArray[np.uint8]:
             f"{folder} holds {found} faces, wanted at least {max(BATCHES)}, a whole largest batch; "
             f"give {option} a folder of more aligned 112 x 112 crops"
         )
-    return read_faces(folder)
+    crops = read_faces(folder)
+    if not _show_faces(crops):
+        raise InputError(
+            f"in none of the {len(crops)} images of {folder} is a face found; "
+            f"give {option} a folder of faces, aligned by `fiqa-train prepare` or `sdk.align`"
+        )
+    return crops
+
+
+def _show_faces(crops: NDArray[np.uint8]) -> bool:
+    """Whether the detector finds a face in any of them. It is not asked for all: of damaged faces it misses many."""
+    detector = FaceDetector()
+    around = crops.shape[1] // 2  # in an aligned crop a face has no room about it, which detectors want
+    padded = np.pad(crops, ((0, 0), (around, around), (around, around), (0, 0)), constant_values=127)
+    return any(detector.detect(image) for image in padded)

@@ -11,12 +11,13 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from export.rewrite import constants_of, value_types
+from export.targets import targets
 from sdk.errors import FiqaError, ModelError
 from sdk.models.card import METADATA_KEY, ModelCard
 from sdk.models.loading import load_model
 from sdk.models.onnxfile import check_onnx, read_metadata
 
-JETPACK_OPSET, OLD_IR = 20, 9
+JETPACK_OPSET, OLD_IR = targets()["jetson-orin"].opset or 0, 9
 _LAYERS = ("Conv", "Gemm", "MatMul")
 _QUANTISED = "DequantizeLinear"
 

@@ -53,7 +53,7 @@ class Exported:
         report: The verification report.
         card: The model's card.
         sha256: Of the model; of OpenVINO IR that on its card.
-        size: Bytes of the model.
+        size: Bytes of the model, of OpenVINO IR both files.
         faces: Number of faces it was verified on.
         files: Everything that was written.
         agreements: How its scores agree with the source's, by runtime and batch; empty where it could not run here.
@@ -166,8 +166,7 @@ class _Job:
         more: dict[str, object] = {"failures": failures, "notes": notes}
         if card.format == "onnx":
             more |= {"opset": OPSET, "ir_version": IR_VERSION}
-        if change is not None:
-            more["pauc"] = dataclasses.asdict(change)
+        more["pauc"] = dataclasses.asdict(change) if change is not None else None  # not measured
         described = folder / f"{path.stem}.report.json"
         tested = {"count": len(self.crops), "origin": origin}
         described.write_bytes(report(files, card, tested, agreements, **more))
@@ -175,7 +174,8 @@ class _Job:
             (folder / f"{path.stem}.calibration.json").write_bytes(as_json(summary))
         (folder / NOTICE).write_bytes(notice(card))
         (folder / PROOF_FILE).write_bytes(proof_file(self.crops, expected, card.source_sha256))
-        size, digest = files[path.name]
+        digest = files[path.name][1]
+        size = sum(files[name][0] for name in (path.name, f"{path.stem}.bin") if name in files)
         written = tuple(sorted(file for file in folder.iterdir() if file.is_file()))
         return Exported(
             path, described, card, str(card.engine.get("sha256", digest)), size, len(self.crops), written, agreements,

@@ -27,8 +27,8 @@ class Target:
         formats: Formats that run there, best first; of `FORMATS`.
         precisions: Precisions that run there, the one to start with first.
         architectures: Compute capabilities of its GPUs, such as `8.6`; empty for a CPU.
-        opset: Newest ONNX operator set that is read there.
-        ir_version: Newest IR version that is read there.
+        opset: Newest ONNX operator set that is read there, where the device decides it.
+        ir_version: Newest IR version that is read there, likewise.
         tensorrt: Major versions of TensorRT there, such as `10`; empty where there is none.
         python: Version of Python there, where the device decides it.
         notes: What to know before building for it.
@@ -39,8 +39,8 @@ class Target:
     formats: tuple[str, ...]
     precisions: tuple[str, ...]
     architectures: tuple[str, ...] = ()
-    opset: int = 20
-    ir_version: int = 9
+    opset: int | None = None
+    ir_version: int | None = None
     tensorrt: str = ""
     python: str = ""
     notes: str = ""

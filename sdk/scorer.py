@@ -4,7 +4,6 @@ import os
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -21,11 +20,13 @@ from sdk.models.loading import load_model
 from sdk.runtimes.base import Runtime
 from sdk.runtimes.plan import BatchPlan, plan_key, sized
 from sdk.runtimes.select import ON_CPU, open_runtime, parse_device
-from sdk.runtimes.waiting import WaitingRoom
 
 if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
     from sdk.detection import FaceDetector
     from sdk.images import ImageSource
+    from sdk.runtimes.waiting import WaitingRoom
 
 CROP_SHAPE = (CROP_SIZE, CROP_SIZE, 3)
 
@@ -96,10 +97,10 @@ class QualityScorer:
         self._device, self._precision = runtime.device, runtime.precision
         self._threads = callers if threads or self._device in ON_CPU else 1
         self._plan = BatchPlan(runtime.batch, plan_key(loaded, runtime, self._threads))
-        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="fiqa")
+        self._pool: ThreadPoolExecutor | None = None
         self._detector = detector
         self._lock = threading.Lock()
-        self._room = WaitingRoom(self._run, runtime.batch, wait_ms / 1000, self._threads) if wait_ms else None
+        self._room = self._make_room(runtime.batch, wait_ms / 1000) if wait_ms else None
 
     @property
     def card(self) -> ModelCard:
@@ -151,7 +152,7 @@ class QualityScorer:
         stacked = _stack(faces)
         self._open_runtime()
         chunks = [stacked[part] for part in sized(self._plan.split(len(stacked), self._threads))]
-        results = map(self._timed, chunks) if len(chunks) < 2 else self._pool.map(self._timed, chunks)
+        results = map(self._timed, chunks) if len(chunks) < 2 else self._workers().map(self._timed, chunks)
         return np.concatenate([np.empty(0, np.float32), *results])
 
     def warmup(self) -> None:
@@ -194,7 +195,10 @@ class QualityScorer:
         """Let go of the model and the threads. Scoring afterwards is an error; closing twice is not."""
         if self._room is not None:
             self._room.close()
-        self._pool.shutdown()
+        with self._lock:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown()
         runtime, self._runtime = self._runtime, None
         if runtime is not None:
             runtime.close()
@@ -211,6 +215,20 @@ class QualityScorer:
         if self._runtime is None:
             raise self._closed()
         return self._runtime
+
+    def _make_room(self, most: int, seconds: float) -> "WaitingRoom":
+        from sdk.runtimes.waiting import WaitingRoom
+
+        return WaitingRoom(self._run, most, seconds, self._threads)
+
+    def _workers(self) -> "ThreadPoolExecutor":
+        from concurrent.futures import ThreadPoolExecutor  # 4 ms that who scores single faces does without
+
+        with self._lock:
+            self._open_runtime()
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="fiqa")
+            return self._pool
 
     def _closed(self) -> ModelError:
         return ModelError(f"the scorer of {self._card.name} is closed; make a new QualityScorer")

@@ -6,7 +6,8 @@ Field numbers are those of onnx.proto3.
 from sdk.errors import ModelError
 from sdk.models.protobuf import read_message, read_numbers
 
-MODEL_GRAPH, MODEL_METADATA, MODEL_FUNCTIONS = 7, 14, 25
+MODEL_IR, MODEL_GRAPH, MODEL_OPSETS, MODEL_METADATA, MODEL_FUNCTIONS = 1, 7, 8, 14, 25
+OPSET_DOMAIN, OPSET_VERSION = 1, 2
 GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_INPUT, GRAPH_SPARSE_INITIALIZER = 1, 5, 11, 15
 NODE_INPUT, NODE_OUTPUT, NODE_NAME, NODE_OP, NODE_ATTRIBUTE, NODE_DOMAIN = 1, 2, 3, 4, 5, 7
 ATTRIBUTE_NAME, ATTRIBUTE_INT, ATTRIBUTE_TENSOR, ATTRIBUTE_TYPE = 1, 3, 5, 20
@@ -42,6 +43,17 @@ def check_onnx(data: bytes) -> None:
     if MODEL_FUNCTIONS in model:
         raise ModelError("the ONNX file defines functions of its own; inline them (onnx.inliner) and save it again")
     _check_graph(graphs[0])
+
+
+def read_versions(data: bytes) -> tuple[int, int]:
+    """The version of ONNX's own operator set, and that of the IR, of a file that `check_onnx` has passed."""
+    standard = [
+        opset
+        for opset in read_message(data).get(MODEL_OPSETS, [])
+        if text(read_message(opset), OPSET_DOMAIN) in ("", "ai.onnx")
+    ]
+    opsets = [number for opset in standard for number in read_numbers(opset, OPSET_VERSION)]
+    return max(opsets, default=0), max(read_numbers(data, MODEL_IR), default=0)
 
 
 def input_names(data: bytes) -> list[str]:

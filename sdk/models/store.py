@@ -36,8 +36,8 @@ def cache_dir() -> Path:
     return Path(pooch.os_cache("fiqa"))
 
 
-def locate_model(name: str) -> Path | None:
-    """Find a model's file on this machine, with the right hash, without the network.
+def find_model(name: str) -> tuple[Path, bytes] | None:
+    """Find a model's file on this machine, with the right hash, without the network: its path and its content.
 
     Looked in, in this order: `FIQA_MODELS`, the package, the cache; then the same for the entry's alternatives.
 
@@ -47,14 +47,19 @@ def locate_model(name: str) -> Path | None:
     entry = find_entry(name)
     for path in _places(entry):
         if path.is_file():
-            _check_hash(path, entry)
-            return path
+            return path, _read_checked(path, entry)
     for other in entry.alternatives:
-        found = locate_model(other)
+        found = find_model(other)
         if found is not None:
-            logger.info("model %s: taking %s, the same network, from %s", name, other, found)
+            logger.info("model %s: taking %s, the same network, from %s", name, other, found[0])
             return found
     return None
+
+
+def locate_model(name: str) -> Path | None:
+    """The path that `find_model` finds."""
+    found = find_model(name)
+    return found[0] if found else None
 
 
 def fetch_model(name: str, progress: Any = False) -> Path:
@@ -95,16 +100,18 @@ def fetch_model(name: str, progress: Any = False) -> Path:
     )
 
 
-def _check_hash(path: Path, entry: CatalogEntry) -> None:
+def _read_checked(path: Path, entry: CatalogEntry) -> bytes:
     try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        data = path.read_bytes()
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}; change its permissions or delete it") from error
+    found = hashlib.sha256(data).hexdigest()
     if found != entry.sha256:
         raise ModelError(
             f"{path} has SHA-256 {found}, wanted {entry.sha256}: it is damaged or another file; "
             "delete it and fetch the model again, or give its path as the model if it is meant"
         )
+    return data
 
 
 def _places(entry: CatalogEntry) -> list[Path]:

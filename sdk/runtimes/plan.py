@@ -87,9 +87,12 @@ class BatchPlan:
 
 
 def plan_key(model: Model, runtime: Runtime, callers: int) -> str:
-    """Name of the choice for a model on this machine and device, by so many callers."""
+    """Name of the choice for a model on this machine and device, by so many callers.
+
+    Cards and sizes tell models apart well enough: to hash a whole file would take longer than scoring a face.
+    """
     machine = (platform.node(), platform.machine(), runtime.device, runtime.precision, callers)
-    parts = (*(hashlib.sha256(part).hexdigest() for part in (model.data, model.weights)), machine, runtime.batch)
+    parts = (model.card.to_json(), len(model.data), len(model.weights), machine, runtime.batch)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 

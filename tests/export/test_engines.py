@@ -141,6 +141,20 @@ def test_the_library_says_why_it_does_not_build(
         build_engine(unknown.SerializeToString(), card, "tensorrt-rtx", get_target("rtx-30"))
 
 
+@pytest.mark.parametrize(("opset", "ir_version", "words"), [(21, 9, "opset 21"), (20, 10, "IR 10")])
+def test_a_file_that_is_newer_than_its_target(
+    opset: int, ir_version: int, words: str, graphs: dict[tuple[str, str], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = onnx.load_from_string(graphs["fiqa-nano", "fp16"])
+    model.opset_import[0].version, model.ir_version = opset, ir_version
+    monkeypatch.setattr(engine, "gpu_architecture", lambda number: "8.7")
+    monkeypatch.setattr(engine, "load_library", lambda style: None)
+    with pytest.raises(ModelError, match=f"the ONNX file has {words}, and jetson-orin reads up to (20|9); export it"):
+        build_engine(
+            model.SerializeToString(), ModelCard(name="x", precision="fp16"), "tensorrt", get_target("jetson-orin")
+        )
+
+
 def test_the_command_writes_engine_and_card(graphs: dict[tuple[str, str], bytes], rtx: str, tmp_path: Path) -> None:
     file = tmp_path / "nano.onnx"
     file.write_bytes(graphs["fiqa-nano", "fp16"])

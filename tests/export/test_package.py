@@ -28,7 +28,7 @@ from export.quantise import quantise
 from sdk import InputError, ModelCard, ModelError, QualityScorer
 from sdk.models.card import METADATA_KEY
 from sdk.models.catalog import catalog
-from sdk.proof import prove
+from sdk.proof import compare_scores, prove
 from train.data.exclusive import exclusive
 
 INT8 = ExportSettings("onnx", "int8")
@@ -101,6 +101,7 @@ def test_openvino(precision: str, tmp_path: Path, faces: NDArray[np.uint8]) -> N
     assert apart < {"fp32": 1e-5, "fp16": 5e-3, "int8": 0.1}[precision]
     assert prove(result.path).failures == ()
     size = result.path.with_suffix(".bin").stat().st_size
+    assert result.size == size + result.path.stat().st_size
     assert size < {"fp32": 5e6, "fp16": 2.5e6, "int8": 1.5e6}[precision]
 
 
@@ -188,7 +189,7 @@ def test_an_engine_that_cannot_run_here_is_unproven(tmp_path: Path, monkeypatch:
     assert set(json.loads(result.report.read_text())["files"]) == {"fiqa-nano-fp16.onnx", result.path.name}
 
 
-def test_change_of_pauc(tmp_path: Path) -> None:
+def test_change_of_pauc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("scipy", reason="needs the extra train")
     faces = calibration_faces()
     draw = np.random.default_rng(0)
@@ -212,6 +213,12 @@ def test_change_of_pauc(tmp_path: Path) -> None:
     )
     assert worse.after == pytest.approx(change.after)
     assert worse.before != pytest.approx(change.before)
+    settings = ExportSettings(evaluate=tmp_path / "manifest.csv", judge=str(tmp_path / "vectors.npy"))
+    agreement = compare_scores(np.arange(9, dtype=np.float32), np.arange(9, dtype=np.float32))
+    monkeypatch.setattr(export.pipeline, "compare", lambda *arguments: {"onnxruntime, batch 1": agreement})
+    result = export_model("fiqa-nano", None, tmp_path / "out", settings=settings)
+    assert result.change == change
+    assert json.loads(result.report.read_text())["pauc"]["after"] == change.after
 
 
 def test_inspect(exported: dict[str, Exported], tmp_path: Path) -> None:

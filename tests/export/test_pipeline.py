@@ -87,6 +87,7 @@ def test_card_and_report_say_where_it_came_from(source: str, exported: dict[str,
     assert (result.size, result.sha256) == (len(content), digest)
     assert {place: found["count"] for place, found in report["agreement"].items()} == dict.fromkeys(places, 34)
     assert (report["faces"], report["tolerance"]) == ({"count": 34, "origin": "packaged"}, {"largest": 1e-4})
+    assert report["pauc"] is None  # there were no people
     assert ModelCard.from_dict(report["card"]) == card
     assert ModelCard.from_json(result.path.with_suffix(".json").read_text()) == card
     endings = (".json", ".onnx", ".report.json")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from export import verify
-from export.faces import verification_faces
+from export.faces import calibration_faces, verification_faces
 from export.frontend import INPUT, OUTPUT
 from export.pipeline import Exported
 from sdk import InputError, ModelError
@@ -127,6 +127,15 @@ def test_own_faces(tmp_path: Path, faces: NDArray[np.uint8]) -> None:
     cv2.imwrite(str(folder / "16.png"), faces[0][:100])
     with pytest.raises(InputError, match=r"16\.png is \(100, 112, 3\), wanted aligned crops"):
         verification_faces(folder)
+
+
+def test_images_without_a_face(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    for index in range(16):
+        cv2.imwrite(str(tmp_path / f"{index:02}.png"), draw.integers(0, 256, (112, 112, 3), np.uint8))
+    for read, option in ((verification_faces, "--faces"), (calibration_faces, "--calibration")):
+        with pytest.raises(InputError, match=rf"in none of the 16 images of .* is a face found; give {option} a"):
+            read(tmp_path)
 
 
 def test_the_users_cache_stays_as_it_was(
