@@ -3,8 +3,8 @@
     fiqa-train prepare DATA/lfw.tar --landmarks DATA/lfw_landmarks.npz --copies 0 --misaligned 1 --out OUT/faces
     python benchmarks/results_faces.py OUT/faces mobilefacenet128.safetensors
 
-writes `test.parquet` beside the manifest. Wrong names are found among the undamaged images of all people, see
-`train/data/mislabelled.py`.
+writes `test.parquet` beside the manifest: the images that any of the page's sets takes. Wrong names are found among the
+undamaged images of all people, see `train/data/mislabelled.py`.
 """
 
 import argparse
@@ -14,8 +14,11 @@ import numpy as np
 
 from train.data.manifest import read_manifest, write_table
 from train.data.mislabelled import find_mislabelled
+from train.evaluation.sets import set_rows
 from train.methods.embed import embed_manifest
 from train.methods.recognition import load_recognition_model
+
+SETS = ("clean", "mixed", "misaligned")
 
 
 def main() -> None:
@@ -30,9 +33,9 @@ def main() -> None:
     embeddings = embed_manifest(clean, network, options.faces / "clean.npy")
     wrong = {clean.paths[row] for row in np.flatnonzero(find_mislabelled(embeddings, clean.identities))}
     print(f"{len(wrong)} images carry another person's name and are left out: {', '.join(sorted(wrong))}")
-    columns = zip(manifest.column("split"), manifest.column("original"), strict=True)
-    kept = [row for row, (split, original) in enumerate(columns) if split == "test" and original not in wrong]
-    write_table(manifest.select(kept).table, options.faces / "test.parquet")
+    named = manifest.select([row for row, original in enumerate(manifest.column("original")) if original not in wrong])
+    used = np.unique(np.concatenate([set_rows(named, name, "test") for name in SETS]))
+    write_table(named.select(used).table, options.faces / "test.parquet")
 
 
 if __name__ == "__main__":
