@@ -19,7 +19,7 @@ from train.data.cells import IGNORED, NEGATIVE, POSITIVE, assign
 from train.data.manifest import read_manifest
 from train.data.photos import find_faces, overlaps, read_photos
 from train.data.scene_dataset import SceneDataset, turned
-from train.data.scenes import _mirrored, _moved, _of_pixels, _seen, _shrunk, draw_scene
+from train.data.scenes import _moved, _of_pixels, _seen, _shrunk, draw_scene, mirrored
 from train.data.textures import texture
 from train.evaluation.detection import FALSE, NEITHER, TRUE, confidence_at, match
 from train.methods.detector_loss import box_agreement, detection_loss
@@ -123,7 +123,7 @@ def test_landmarks_go_where_the_picture_goes() -> None:
 
 
 def test_mirror_image() -> None:
-    row = _mirrored(face(10, 20, 40, 50)[None], 100)[0]
+    row = mirrored(face(10, 20, 40, 50)[None], 100)[0]
     assert row[:4].tolist() == [50, 20, 40, 50]
     left_eye, right_eye, *_ = row[4:14].reshape(5, 2).tolist()
     assert left_eye == [pytest.approx(100 - 38), 40]
@@ -136,7 +136,7 @@ def test_a_turned_face() -> None:
     aside = ahead.copy()
     aside[8] += 4  # the nose, by a quarter of the eyes' distance
     assert turned(aside[None]) == pytest.approx(0.5)
-    assert turned(_mirrored(aside[None], 100)) == pytest.approx(0.5)
+    assert turned(mirrored(aside[None], 100)) == pytest.approx(0.5)
     assert turned(np.zeros((0, 15), np.float32)) == 0
 
 

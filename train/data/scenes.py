@@ -119,7 +119,7 @@ def _draw_photo(view: Image, source: Image, rows: Rows, rng: Generator) -> Rows:
     source = _light(source, rng)
     if rng.random() < 0.5:
         source = np.asarray(cv2.flip(source, 1), np.uint8)
-        rows, anchor = _mirrored(rows, source.shape[1]), _mirrored(anchor[None], source.shape[1])[0]
+        rows, anchor = mirrored(rows, source.shape[1]), mirrored(anchor[None], source.shape[1])[0]
     matrix = _placement(anchor, wanted, width, height, rng)
     cv2.warpAffine(
         source, _of_pixels(matrix), (width, height), dst=view, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_TRANSPARENT
@@ -182,13 +182,14 @@ def _seen(rows: Rows, width: int, height: int) -> Rows:
     return rows[share >= TRACE]
 
 
-def _mirrored(rows: Rows, width: int) -> Rows:
-    mirrored = rows.copy()
-    mirrored[:, 0] = width - rows[:, 0] - rows[:, 2]
+def mirrored(rows: Rows, width: int) -> Rows:
+    """Faces of a picture that is so wide, in its mirror image."""
+    moved = rows.copy()
+    moved[:, 0] = width - rows[:, 0] - rows[:, 2]
     points = rows[:, 4:14].reshape(-1, 5, 2)[:, _SWAP]
     points[..., 0] = width - points[..., 0]
-    mirrored[:, 4:14] = points.reshape(-1, 10)
-    return mirrored
+    moved[:, 4:14] = points.reshape(-1, 10)
+    return moved
 
 
 def _shrunk(source: Image, rows: Rows, scale: float) -> tuple[Image, Rows]:
