@@ -119,7 +119,8 @@ def _merge(coarse: list[Face], fine: list[Face], small: float) -> list[Face]:
         small: A face of the coarse pass that is seen again goes where it is narrower than this, pixels, or less
             confident; else it stays, and what is seen again is a part of it, or the same from too near.
     """
-    left, new = list(coarse), []
+    left = list(coarse)
+    new: list[Face] = []
     for face in fine:
         same = [old for old in left if _overlap(old, face) > OVERLAP]
         seen = any(_overlap(other, face) > OVERLAP for other in new)
