@@ -5,8 +5,8 @@
 YuNet's finds from a confidence of 0.8 on are taken for the truth; those from 0.3 on may be found or not. LFW: the test
 people of the recipe, whose photos are reduced so that the known face is 20 to 92 pixels wide; both detectors see the
 same picture. Photos and video: as they are. YuNet's landmarks are no exact truth: "YuNet again" is how far they move
-when it sees the mirror image. LFW's known landmarks, the median of YuNet's at three enlargements of the whole photo, are
-steadier: both detectors are compared with them, too.
+when it sees the mirror image. LFW's known landmarks, the median of YuNet's at three enlargements of the whole photo,
+are steadier: both detectors are compared with them, too.
 """
 
 import argparse
