@@ -29,7 +29,7 @@ from train.networks.detector import VALUES, FaceCells
 NAME, INPUT, OUTPUT = "fiqa-detector", "images", "cells"
 
 TOLERANCE = 1e-4
-"""Largest difference of a value that is accepted."""
+"""Largest difference of a value that is accepted, as its share where it is larger than 1."""
 
 SIZES = ((64, 96), (97, 50), (240, 320), (1, 33))
 """Heights and widths that the file is proven on; those that are no multiple of 32 show the border that it adds."""
@@ -144,7 +144,9 @@ def _differences(path: Path, network: FaceCells) -> dict[str, float]:
     found = {}
     for height, width in SIZES:
         picture = np.resize(face, (2, height, width, 3))
-        difference = np.abs(session.run([OUTPUT], {INPUT: picture})[0] - _expected(network, picture)).max()
+        expected = _expected(network, picture)
+        apart = np.abs(session.run([OUTPUT], {INPUT: picture})[0] - expected) / np.maximum(1, np.abs(expected))
+        difference = apart.max()
         found[f"onnxruntime, {width} x {height}"] = float(f"{difference:.1e}")
     worst = max(found, key=lambda key: found[key])
     if not found[worst] <= TOLERANCE:

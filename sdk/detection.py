@@ -111,13 +111,23 @@ def _needs_another_pass(faces: list[Face], scale: float, longest: int, first: in
 
 
 def _merge(coarse: list[Face], fine: list[Face], small: float) -> list[Face]:
-    """Both passes' faces. A face of the coarse pass stays unless it is narrower than `small` pixels and seen again."""
-    faces = list(coarse)
-    for new in fine:
-        same = [face for face in faces if _overlap(face, new) > OVERLAP]
-        if all(face.box[2] < small for face in same):
-            faces = [face for face in faces if face not in same] + [new]
-    return faces
+    """Both passes' faces.
+
+    Args:
+        coarse: Of the pass before.
+        fine: The most confident first: of those of one place it stays.
+        small: A face of the coarse pass that is seen again goes where it is narrower than this, pixels, or less
+            confident; else it stays, and what is seen again is a part of it, or the same from too near.
+    """
+    left = list(coarse)
+    new: list[Face] = []
+    for face in fine:
+        same = [old for old in left if _overlap(old, face) > OVERLAP]
+        seen = any(_overlap(other, face) > OVERLAP for other in new)
+        if not seen and all(old.box[2] < small or old.confidence < face.confidence for old in same):
+            left = [old for old in left if old not in same]
+            new.append(face)
+    return left + new
 
 
 def _overlap(a: Face, b: Face) -> float:

@@ -46,6 +46,14 @@ def test_merge() -> None:
     assert _merge([], [large], 60) == [large]
 
 
+def test_merge_at_low_confidence() -> None:
+    doubtful, left, right = face(0, 0, 200, 0.4), face(10, 50, 70), face(110, 50, 70)
+    assert _merge([doubtful], [left, right], 60) == [left, right]
+    small, again, fragment = face(300, 0, 40), face(301, 1, 39), face(310, 10, 20, 0.4)
+    assert _merge([small], [again, fragment], 60) == [again]
+    assert _merge([], [left, face(20, 60, 30, 0.4)], 60) == [left]
+
+
 @pytest.mark.parametrize(
     ("other", "expected"),
     [((0, 0, 100), 1), ((50, 0, 100), 0.5), ((100, 0, 100), 0), ((500, 500, 1), 0), ((20, 20, 10), 1)],

@@ -18,8 +18,8 @@ from train.cli import app
 from train.data.cells import IGNORED, NEGATIVE, POSITIVE, assign
 from train.data.manifest import read_manifest
 from train.data.photos import find_faces, overlaps, read_photos
-from train.data.scene_dataset import SceneDataset
-from train.data.scenes import _mirrored, _moved, _of_pixels, _seen, draw_scene
+from train.data.scene_dataset import SceneDataset, turned
+from train.data.scenes import _moved, _of_pixels, _seen, _shrunk, draw_scene, mirrored
 from train.data.textures import texture
 from train.evaluation.detection import FALSE, NEITHER, TRUE, confidence_at, match
 from train.methods.detector_loss import box_agreement, detection_loss
@@ -123,11 +123,34 @@ def test_landmarks_go_where_the_picture_goes() -> None:
 
 
 def test_mirror_image() -> None:
-    row = _mirrored(face(10, 20, 40, 50)[None], 100)[0]
+    row = mirrored(face(10, 20, 40, 50)[None], 100)[0]
     assert row[:4].tolist() == [50, 20, 40, 50]
     left_eye, right_eye, *_ = row[4:14].reshape(5, 2).tolist()
     assert left_eye == [pytest.approx(100 - 38), 40]
     assert right_eye == [pytest.approx(100 - 22), 40]
+
+
+def test_a_turned_face() -> None:
+    ahead = face(10, 20, 40, 50)
+    assert turned(ahead[None]) == pytest.approx(0, abs=1e-6)
+    aside = ahead.copy()
+    aside[8] += 4  # the nose, by a quarter of the eyes' distance
+    assert turned(aside[None]) == pytest.approx(0.5)
+    assert turned(mirrored(aside[None], 100)) == pytest.approx(0.5)
+    assert turned(np.zeros((0, 15), np.float32)) == 0
+
+
+def test_a_reduced_photo_keeps_its_landmarks() -> None:
+    image = np.zeros((250, 250, 3), np.uint8)
+    image[196:204, 120:128] = 255
+    row = face(110, 170, 30, 40)
+    row[4:6] = 124, 200
+    small, rows = _shrunk(image, row[None], 0.2)
+    assert small.shape[:2] == (62, 62)
+    y, x = np.mgrid[:62, :62] + 0.5
+    weights = small[..., 0] / small[..., 0].sum(dtype=np.float64)
+    np.testing.assert_allclose(rows[0, 4:6], ((x * weights).sum(), (y * weights).sum()), atol=0.02)
+    assert rows[0, 14] == row[14]
 
 
 def test_faces_at_the_edge() -> None:
@@ -229,9 +252,9 @@ def test_loss_by_hand() -> None:
     cells[0, 0, 1] = 1.0  # one stride to the right: no overlap, a hull of 16 x 8, and landmarks 8 pixels aside
     terms = detection_loss(cells, kinds, targets, grid)
     assert terms["box"].item() == pytest.approx(1, rel=1e-5)
-    assert terms["landmarks"].item() == pytest.approx((1 - 0.01 / 2) / 2, rel=1e-5)
+    assert terms["landmarks"].item() == pytest.approx((8 / 32 - 0.01 / 2) / 2, rel=1e-5)
     assert terms["place"].item() == pytest.approx(0.5, rel=1e-5)
-    wanted = {"score": 1, "box": 2, "place": 3, "landmarks": 20}
+    wanted = {"score": 1, "box": 2, "place": 3, "landmarks": 30}
     assert terms["total"].item() == pytest.approx(sum(weight * terms[name].item() for name, weight in wanted.items()))
 
 

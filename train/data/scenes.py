@@ -69,7 +69,7 @@ def draw_scene(photo: Draw, size: int, rng: Generator) -> Scene:
 
 def _patches(size: int, rng: Generator) -> list[tuple[int, int, int, int]]:
     """Rows of patches of uneven sizes, (left, top, right, bottom), from one to 25 of them."""
-    typical = np.exp(rng.uniform(np.log(size / 5), np.log(2.2 * size)))
+    typical = np.exp(rng.uniform(np.log(size / 4.4), np.log(1.3 * size)))
     found = []
     ys = _cuts(size, typical, rng)
     for top, bottom in pairwise(ys):
@@ -110,16 +110,16 @@ def _draw_photo(view: Image, source: Image, rows: Rows, rng: Generator) -> Rows:
     """Warp a photo into a view, in place, around one of its faces; the faces, in the view's pixels."""
     height, width = view.shape[:2]
     anchor = _anchor(source, rows, rng)
-    wanted = min(height, width) * np.exp(rng.uniform(np.log(0.3), np.log(0.95)))
+    low, high = (0.12, 0.4) if rng.random() < 0.12 else (0.45, 0.95)
+    wanted = min(height, width) * np.exp(rng.uniform(np.log(low), np.log(high)))
+    source, both = _shrunk(source, np.concatenate([anchor[None], rows]), wanted / anchor[2])
+    anchor, rows = both[0], both[1:]
     if rng.random() < 0.3:  # as the detector sees small faces: enlarged
         source = _coarse(source, anchor[2], wanted, rng)
-    source, rows, anchor = _light(source, rng), rows.copy(), anchor.copy()
+    source = _light(source, rng)
     if rng.random() < 0.5:
-        source = np.ascontiguousarray(source[:, ::-1])
-        rows, anchor = _mirrored(rows, source.shape[1]), _mirrored(anchor[None], source.shape[1])[0]
-    source, shrunk = _shrunk(source, wanted / anchor[2])
-    rows[:, :14] *= shrunk
-    anchor[:14] *= shrunk
+        source = np.asarray(cv2.flip(source, 1), np.uint8)
+        rows, anchor = mirrored(rows, source.shape[1]), mirrored(anchor[None], source.shape[1])[0]
     matrix = _placement(anchor, wanted, width, height, rng)
     cv2.warpAffine(
         source, _of_pixels(matrix), (width, height), dst=view, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_TRANSPARENT
@@ -182,21 +182,24 @@ def _seen(rows: Rows, width: int, height: int) -> Rows:
     return rows[share >= TRACE]
 
 
-def _mirrored(rows: Rows, width: int) -> Rows:
-    mirrored = rows.copy()
-    mirrored[:, 0] = width - rows[:, 0] - rows[:, 2]
+def mirrored(rows: Rows, width: int) -> Rows:
+    """Faces of a picture that is so wide, in its mirror image."""
+    moved = rows.copy()
+    moved[:, 0] = width - rows[:, 0] - rows[:, 2]
     points = rows[:, 4:14].reshape(-1, 5, 2)[:, _SWAP]
     points[..., 0] = width - points[..., 0]
-    mirrored[:, 4:14] = points.reshape(-1, 10)
-    return mirrored
+    moved[:, 4:14] = points.reshape(-1, 10)
+    return moved
 
 
-def _shrunk(source: Image, scale: float) -> tuple[Image, float]:
-    """A photo at most twice as large as it is needed, so that a bilinear warp suffices; and its new scale."""
+def _shrunk(source: Image, rows: Rows, scale: float) -> tuple[Image, Rows]:
+    """A photo at most twice as large as it is needed, so that a bilinear warp suffices; and its faces there."""
     power = 0.5 ** int(max(0, np.floor(-np.log2(scale))))
     if power == 1:
-        return source, 1.0
-    return _resize(source, power), power
+        return source, rows.copy()
+    small = _resize(source, power)
+    exact = np.divide(small.shape[1::-1], source.shape[1::-1])  # sides are whole: faces were off by half a pixel
+    return small, (rows * np.append(np.tile(exact, 7), 1)).astype(np.float32)
 
 
 def _resize(source: Image, scale: float) -> Image:
@@ -262,9 +265,9 @@ def _painted_over(source: Image, rows: Rows, photo: Draw, rng: Generator) -> Ima
 def _blend(below: Image, above: Image, centre: tuple[float, float], axes: tuple[float, float], rng: Generator) -> Image:
     """One picture over another within an ellipse whose edge is hard or soft."""
     y, x = (np.arange(side, dtype=np.float32) for side in below.shape[:2])
-    distance = np.hypot(((x - centre[0]) / axes[0])[None], ((y - centre[1]) / axes[1])[:, None])
-    mask = np.clip((1 - distance) / rng.choice((0.03, 0.15, 0.5)) + 0.5, 0, 1).astype(np.float32)[..., None]
-    return np.asarray(below * (1 - mask) + above * mask + np.float32(0.5), np.uint8)
+    distance = np.sqrt((((x - centre[0]) / axes[0]) ** 2)[None] + (((y - centre[1]) / axes[1]) ** 2)[:, None])
+    mask = np.clip((1 - distance) / rng.choice((0.03, 0.15, 0.5)) + 0.5, 0, 1).astype(np.float32)
+    return np.asarray(cv2.blendLinear(above, below, mask, 1 - mask), np.uint8)
 
 
 def _cut_out(scene: Scene, photo: Draw, rng: Generator) -> None:
@@ -278,18 +281,17 @@ def _cut_out(scene: Scene, photo: Draw, rng: Generator) -> None:
     if rng.random() < 0.5 or not len(rows):
         view = _without_face(side, side, photo, rng)
     else:
-        source, shrunk = _shrunk(_light(source, rng), width / rows[0, 2])
-        row = rows[:1] * np.append(np.full(14, shrunk), 1).astype(np.float32)
+        source, row = _shrunk(source, rows[:1], width / rows[0, 2])
+        source = _light(source, rng)
         matrix = _placement(row[0], width, side, side, rng)
         matrix[:, 2] += side / 2 - (matrix[:, :2] @ (row[0, :2] + row[0, 2:4] / 2) + matrix[:, 2])
         warped = cv2.warpAffine(source, _of_pixels(matrix), (side, side), borderMode=cv2.BORDER_REPLICATE)
         view, new = np.asarray(warped, np.uint8), _moved(row, matrix)
-    whole = np.zeros((size + 2 * side, size + 2 * side, 3), np.uint8)
-    whole[side:-side, side:-side] = scene.image
-    at = whole[top + side : top + 2 * side, left + side : left + 2 * side]
+    y, x = max(top, 0), max(left, 0)
+    below = scene.image[y : top + side, x : left + side]
+    above = view[y - top :, x - left :][: below.shape[0], : below.shape[1]]
     axes = width * rng.uniform(0.62, 0.9), width * rng.uniform(0.85, 1.1)
-    at[:] = _blend(at, view, (side / 2, side / 2), axes, rng)
-    scene.image = np.ascontiguousarray(whole[side:-side, side:-side])
+    below[:] = _blend(below, above, (left + side / 2 - x, top + side / 2 - y), axes, rng)
     cover = np.array([[left + side / 2 - axes[0], top + side / 2 - axes[1], 2 * axes[0], 2 * axes[1]]], np.float32)
     _cover(scene, cover)
     new[:, :14] += np.tile((left, top), 7) * np.repeat((1, 0, 1), (2, 2, 10))

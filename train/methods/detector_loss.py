@@ -10,7 +10,10 @@ from torch import Tensor
 
 from train.data.cells import IGNORED, POSITIVE
 
-WEIGHTS = {"score": 1.0, "box": 2.0, "place": 3.0, "landmarks": 20.0}
+WEIGHTS = {"score": 1.0, "box": 2.0, "place": 3.0, "landmarks": 30.0}
+
+FINE = 32.0
+"""Landmarks of faces smaller than this, pixels, count less: a pixel is much of such a face, and no picture shows it."""
 
 
 def detection_loss(cells: Tensor, kinds: Tensor, targets: Tensor, grid: Tensor) -> dict[str, Tensor]:
@@ -39,7 +42,7 @@ def detection_loss(cells: Tensor, kinds: Tensor, targets: Tensor, grid: Tensor) 
     larger = found[:, 3:5] + stride.log() - wanted[:, 2:4].log()
     iou, generalised = box_agreement(torch.cat([corner, size], 1), wanted[:, :4])
     points = (corner + size / 2).repeat(1, 5) + found[:, 5:] * size.repeat(1, 5)
-    scale = wanted[:, 2:4].prod(1, keepdim=True).clamp_min(1).sqrt()
+    scale = wanted[:, 2:4].prod(1, keepdim=True).clamp_min(FINE**2).sqrt()
     error = F.smooth_l1_loss(points / scale, wanted[:, 4:] / scale, reduction="sum", beta=0.01) / 10
     quality = torch.zeros_like(cells[..., 0])
     quality[positive] = iou.detach().clamp_min(0)

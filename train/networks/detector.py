@@ -17,8 +17,11 @@ landmarks (10), in widths and heights of the box from its middle."""
 PRIOR = 0.01
 """Share of cells that hold a face, roughly: with it the score of a fresh network begins."""
 
-BEGIN = (1.2, 1.5, -0.22, -0.12, 0.22, -0.12, 0.0, 0.08, -0.19, 0.23, 0.19, 0.23)
-"""Size of the box and landmarks of a fresh network: an upright face, four strides wide."""
+LARGEST = 5.0
+"""Logarithm of a box's size, in strides, that is not exceeded, see `sdk.detectors.decode`."""
+
+BEGIN = (1.2, 1.5, -0.8, -0.5, 0.8, -0.5, 0.0, 0.35, -0.65, 1.0, 0.65, 1.0)
+"""Size of the box (its logarithm) and landmarks of a fresh network, in strides: an upright face, 3.3 strides wide."""
 
 
 class Separable(nn.Module):
@@ -53,16 +56,24 @@ class Branch(nn.Sequential):
 
 
 class Head(nn.Module):
-    """All of a level's values."""
+    """All of a level's values.
+
+    The network says where landmarks are from the cell's middle, in strides: so they need not follow the box, whose
+    errors are as large as theirs. They are given relative to the box all the same, which suits whoever reads them.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.face = Branch(width, torch.tensor([PRIOR]).logit())
-        self.place = Branch(width, torch.tensor([0.0, 0.0, *BEGIN]))
+        self.box = Branch(width, torch.tensor([0.0, 0.0, *BEGIN[:2]]))
+        self.landmarks = Branch(width, torch.tensor(BEGIN[2:]))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, width, H, W) -> (N, 15, H, W)."""
-        return torch.cat([self.face(x), self.place(x)], 1)
+        face, box, points = self.face(x), self.box(x).float(), self.landmarks(x).float()
+        size = box[:, 2:].clamp(max=LARGEST).exp()
+        relative = (points - torch.cat([box[:, :2]] * 5, 1)) / torch.cat([size] * 5, 1)
+        return torch.cat([face.float(), box, relative], 1)
 
 
 class FaceCells(nn.Module):
