@@ -1,8 +1,9 @@
 """The video pipeline against a plain loop, under a source that is too fast, and its best shots.
 
-`python benchmarks/video.py [VIDEO ...]`; without a video on the synthetic clip. Needs YuNet, in `FIQA_MODELS` or
-fetched. The plain loop reads, detects, aligns and scores one after the other with the same models and settings; all
-ways take turns in every round, and the ratio is the median over rounds, for times on a busy machine say little.
+`python benchmarks/video.py [VIDEO ...]`; without a video on the synthetic clip. `--detector yunet` needs YuNet, in
+`FIQA_MODELS` or fetched. The plain loop reads, detects, aligns and scores one after the other with the same models and
+settings; all ways take turns in every round, and the ratio is the median over rounds, for times on a busy machine say
+little.
 """
 
 import argparse
@@ -130,13 +131,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("videos", nargs="*")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--detector", default="fiqa-detector", choices=["fiqa-detector", "yunet"])
     parser.add_argument("--detectors", type=int, default=2)
     options = parser.parse_args()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
     with tempfile.TemporaryDirectory() as folder, QualityScorer() as scorer:
         clip = Path(folder) / "clip.mp4"
         make_clip(clip)
-        detectors = [FaceDetector("yunet", LOW_CONFIDENCE, passes=(DETECTION_SIDE,)) for _ in range(options.detectors)]
+        detectors = [
+            FaceDetector(options.detector, LOW_CONFIDENCE, passes=(DETECTION_SIDE,)) for _ in range(options.detectors)
+        ]
         for path in [str(clip), *options.videos]:
             print(Path(path).name)
             fps = compare(path, scorer, detectors, options.rounds)
