@@ -17,8 +17,8 @@ from onnx import TensorProto, helper, numpy_helper
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from export.frontend import IR_VERSION, OPSET
-from export.graph import quiet_exporter
+from export.frontend import IR_VERSION
+from export.graph import trace
 from sdk.detectors import STRIDES
 from sdk.errors import ModelError
 from sdk.images import load_image
@@ -78,21 +78,7 @@ def _traced(network: nn.Module) -> onnx.ModelProto:
     """uint8 (batch, 32 h, 32 w, 3) -> float32 (batch, cells, 15)."""
     batch, rows, columns = (torch.export.Dim(name, min=1) for name in ("batch", "rows", "columns"))
     sample = torch.zeros(2, 3 * STRIDES[-1], 5 * STRIDES[-1], 3, dtype=torch.uint8)
-    with quiet_exporter():
-        program = torch.onnx.export(
-            network.eval(),
-            (sample,),
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-            dynamic_shapes=({0: batch, 1: STRIDES[-1] * rows, 2: STRIDES[-1] * columns},),
-            external_data=False,
-            verbose=False,
-        )
-    if program is None:  # only the older exporter gives None
-        raise RuntimeError("torch.onnx.export returned nothing")
-    return program.model_proto
+    return trace(network, sample, INPUT, OUTPUT, {0: batch, 1: STRIDES[-1] * rows, 2: STRIDES[-1] * columns})
 
 
 def _any_size(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -3,8 +3,6 @@
 import dataclasses
 import hashlib
 import logging
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from sdk.errors import DeviceError, InputError, ModelError, OutputError
 from sdk.models.card import ModelCard
 from sdk.models.enginefile import remember_engine
 from sdk.models.onnxfile import check_onnx, read_versions
+from sdk.models.store import write_whole
 from sdk.runtimes.providers import gpu_architecture
 from sdk.runtimes.trt_library import LIBRARIES, complaints, load_library, recorded, shared_logger
 
@@ -238,9 +237,6 @@ def _report(library: Any, data: bytes, heard: Sequence[str]) -> str:
 
 def _write(path: Path, data: bytes) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-            file.write(data)
-        os.replace(file.name, path)
+        write_whole(path, data)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror}; give another --timing-cache") from error

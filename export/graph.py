@@ -4,10 +4,11 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import onnx
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from export.frontend import OPSET, OUTPUT
 from sdk.alignment import CROP_SIZE
@@ -24,15 +25,31 @@ def from_network(network: nn.Module) -> onnx.ModelProto:
     """
     # A sample batch of 1 would be taken for a constant.
     sample = torch.zeros(2, 3, CROP_SIZE, CROP_SIZE)
-    with quiet_exporter():
+    return trace(network, sample, "normalised", OUTPUT, {0: torch.export.Dim("batch")})
+
+
+def trace(network: nn.Module, sample: Tensor, source: str, output: str, dynamic: dict[int, Any]) -> onnx.ModelProto:
+    """Trace a network of one input and one output with torch's dynamo exporter.
+
+    Args:
+        network: On the CPU.
+        sample: An input.
+        source: Name of the input.
+        output: Name of the output.
+        dynamic: Axes of the input that may have other sizes, as `torch.export` describes them.
+
+    Returns:
+        The graph, weights inside.
+    """
+    with _quiet_exporter():
         program = torch.onnx.export(
             network.eval(),
             (sample,),
             dynamo=True,
             opset_version=OPSET,
-            input_names=["normalised"],
-            output_names=[OUTPUT],
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            input_names=[source],
+            output_names=[output],
+            dynamic_shapes=(dynamic,),
             external_data=False,
             verbose=False,
         )
@@ -42,7 +59,7 @@ def from_network(network: nn.Module) -> onnx.ModelProto:
 
 
 @contextmanager
-def quiet_exporter() -> Iterator[None]:
+def _quiet_exporter() -> Iterator[None]:
     """Keep torch's exporter from warning its users of its own insides."""
     exporter_log = logging.getLogger("torch.onnx")
     level = exporter_log.level

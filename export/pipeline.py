@@ -26,7 +26,7 @@ from export.verify import check_form, compare, failures_of, figures, runtimes_fo
 from sdk.bench import numbers
 from sdk.errors import DeviceError, ModelError
 from sdk.models.card import ModelCard
-from sdk.models.loading import openvino_digest
+from sdk.models.loading import card_path, openvino_digest
 from sdk.proof import PROOF_FILE, Agreement
 from train.data.exclusive import exclusive
 
@@ -150,7 +150,7 @@ class _Job:
         if card.format == "onnx":
             path.write_bytes(with_card(onnx.load(path), card))
             check_form(path)
-        path.with_suffix(".json").write_bytes(card_json(card))
+        card_path(path).write_bytes(card_json(card))
         if settings.format in ENGINES:
             built = self._write_engine(path, notes)
             if built is not None:
@@ -224,7 +224,7 @@ class _Job:
         card = dataclasses.replace(self.card, format="openvino", engine=engine)
         path.write_bytes(xml)
         path.with_suffix(".bin").write_bytes(weights)
-        path.with_suffix(".json").write_bytes(card_json(card))
+        card_path(path).write_bytes(card_json(card))
         return path, card
 
     def _write_engine(self, model: Path, notes: list[str]) -> tuple[Path, ModelCard] | None:
@@ -251,10 +251,10 @@ class _Job:
         except DeviceError as error:
             notes.append(f"{path.name} is unproven ({error}); on its device run: fiqa verify {path.name} --trust")
             card = dataclasses.replace(card, verification={})  # the figures were those of the ONNX file
-            path.with_suffix(".json").write_bytes(card_json(card))
+            card_path(path).write_bytes(card_json(card))
             return path, card, {}, ()
         card = dataclasses.replace(card, verification=figures(agreements), proven=not failures)
-        path.with_suffix(".json").write_bytes(card_json(card))
+        card_path(path).write_bytes(card_json(card))
         return path, card, agreements, failures
 
     def _prove(

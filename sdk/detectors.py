@@ -72,6 +72,15 @@ def decode(cells: NDArray[np.float32], grid: NDArray[np.float32]) -> Rows:
     return np.concatenate([corner, size, points, cells[:, :1]], 1)
 
 
+def intersection_over_union(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Of boxes x, y, width, height (N, 4 or more) and (M, 4 or more): (N, M)."""
+    near = np.maximum(a[:, None, :2], b[None, :, :2])
+    far = np.minimum(a[:, None, :2] + a[:, None, 2:4], b[None, :, :2] + b[None, :, 2:4])
+    shared = np.clip(far - near, 0, None).prod(-1)
+    union = a[:, None, 2:4].prod(-1) + b[None, :, 2:4].prod(-1) - shared
+    return shared / np.maximum(union, 1e-9)
+
+
 def suppress(rows: Rows) -> Rows:
     """One row a face: of boxes that overlap the most confident one stays, with the mean of them all, weighted by
     confidence, for its box and landmarks.

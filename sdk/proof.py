@@ -3,9 +3,7 @@
 import dataclasses
 import json
 import logging
-import os
 import re
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from sdk.errors import InputError, ModelError, OutputError
 from sdk.images import load_image
 from sdk.models.card import ModelCard
 from sdk.models.loading import card_path, load_model
+from sdk.models.store import write_whole
 from sdk.scorer import QualityScorer
 
 logger = logging.getLogger(__name__)
@@ -223,10 +222,7 @@ def record_proof(file: Path, proof: Proof) -> Path | None:
     measured = {f"{proof.device}{key}": value for key, value in values.items()}
     card = dataclasses.replace(proof.card, proven=True, verification={**proof.card.verification, **measured})
     try:
-        with tempfile.NamedTemporaryFile("w", dir=beside.parent, suffix=".tmp", delete=False, encoding="utf-8") as out:
-            json.dump(card.to_dict(), out, indent=2, sort_keys=True)
-            out.write("\n")
-        os.replace(out.name, beside)
+        write_whole(beside, (json.dumps(card.to_dict(), indent=2, sort_keys=True) + "\n").encode())
     except OSError as error:
         raise OutputError(f"{beside} cannot be written: {error.strerror}; change its permissions") from error
     return beside

@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import io
 import logging
-import os
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from sdk.errors import DeviceError, FiqaError, ModelError
 from sdk.models.loading import Model
-from sdk.models.store import cache_dir
+from sdk.models.store import cache_dir, write_whole
 from sdk.runtimes.base import pad_batch
 from sdk.runtimes.prelu import VERSION, replace_prelu
 from sdk.runtimes.providers import PROFILE, RECORD_ASSIGNMENT, check_assignment, provider_options, require_provider
@@ -228,17 +227,12 @@ def _without_prelu(data: bytes) -> bytes | Path:
         for path in folder.glob(f"{prefix}*.onnx"):
             if _digest(path.read_bytes()) == path.stem.removeprefix(prefix):
                 return path
-    import tempfile  # 4 ms that most scorers do without
-
     rewritten = replace_prelu(data)
     if rewritten is data:
         return data
+    path = folder / f"{prefix}{_digest(rewritten)}.onnx"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, suffix=".tmp", delete=False) as file:
-            file.write(rewritten)
-        path = folder / f"{prefix}{_digest(rewritten)}.onnx"
-        os.replace(file.name, path)
+        write_whole(path, rewritten)
     except OSError as error:
         logger.info("the rewritten model is kept in memory only: %s cannot be written (%s)", folder, error.strerror)
         return rewritten

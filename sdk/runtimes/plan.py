@@ -3,14 +3,13 @@
 import hashlib
 import json
 import logging
-import os
 import platform
 import threading
 from collections.abc import Iterable
 from pathlib import Path
 
 from sdk.models.loading import Model
-from sdk.models.store import cache_dir
+from sdk.models.store import cache_dir, write_whole
 from sdk.runtimes.base import Runtime
 
 logger = logging.getLogger(__name__)
@@ -71,14 +70,9 @@ class BatchPlan:
     def _save(self) -> None:
         seconds = {str(size): min(times) for size, times in self._times.items()}
         logger.info("batches of %d are fastest; seconds a face: %s", self._best, seconds)
-        import tempfile  # 4 ms that most scorers do without
-
         path = self._path()
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as file:
-                json.dump({"batch": self._best, "seconds_per_face": seconds}, file)
-            os.replace(file.name, path)
+            write_whole(path, json.dumps({"batch": self._best, "seconds_per_face": seconds}).encode())
         except OSError as error:
             logger.info("the batch size is not kept: %s cannot be written (%s)", path, error.strerror)
 

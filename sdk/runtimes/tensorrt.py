@@ -2,8 +2,6 @@
 
 import hashlib
 import logging
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +14,7 @@ from numpy.typing import NDArray
 from sdk.errors import DeviceError, FiqaError, ModelError
 from sdk.models.enginefile import check_fit, rebuild
 from sdk.models.loading import Model
-from sdk.models.store import cache_dir
+from sdk.models.store import cache_dir, write_whole
 from sdk.runtimes.cuda_memory import Cuda
 from sdk.runtimes.trt_library import complaints, is_out_of_memory, load_library, recorded, shared_logger
 
@@ -205,10 +203,7 @@ def _keep(path: Path, kernels: bytes, known: bytes) -> None:
     if kernels == known:
         return
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-            file.write(kernels)
-        os.replace(file.name, path)
+        write_whole(path, kernels)
     except OSError as error:
         logger.info("compiled kernels are not kept: %s cannot be written (%s)", path, error.strerror)
 

@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from sdk.detectors import intersection_over_union
 from sdk.errors import InputError
 from sdk.faces import Face
 
@@ -181,21 +182,10 @@ def _match(
     least: float,
 ) -> list[tuple[int, int]]:
     """Pairs of boxes, the greatest overlap first: faces hardly overlap one another, so nothing is won by more."""
-    overlap = _overlaps(rows, columns)
+    overlap = intersection_over_union(*(np.array(boxes, np.float64).reshape(-1, 4) for boxes in (rows, columns)))
     pairs: list[tuple[int, int]] = []
     while overlap.size and overlap.max() >= least:
         row, column = divmod(int(overlap.argmax()), overlap.shape[1])
         pairs.append((row, column))
         overlap[row], overlap[:, column] = 0, 0
     return pairs
-
-
-def _overlaps(
-    rows: Sequence[tuple[float, float, float, float]], columns: Sequence[tuple[float, float, float, float]]
-) -> NDArray[np.float64]:
-    """Intersection over union of every two boxes x, y, width, height: (rows, columns)."""
-    a, b = (np.array(boxes, np.float64).reshape(-1, 4) for boxes in (rows, columns))
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, :2] + a[:, None, 2:], b[None, :, :2] + b[None, :, 2:])
-    shared = np.clip(high - low, 0, None).prod(axis=2)
-    return np.asarray(shared / (a[:, None, 2:].prod(axis=2) + b[None, :, 2:].prod(axis=2) - shared))

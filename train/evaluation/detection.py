@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from sdk.detectors import Rows
+from sdk.detectors import Rows, intersection_over_union
 
 IOU = 0.5
 """Intersection over union from which a find is the face."""
@@ -35,15 +35,6 @@ def match(found: Rows, truth: Rows, iou: float = IOU) -> tuple[NDArray[np.int8],
         partners[best] = index
         kinds[index] = TRUE if truth[best, 14] else NEITHER
     return kinds, partners
-
-
-def intersection_over_union(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Of boxes x, y, width, height (N, 4 or more) and (M, 4 or more): (N, M)."""
-    near = np.maximum(a[:, None, :2], b[None, :, :2])
-    far = np.minimum(a[:, None, :2] + a[:, None, 2:4], b[None, :, :2] + b[None, :, 2:4])
-    shared = np.clip(far - near, 0, None).prod(-1)
-    union = a[:, None, 2:4].prod(-1) + b[None, :, 2:4].prod(-1) - shared
-    return shared / np.maximum(union, 1e-9)
 
 
 def confidence_at(precision: float, confidences: NDArray[np.floating], kinds: NDArray[np.integer]) -> float:
