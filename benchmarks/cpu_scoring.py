@@ -1,12 +1,14 @@
-"""CPU figures: `python benchmarks/cpu_scoring.py [NAME_OR_FILE ...] [--rounds N]`.
+"""CPU figures: `python benchmarks/cpu_scoring.py [NAME_OR_FILE ...] [--rounds N] [--int8 FILE]`.
 
 Compares, on the same file and in interleaved rounds, `QualityScorer` with onnxruntime's default session and with
 OpenCV DNN: one face at a time on one core, a stream of single faces from as many callers as there are cores, and a
-batch on all cores. With the extra `openvino` also `device="openvino"`, in fp32 and bf16. `ediffiqa-t` and `ediffiqa-s`
-are their architectures with random weights (speed does not depend on the values); give a file to measure that. Prints
-the median time, the median of the rounds' ratios, the largest difference of the scores, and for one core in fp32 the
-share of the core's fp32 matrix rate: the model's multiply-adds a second beside those of torch's matrix product, timed
-in the same rounds. A ratio that would need a share above 1 cannot be had on that machine, whatever the runtime.
+batch on all cores. With the extra `openvino` also `device="openvino"`, in fp32 and bf16, and that of `--int8`, an int8
+export of the one model that is named (the differences are of noise; `fiqa-export` proves it on faces). `ediffiqa-t` and
+`ediffiqa-s` are their architectures with random weights (speed does not depend on the values); give a file to measure
+that. Prints the median time, the median of the rounds' ratios, the largest difference of the scores, and for one core
+the share of the core's fp32 matrix rate: the model's multiply-adds a second beside those of torch's matrix product,
+timed in the same rounds. A ratio that would need a share above 1 in fp32 cannot be had on that machine, whatever the
+runtime.
 """
 
 import argparse
@@ -39,7 +41,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", default=[*ARCHITECTURES, "fiqa-nano"])
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--int8", type=Path)
     options = parser.parse_args()
+    if options.int8 and len(options.models) != 1:
+        parser.error("--int8 is an export of one model; name that one")
     print(f"onnxruntime {onnxruntime.__version__}, OpenCV {cv2.__version__}")
     print("model, way, batch, ms per face, times as fast as onnxruntime's default, largest difference, matrix rate")
     with tempfile.TemporaryDirectory() as folder:
@@ -47,10 +52,10 @@ def main() -> None:
             model, card = (
                 (random_model(name, Path(folder)), random_card(name)) if name in ARCHITECTURES else (name, None)
             )
-            measure(name, model, card, options.rounds)
+            measure(name, model, card, options.rounds, options.int8)
 
 
-def measure(name: str, model: str | Path, card: ModelCard | None, rounds: int) -> None:
+def measure(name: str, model: str | Path, card: ModelCard | None, rounds: int, int8: Path | None) -> None:
     """Time all ways of scoring with one model, and print a line for each."""
     loaded = load_model(model, card)
     faces = np.random.default_rng(0).integers(0, 256, (BATCH, 112, 112, 3), np.uint8)
@@ -78,9 +83,10 @@ def measure(name: str, model: str | Path, card: ModelCard | None, rounds: int) -
         single["OpenCV DNN, all cores"] = lambda: opencv(faces[:1])
     expected = default_one(faces)
     differences = {"fiqa": float(np.abs(expected - every.score_batch(faces)).max())}
-    for precision in openvino_precisions():
-        alone = QualityScorer(model, "openvino", threads=1, card=card, precision=precision)
-        shared = QualityScorer(model, "openvino", card=card, precision=precision)
+    variants = [(model, card, precision) for precision in openvino_precisions()]
+    for file, described, precision in [*variants, *([(int8, None, None)] if int8 else [])]:
+        alone = QualityScorer(file, "openvino", threads=1, card=described, precision=precision)
+        shared = QualityScorer(file, "openvino", card=described, precision=precision)
         way = f"fiqa openvino {alone.precision}"
         single[f"{way}, 1 core"] = lambda alone=alone: alone.score(faces[0])  # type: ignore[misc]
         stream[f"{way}, {shared.threads} callers, stream"] = lambda shared=shared: list(  # type: ignore[misc]

@@ -165,8 +165,8 @@ def verify(
     """Prove a model file on this device: run it in its runtime and compare its scores with its source's.
 
     Faces and reference scores come from proof.npz beside the file unless --faces and --against are given. Allowed are,
-    for fp32, differences up to 1e-4; for fp16 up to 5e-3; for int8, int8+fp16 and bf16 a mean shift up to 0.01 and a
-    Spearman correlation from 0.99. The card of an engine that was unproven is marked proven.
+    for fp32, differences up to 1e-4; for fp16 up to 5e-3; for int8 and bf16, alone or mixed, a mean shift up to 0.01
+    and a Spearman correlation from 0.99. The card of an engine that was unproven is marked proven.
 
     Exit codes: 0 proven; 1 not, or an error; 2 wrong usage.
     """

@@ -59,6 +59,7 @@ TOLERANCES: Mapping[str, Tolerance] = MappingProxyType(
         "bf16": Tolerance(shift=0.01, spearman=0.99),
         "int8": Tolerance(shift=0.01, spearman=0.99),
         "int8+fp16": Tolerance(shift=0.01, spearman=0.99),
+        "int8+bf16": Tolerance(shift=0.01, spearman=0.99),
     }
 )
 """By precision."""

@@ -114,7 +114,7 @@ class QualityScorer:
 
     @property
     def precision(self) -> str:
-        """What the model computes in: `fp32`, `fp16`, `bf16`, `int8` or `int8+fp16`."""
+        """What the model computes in: `fp32`, `fp16`, `bf16`, `int8`, `int8+fp16` or `int8+bf16`."""
         return self._precision
 
     @property

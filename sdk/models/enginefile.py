@@ -16,26 +16,18 @@ logger = logging.getLogger(__name__)
 FORMATS = ("tensorrt", "tensorrt-rtx")
 
 
-def check_engine(path: Path, trust: bool) -> tuple[bytes, ModelCard]:
-    """Read an engine and its card.
+def check_engine(path: Path, data: bytes, card: ModelCard, trust: bool) -> None:
+    """Compare an engine with its card, and see whether it may run here.
 
     Args:
-        path: The `.engine`; its card is the `.json` of the same name.
+        path: The `.engine`.
+        data: What is in it.
+        card: The card beside it.
         trust: Take it also where it was not built on this machine.
 
     Raises:
-        ModelError: It cannot be read, has no card, is not the file that its card describes, or is not trusted.
+        ModelError: It is not the file that its card describes, or is not trusted.
     """
-    beside = path.with_suffix(".json")
-    try:
-        data = path.read_bytes()
-        card = ModelCard.from_json(beside.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(
-            f"{path}: engine and card ({beside.name}) cannot both be read ({error}); copy both, or build it again"
-        ) from error
-    except ModelError as error:
-        raise ModelError(f"{beside}: {error}") from error
     if card.format not in FORMATS:
         raise ModelError(f"{path} is an engine, but its card says {card.format!r}; {rebuild(card)}")
     digest = hashlib.sha256(data).hexdigest()
@@ -50,7 +42,6 @@ def check_engine(path: Path, trust: bool) -> tuple[bytes, ModelCard]:
             f"{path} was not built on this machine, and an engine is code that would run here; if it is your own, "
             f"give trust=True (--trust); else {rebuild(card)}"
         )
-    return data, card
 
 
 def check_fit(path: Path, card: ModelCard, version: str, architecture: str) -> None:

@@ -51,7 +51,8 @@ def load_model(model: str | PathLike[str], card: ModelCard | None = None, *, tru
     if path.suffix == ".engine":
         from sdk.models.enginefile import check_engine
 
-        data, written_for = check_engine(path, trust)
+        data, written_for = _read(path), read_card_beside(path)
+        check_engine(path, data, written_for, trust)
         return Model(data, card or written_for, path)
     if path.suffix == ".xml":
         return _load_openvino(path, card)
@@ -82,6 +83,23 @@ def card_path(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
+def read_card_beside(path: Path) -> ModelCard:
+    """The card of a file that is not ONNX.
+
+    Raises:
+        ModelError: It is not there, or is no card.
+    """
+    beside = card_path(path)
+    try:
+        return ModelCard.from_json(beside.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(
+            f"{path} has no card: {beside} cannot be read ({error}); copy it there, or export the model again"
+        ) from error
+    except ModelError as error:
+        raise ModelError(f"{beside}: {error}") from error
+
+
 def openvino_digest(xml: bytes, weights: bytes) -> str:
     """SHA-256 of an OpenVINO model: of the `.xml` followed by the `.bin`."""
     return hashlib.sha256(xml + weights).hexdigest()
@@ -92,16 +110,7 @@ def _load_openvino(path: Path, card: ModelCard | None) -> Model:
     if b"<net" not in data[:1000]:
         raise ModelError(f"{path} is not OpenVINO IR: no <net> in it; export it with fiqa-export --format openvino")
     weights = _read(path.with_suffix(".bin"))
-    if card is None:
-        beside = card_path(path)
-        try:
-            card = ModelCard.from_json(beside.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise ModelError(
-                f"{path} has no card: {beside} cannot be read ({error}); export the model again, or give card="
-            ) from error
-        except ModelError as error:
-            raise ModelError(f"{beside}: {error}") from error
+    card = card or read_card_beside(path)
     if card.format != "openvino":
         raise ModelError(f"{path} is OpenVINO IR, but its card says {card.format!r}; export it again")
     wanted = card.engine.get("sha256")

@@ -10,10 +10,6 @@ from sdk.errors import DeviceError, ModelError
 from sdk.models.loading import Model
 from sdk.runtimes.base import pad_batch
 
-HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f32", "int8": "f32", "int8+fp16": "f32"}
-"""Precision -> `INFERENCE_PRECISION_HINT`. Left to itself OpenVINO computes in bf16 where the CPU can. In a quantised
-graph the hint is for what is not quantised."""
-
 TYPES = {"uint8": "u8", "float32": "f32"}
 
 
@@ -25,7 +21,7 @@ class OpenVinoRuntime:
 
     Args:
         model: The model, read and checked; ONNX or OpenVINO IR.
-        precision: `bf16` to compute in that; None for the card's precision.
+        precision: `bf16` to compute in that what is not quantised; None for the card's precision.
         threads: How many callers there will be.
 
     Raises:
@@ -43,11 +39,13 @@ class OpenVinoRuntime:
                 f"OpenVINO is not installed ({error}): pip install 'fiqa[openvino]', or use an .onnx file on the cpu"
             ) from error
         core = openvino.Core()
-        self.precision = precision or model.card.precision
-        if self.precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        quantised = model.card.precision.startswith("int8")
+        self.precision = "int8+bf16" if precision == "bf16" and quantised else precision or model.card.precision
+        if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise DeviceError(f"this CPU has no bf16, which {model.path} was asked to run in; leave precision out")
         settings = {
-            "INFERENCE_PRECISION_HINT": HINTS[self.precision],
+            # Left to itself OpenVINO computes in bf16 where the CPU can. What is quantised, stays so.
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": threads,
         }

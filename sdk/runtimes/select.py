@@ -18,8 +18,6 @@ NUMBERED = ("cuda", "tensorrt", "tensorrt-rtx")
 ON_CPU = ("cpu", "openvino", "openvino-ep")
 """Devices on which every core is a caller of its own."""
 
-PRECISIONS = ("fp32", "bf16", "fp16", "int8", "int8+fp16")
-
 
 def open_runtime(model: Model, device: str = "auto", *, precision: str | None = None, threads: int = 1) -> Runtime:
     """Load a model into the runtime for its format and device.

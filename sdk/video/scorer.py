@@ -1,9 +1,10 @@
 """VideoScorer: frames in, tracked and scored faces out, each step in a thread of its own.
 
-    source -> [frames] -> detection, several frames at once -> [frames] -> tracking, scoring -> [results] -> your loop
+    source -> [frames] -> detection -> [frames] -> tracking -> [frames] -> scoring -> your loop
 
-Queues, in brackets, are bounded. Where the source is live, the first one drops its oldest frame when it is full, so
-that what comes out is never old; everywhere else whoever is faster waits.
+Detection and scoring take several frames at once, so that all cores are busy whatever a frame shows; tracking takes
+one after the other. Queues, in brackets, are bounded. Where the source is live, the first one drops its oldest frame
+when it is full, so that what comes out is never old; everywhere else whoever is faster waits.
 """
 
 import logging
@@ -57,7 +58,7 @@ class Detector(Protocol):
 
 
 class FaceScorer(Protocol):
-    """What the pipeline wants of a scorer; `QualityScorer` is one."""
+    """What the pipeline wants of a scorer; `QualityScorer` is one. Called by several threads at once."""
 
     def score_batch(self, faces: Sequence[NDArray[np.uint8]], /) -> NDArray[np.float32]:
         """Scores of aligned crops, uint8 BGR (112, 112, 3)."""
@@ -67,6 +68,9 @@ class FaceScorer(Protocol):
 Looked: TypeAlias = tuple[Frame, "Future[list[Face]] | None"]
 """A frame, and the faces that will have been found in it; None where nobody looks."""
 
+Followed: TypeAlias = tuple[FrameResult, "Future[tuple[TrackedFace, ...]] | None"]
+"""A result without scores, and its faces with them, once they are scored; None where nobody scores."""
+
 
 class VideoScorer:
     """Finds, follows and scores the faces of a stream. Iterate over it; use it as a context manager.
@@ -74,7 +78,7 @@ class VideoScorer:
     Args:
         source: Index of a camera, path of a video or of a folder of frames, URL, GStreamer pipeline, Jetson preset, or
             any iterable of uint8 BGR frames; see `sdk.video.sources.open_source`.
-        scorer: Scores the faces; stays open. None for `QualityScorer()`, closed with this.
+        scorer: Scores the faces, of several frames at once; stays open. None for `QualityScorer()`, closed with this.
         detector: Finds the faces. Several, and as many frames are looked at at once, each by one thread. None for
             `default_detectors()`.
         best_shots: Told of every frame, and flushed at the end, also at Ctrl-C.
@@ -139,8 +143,9 @@ class VideoScorer:
         self._meter = Meter()
         self._frames: Channel[Frame] = Channel(queue, drop_oldest=self._source.live)
         self._looked: Channel[Looked] = Channel(queue)
-        self._results: Channel[FrameResult] = Channel(queue)
-        self._pool = ThreadPoolExecutor(len(detectors), thread_name_prefix="fiqa-detect")
+        self._followed: Channel[Followed] = Channel(queue)
+        self._finders = ThreadPoolExecutor(len(detectors), thread_name_prefix="fiqa-detect")
+        self._scorers = ThreadPoolExecutor(available_cores(), thread_name_prefix="fiqa-score")
         self._threads: list[threading.Thread] = []
         self._closing = threading.Lock()
         self._closed = self._stopped = False
@@ -177,7 +182,7 @@ class VideoScorer:
         """
         try:
             self._start()
-            result = next(self._results)
+            result = self._scored(*next(self._followed))
             self._meter.delivered(result)
             if self._best_shots is not None:
                 self._best_shots.update(result)
@@ -202,9 +207,10 @@ class VideoScorer:
                 return
             self._closed = True
         self._source.close()
-        left = [channel.close() for channel in (self._frames, self._looked, self._results)]
+        left = [channel.close() for channel in (self._frames, self._looked, self._followed)]
         self._meter.count("dropped", sum(map(len, left)))
-        self._pool.shutdown(cancel_futures=True)
+        for pool in (self._finders, self._scorers):
+            pool.shutdown(cancel_futures=True)
         deadline = time.monotonic() + READ_TIMEOUT + 1
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
@@ -229,7 +235,7 @@ class VideoScorer:
         stages: tuple[tuple[str, Callable[[], None], Channel[Any]], ...] = (
             ("capture", self._capture, self._frames),
             ("look", self._look, self._looked),
-            ("score", self._score, self._results),
+            ("track", self._track, self._followed),
         )
         for name, work, out in stages:
             arguments = (work, out)
@@ -274,7 +280,7 @@ class VideoScorer:
             if frame.state == "new":
                 if looked % self._every == 0:
                     try:
-                        faces = self._pool.submit(self._detect, frame.image)
+                        faces = self._finders.submit(self._detect, frame.image)
                     except RuntimeError:  # the pool is shut down: this is closed
                         self._drop(frame)
                         return
@@ -290,7 +296,7 @@ class VideoScorer:
         finally:
             self._idle.put(detector)
 
-    def _score(self) -> None:
+    def _track(self) -> None:
         size: tuple[int, ...] | None = None
         for frame, looked in self._looked:
             try:
@@ -298,33 +304,40 @@ class VideoScorer:
                     log.info("%s: frames are now %d x %d", self.name, frame.image.shape[1], frame.image.shape[0])
                     self._tracker.reset()
                 size = frame.image.shape
-                faces = self._follow(frame, looked)
+                tracked = self._follow(frame, looked)
+                faces = tuple(TrackedFace(face.box, face.landmarks, face.confidence, track) for track, face in tracked)
+                scored = self._scorers.submit(self._score, frame.image, faces) if looked and faces else None
             except BaseException:
                 self._drop(frame)
                 if self._closed:
                     return
                 raise
             ended = self._tracker.take_ended()
-            result = FrameResult(
-                frame.index, frame.timestamp, frame.arrived, frame.image, frame.state, tuple(faces), ended
-            )
-            self._drop(self._results.put(result))
+            result = FrameResult(frame.index, frame.timestamp, frame.arrived, frame.image, frame.state, faces, ended)
+            self._drop(self._followed.put((result, scored)))
 
-    def _follow(self, frame: Frame, looked: "Future[list[Face]] | None") -> list[TrackedFace]:
-        if looked is None:
-            # Nobody is seen in a blank frame; a track that stays unseen ends, also while a camera is frozen.
-            blank = frame.state == "blank"
-            tracked = self._tracker.update([], frame.timestamp) if blank else self._tracker.predict(frame.timestamp)
-            return [TrackedFace(face.box, face.landmarks, face.confidence, track) for track, face in tracked]
-        tracked = self._tracker.update(looked.result(), frame.timestamp)
-        large = [face for _, face in tracked if min(face.box[2:]) >= max(self._min_size, 1)]
-        crops = [align(frame.image, face.landmarks) for face in large]
-        scores = self._scorer.score_batch(crops) if crops else ()
-        found = {id(face): (float(score), crop) for face, score, crop in zip(large, scores, crops, strict=True)}
-        return [
-            TrackedFace(face.box, face.landmarks, face.confidence, track, *found.get(id(face), (None, None)))
-            for track, face in tracked
-        ]
+    def _follow(self, frame: Frame, looked: "Future[list[Face]] | None") -> list[tuple[int, Face]]:
+        if looked is not None:
+            return self._tracker.update(looked.result(), frame.timestamp)
+        # Nobody is seen in a blank frame; a track that stays unseen ends, also while a camera is frozen.
+        blank = frame.state == "blank"
+        return self._tracker.update([], frame.timestamp) if blank else self._tracker.predict(frame.timestamp)
+
+    def _score(self, image: NDArray[np.uint8], faces: tuple[TrackedFace, ...]) -> tuple[TrackedFace, ...]:
+        least = max(self._min_size, 1)
+        crops = {row: align(image, face.landmarks) for row, face in enumerate(faces) if min(face.box[2:]) >= least}
+        scores = dict(zip(crops, self._scorer.score_batch(list(crops.values())), strict=True)) if crops else {}
+        return tuple(
+            replace(face, score=float(scores[row]), crop=crops[row]) if row in scores else face
+            for row, face in enumerate(faces)
+        )
+
+    def _scored(self, result: FrameResult, faces: "Future[tuple[TrackedFace, ...]] | None") -> FrameResult:
+        try:
+            return result if faces is None else replace(result, faces=faces.result())
+        except BaseException:
+            self._drop(result)
+            raise
 
     def _drop(self, item: object) -> None:
         if item is not None:

@@ -65,6 +65,15 @@ def test_bf16_is_a_choice(tiny_path: Path) -> None:
     assert 0 < apart.max() < 0.05
 
 
+def test_what_is_quantised_stays_so_in_bf16(tmp_path: Path) -> None:
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        pytest.skip("this CPU has no bf16")
+    path = tmp_path / "int8.onnx"
+    onnx.save(tiny_model(tiny_card(precision="int8")), path)
+    assert QualityScorer(path, "openvino").precision == "int8"
+    assert QualityScorer(path, "openvino", precision="bf16").precision == "int8+bf16"
+
+
 def without_weights(path: Path) -> None:
     path.with_suffix(".bin").unlink()
 

@@ -3,12 +3,13 @@
 import itertools
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from squares import BlueScorer, Picture, SquareDetector, frame, walk
 
 from sdk import InputError, VideoScorer
@@ -70,6 +71,26 @@ def test_several_detectors_look_at_once_and_order_is_kept() -> None:
     assert [round(result.faces[0].box[0]) for result in results] == [10 + 4 * i for i in range(30)]
     assert [detector.most_busy for detector in detectors] == [1, 1, 1]
     assert min(detector.calls for detector in detectors) > 2
+
+
+class PairedScorer(BlueScorer):
+    """Scores only when a second caller is there, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.both = threading.Barrier(2)
+
+    def score_batch(self, faces: Sequence[Picture]) -> NDArray[np.float32]:
+        self.both.wait(timeout=5)
+        return super().score_batch(faces)
+
+
+def test_two_frames_are_scored_at_once_and_order_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sdk.video.scorer.available_cores", lambda: 2)
+    with VideoScorer(walk(20), PairedScorer(), SquareDetector()) as video:
+        results = list(video)
+    assert [round(result.faces[0].box[0]) for result in results] == [10 + 4 * i for i in range(20)]
+    assert all(result.faces[0].score is not None for result in results)
 
 
 def test_stale_and_blank_frames_are_not_scored() -> None:
@@ -288,12 +309,25 @@ def broken_source() -> Iterator[Picture]:
     raise ValueError("source broken")
 
 
+class BrokenScorer(BlueScorer):
+    """Fails at every frame."""
+
+    def score_batch(self, faces: Sequence[Picture]) -> NDArray[np.float32]:
+        raise ValueError("scorer broken")
+
+
 @pytest.mark.parametrize(
-    ("source", "detector", "error"),
-    [(walk(50), Broken(), "detector broken"), (broken_source(), SquareDetector(), "source broken")],
+    ("source", "scorer", "detector", "error"),
+    [
+        (walk(50), BlueScorer(), Broken(), "detector broken"),
+        (walk(50), BrokenScorer(), SquareDetector(), "scorer broken"),
+        (broken_source(), BlueScorer(), SquareDetector(), "source broken"),
+    ],
 )
-def test_an_error_within_reaches_the_caller(source: object, detector: SquareDetector, error: str) -> None:
-    with VideoScorer(source, BlueScorer(), detector) as video:
+def test_an_error_within_reaches_the_caller(
+    source: object, scorer: BlueScorer, detector: SquareDetector, error: str
+) -> None:
+    with VideoScorer(source, scorer, detector) as video:
         seen = []
         with pytest.raises(ValueError, match=error):
             seen.extend(iter(video))
