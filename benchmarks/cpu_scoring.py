@@ -84,7 +84,9 @@ def measure(name: str, model: str | Path, card: ModelCard | None, rounds: int, i
     expected = default_one(faces)
     differences = {"fiqa": float(np.abs(expected - every.score_batch(faces)).max())}
     variants = [(model, card, precision) for precision in openvino_precisions()]
-    for file, described, precision in [*variants, *([(int8, None, None)] if int8 else [])]:
+    if int8:
+        variants.append((int8, None, None))
+    for file, described, precision in variants:
         alone = QualityScorer(file, "openvino", threads=1, card=described, precision=precision)
         shared = QualityScorer(file, "openvino", card=described, precision=precision)
         way = f"fiqa openvino {alone.precision}"

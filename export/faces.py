@@ -20,7 +20,6 @@ CALIBRATION_GRADES = (0.1, 0.2, 0.4, 0.5, 0.6, 0.8, 0.9)
 MOST = 512
 """How many faces ranges are measured on; more change nothing."""
 
-
 FEWEST_FACES = 0.25
 """Share of a folder's images in which a face must be found: of damaged faces about two thirds are, of noise 3 %."""
 

@@ -51,15 +51,14 @@ class Tolerance:
     spearman: float | None = None
 
 
+EIGHT_BITS = Tolerance(shift=0.01, spearman=0.99)
+"""Of int8, and of bf16, whose mantissa has as many: alone or mixed."""
+
 TOLERANCES: Mapping[str, Tolerance] = MappingProxyType(
     {
         "fp32": Tolerance(largest=1e-4),
         "fp16": Tolerance(largest=5e-3),
-        # Eight bits of mantissa: judged as eight-bit integers are.
-        "bf16": Tolerance(shift=0.01, spearman=0.99),
-        "int8": Tolerance(shift=0.01, spearman=0.99),
-        "int8+fp16": Tolerance(shift=0.01, spearman=0.99),
-        "int8+bf16": Tolerance(shift=0.01, spearman=0.99),
+        **dict.fromkeys(("bf16", "int8", "int8+fp16", "int8+bf16"), EIGHT_BITS),
     }
 )
 """By precision."""

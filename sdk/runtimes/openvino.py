@@ -39,13 +39,13 @@ class OpenVinoRuntime:
                 f"OpenVINO is not installed ({error}): pip install 'fiqa[openvino]', or use an .onnx file on the cpu"
             ) from error
         core = openvino.Core()
-        quantised = model.card.precision.startswith("int8")
-        self.precision = "int8+bf16" if precision == "bf16" and quantised else precision or model.card.precision
-        if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        bf16, quantised = precision == "bf16", model.card.precision.startswith("int8")
+        self.precision = "int8+bf16" if bf16 and quantised else precision or model.card.precision
+        if bf16 and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise DeviceError(f"this CPU has no bf16, which {model.path} was asked to run in; leave precision out")
         settings = {
             # Left to itself OpenVINO computes in bf16 where the CPU can. What is quantised, stays so.
-            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+            "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": threads,
         }
