@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from export.engine_report import Layer, check_precisions, products, read_report, summary
-from sdk.errors import DeviceError, InputError, ModelError, OutputError
+from sdk.errors import DeviceError, InputError, ModelError
+from sdk.files import write_file
 from sdk.models.card import ModelCard
 from sdk.models.enginefile import remember_engine
 from sdk.models.onnxfile import check_onnx, read_versions
-from sdk.models.store import write_whole
 from sdk.runtimes.providers import gpu_architecture
 from sdk.runtimes.trt_library import LIBRARIES, complaints, load_library, recorded, shared_logger
 
@@ -118,7 +118,7 @@ def build_engine(
             )
         data = bytes(plan)
         if timing_cache is not None:
-            _write(timing_cache, bytes(config.get_timing_cache().serialize()))
+            write_file(timing_cache, bytes(config.get_timing_cache().serialize()))
         layers = read_report(_report(library, data, heard))
     check_precisions(layers, products(model), card.precision)
     digest = hashlib.sha256(data).hexdigest()
@@ -233,10 +233,3 @@ def _report(library: Any, data: bytes, heard: Sequence[str]) -> str:
     if engine is None:
         raise ModelError(f"the engine that was just built cannot be inspected: {complaints(list(heard))}")
     return engine.create_engine_inspector().get_engine_information(library.LayerInformationFormat.ONELINE)
-
-
-def _write(path: Path, data: bytes) -> None:
-    try:
-        write_whole(path, data)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}; give another --timing-cache") from error

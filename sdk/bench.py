@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from sdk.errors import InputError
+from sdk.files import write_file
 from sdk.models.loading import load_model
 from sdk.proof import Faces, Scores, compare_scores, find_failures
-from sdk.tables import replace_file
 
 MARGIN = 1.05
 """How many times as fast as fp32 another precision must be to be recommended."""
@@ -264,7 +264,7 @@ def write_csv(path: Path, measured: Sequence[Measured]) -> None:
     writer = csv.writer(text)
     writer.writerow(field.name for field in fields(Measured))
     writer.writerows(["" if value is None else value for value in astuple(row)] for row in measured)
-    replace_file(path, lambda temporary: temporary.write_bytes(text.getvalue().encode()))
+    write_file(path, text.getvalue().encode())
 
 
 def write_plot(path: Path, measured: Sequence[Measured]) -> None:
@@ -286,7 +286,7 @@ def write_plot(path: Path, measured: Sequence[Measured]) -> None:
             f'<text x="{left + long + 6:.1f}" y="{top + 14}">{_rate(row):.0f}</text>',
         ]
     text = "\n".join([*lines, "</svg>\n"])
-    replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_file(path, text)
 
 
 def numbers(text: str, what: str) -> list[int]:

@@ -22,13 +22,14 @@ from sdk.console import FAILED, INTERRUPTED, SOME_FAILED, error_exits, print_pla
 from sdk.detection import FaceDetector
 from sdk.doctor import examine
 from sdk.errors import InputError
+from sdk.files import check_place, make_folder
 from sdk.models.cli import models
 from sdk.models.loading import load_model
 from sdk.proof import prove, read_faces, record_proof
 from sdk.report import Run, write_page
 from sdk.runtimes.select import DEVICES
 from sdk.scorer import QualityScorer, available_cores
-from sdk.tables import check_place, check_table, csv_rows, make_folder, path_text, write_table
+from sdk.tables import check_table, csv_rows, path_text, write_table
 from sdk.video.cli import video
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)

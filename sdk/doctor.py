@@ -10,8 +10,9 @@ from importlib.util import find_spec
 import numpy as np
 
 from sdk.errors import FiqaError
+from sdk.files import cache_dir
 from sdk.models.catalog import catalog
-from sdk.models.store import cache_dir, locate_model
+from sdk.models.store import locate_model
 from sdk.runtimes.providers import ONNXRUNTIME, PROVIDERS, installed_wheels
 from sdk.scorer import QualityScorer, available_cores
 

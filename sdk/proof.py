@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdk.batch import images_below
-from sdk.errors import InputError, ModelError, OutputError
+from sdk.errors import InputError, ModelError
+from sdk.files import write_file
 from sdk.images import load_image
 from sdk.models.card import ModelCard
 from sdk.models.loading import card_path, load_model
-from sdk.models.store import write_whole
 from sdk.scorer import QualityScorer
 
 logger = logging.getLogger(__name__)
@@ -210,7 +210,8 @@ def record_proof(file: Path, proof: Proof) -> Path | None:
     """Write a proof that holds into the card beside a file that had none yet; returns the card's path if it was.
 
     Raises:
-        OutputError: The card cannot be written.
+        InputError: The card cannot be written.
+        OutputError: The disk is full.
     """
     beside = card_path(file)
     if proof.failures or proof.card.proven or proof.card.format == "onnx" or not beside.is_file():
@@ -221,10 +222,7 @@ def record_proof(file: Path, proof: Proof) -> Path | None:
     values = {"": found.largest, "_mean": found.mean, "_shift": found.shift, "_spearman": found.spearman}
     measured = {f"{proof.device}{key}": value for key, value in values.items()}
     card = dataclasses.replace(proof.card, proven=True, verification={**proof.card.verification, **measured})
-    try:
-        write_whole(beside, (json.dumps(card.to_dict(), indent=2, sort_keys=True) + "\n").encode())
-    except OSError as error:
-        raise OutputError(f"{beside} cannot be written: {error.strerror}; change its permissions") from error
+    write_file(beside, json.dumps(card.to_dict(), indent=2, sort_keys=True) + "\n")
     return beside
 
 

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from sdk import __version__
 from sdk.batch import ScoredFace
+from sdk.files import write_file
 from sdk.models.card import ModelCard
-from sdk.tables import path_text, replace_file
+from sdk.tables import path_text
 
 BINS = 40
 WIDTH, HEIGHT, MARGIN = 960, 180, 22
@@ -49,7 +50,7 @@ def write_page(path: Path, faces: Sequence[ScoredFace], run: Run) -> None:
         InputError: The file cannot be written.
     """
     page = make_page(faces, run)
-    replace_file(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))
+    write_file(path, page)
 
 
 def make_page(faces: Sequence[ScoredFace], run: Run) -> str:

@@ -1,23 +1,18 @@
 """Scores as tables: CSV, JSON Lines, Parquet."""
 
 import csv
-import errno
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from sdk.batch import ScoredFace
-from sdk.errors import InputError, OutputError
+from sdk.errors import InputError
+from sdk.files import check_place, replace_file
 
 COLUMNS = ("path", "face", "score", "x", "y", "width", "height", "confidence", "landmarks", "error")
 """Of every table: `landmarks` is x1 y1 ... x5 y5 (in CSV as text), and what is not known is empty."""
-
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-"""What the system says when no more can be written: disk, quota, and largest file."""
 
 
 def path_text(path: Path) -> str:
@@ -55,31 +50,6 @@ def check_table(path: Path) -> None:
     if WRITERS[path.suffix.lower()] is _write_parquet:
         import_pyarrow()
     check_place(path)
-
-
-def check_place(path: Path) -> None:
-    """Make sure that a file can be written; its folder is made.
-
-    Raises:
-        InputError: It cannot.
-    """
-    if path.is_dir():
-        raise InputError(f"{path} is a folder, wanted the path of a file")
-    with _writing(path) as temporary:
-        temporary.touch()
-
-
-def make_folder(path: Path) -> None:
-    """Make the folder of results, before the work, so that this is not lost.
-
-    Raises:
-        InputError: It cannot be made or written.
-        OutputError: The disk is full.
-    """
-    with write_errors(path):
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
 
 
 def write_table(path: Path, faces: Sequence[ScoredFace]) -> None:
@@ -140,45 +110,3 @@ def import_pyarrow() -> Any:
             "Parquet needs pyarrow, which is not installed; pip install 'fiqa[report]', or write .csv or .jsonl"
         ) from error
     return pyarrow
-
-
-def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Have a file written beside its target, and put it in the target's place when it is whole.
-
-    Raises:
-        InputError: The file cannot be written.
-        OutputError: The disk is full.
-    """
-    with _writing(path) as temporary:
-        write(temporary)
-        os.replace(temporary, path)
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[Path]:
-    """The temporary file beside a path, removed afterwards."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with write_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            yield temporary
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
-
-
-@contextmanager
-def write_errors(path: Path) -> Iterator[None]:
-    """Turn what the system says while a file is written into fiqa's errors.
-
-    Raises:
-        InputError: The place is wrong.
-        OutputError: The disk is full.
-    """
-    try:
-        yield
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        if error.errno in FULL:
-            raise OutputError(f"{path} cannot be written: {reason}; make room and start again") from error
-        raise InputError(f"{path} cannot be written: {reason}; choose another place") from error

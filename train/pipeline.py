@@ -12,8 +12,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sdk.errors import InputError
+from sdk.files import write_file, write_json
 from sdk.models.card import METADATA_KEY
-from sdk.tables import replace_file
 from train.data.manifest import Manifest, read_manifest, write_table
 from train.data.mislabelled import find_mislabelled
 from train.data.prepare import prepare, unpack
@@ -101,7 +101,7 @@ def _check_same(recipe: Recipe, path: Path) -> None:
     """Keep the recipe beside its results, and refuse to mix results of two."""
     made = {name: section for name, section in recipe.items() if name not in ("card", "peers", "evaluate")}
     if not path.exists():
-        replace_file(path, lambda temporary: temporary.write_text(json.dumps(made, indent=1)))
+        write_json(path, made)
         return
     found = json.loads(path.read_text())
     for name in {**found, **made}:
@@ -199,7 +199,7 @@ def _compare(recipe: Recipe, settings: RegressorRecipe, data: Path, files: Files
     write_table(table.append_column("target", pa.array(target.astype(np.float64))), files.scores)
     content = io.BytesIO()  # for NumPy's own errors do not say that a disk is full
     np.save(content, embeddings)
-    replace_file(files.folder / "test-embeddings.npy", lambda temporary: temporary.write_bytes(content.getvalue()))
+    write_file(files.folder / "test-embeddings.npy", content.getvalue())
     methods = [settings.network, *settings.method.label.split(","), "target", *(item.name for item in labellers[1:])]
     chosen = settings_from(EvaluationSettings, recipe.get("evaluate"))
     protocol = Protocol(files.scores, sets=("clean", "mixed", "harsh"))

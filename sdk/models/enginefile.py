@@ -8,8 +8,8 @@ import logging
 from pathlib import Path
 
 from sdk.errors import ModelError
+from sdk.files import cache_dir
 from sdk.models.card import ModelCard
-from sdk.models.store import cache_dir
 
 logger = logging.getLogger(__name__)
 

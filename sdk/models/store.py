@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from sdk.errors import ModelError
+from sdk.files import cache_dir
 from sdk.models.catalog import CatalogEntry, find_entry
 
 logger = logging.getLogger(__name__)
@@ -25,29 +26,6 @@ ATTEMPTS = 2
 
 TIMEOUT = 30
 """Seconds without an answer after which an address is given up."""
-
-
-def cache_dir() -> Path:
-    """Directory of downloads and other files that can be made again; it need not exist yet."""
-    if given := os.environ.get("FIQA_CACHE"):
-        return Path(given).expanduser()
-    import pooch
-
-    return Path(pooch.os_cache("fiqa"))
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file beside its place, and put it there when it is whole; the folder is made where it is missing.
-
-    Raises:
-        OSError: It cannot be written.
-    """
-    import tempfile  # 4 ms that most scorers do without
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-        file.write(data)
-    os.replace(file.name, path)
 
 
 def find_model(name: str) -> tuple[Path, bytes] | None:

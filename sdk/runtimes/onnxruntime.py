@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdk.errors import DeviceError, FiqaError, ModelError
+from sdk.files import cache_dir, keep_in_cache
 from sdk.models.loading import Model
-from sdk.models.store import cache_dir, write_whole
 from sdk.runtimes.base import pad_batch
 from sdk.runtimes.prelu import VERSION, replace_prelu
 from sdk.runtimes.providers import PROFILE, RECORD_ASSIGNMENT, check_assignment, provider_options, require_provider
@@ -221,22 +221,15 @@ def _without_prelu(data: bytes) -> bytes | Path:
     """
     if b"PRelu" not in data:
         return data
-    folder = cache_dir() / "rewritten"
     prefix = f"{hashlib.sha256(data).hexdigest()[:32]}-{VERSION}-"
     with suppress(OSError):  # a cache that cannot be read is no cache
-        for path in folder.glob(f"{prefix}*.onnx"):
+        for path in (cache_dir() / "rewritten").glob(f"{prefix}*.onnx"):
             if _digest(path.read_bytes()) == path.stem.removeprefix(prefix):
                 return path
     rewritten = replace_prelu(data)
     if rewritten is data:
         return data
-    path = folder / f"{prefix}{_digest(rewritten)}.onnx"
-    try:
-        write_whole(path, rewritten)
-    except OSError as error:
-        logger.info("the rewritten model is kept in memory only: %s cannot be written (%s)", folder, error.strerror)
-        return rewritten
-    return path
+    return keep_in_cache(rewritten, "rewritten", f"{prefix}{_digest(rewritten)}.onnx") or rewritten
 
 
 def _digest(data: bytes) -> str:

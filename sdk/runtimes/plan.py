@@ -6,10 +6,9 @@ import logging
 import platform
 import threading
 from collections.abc import Iterable
-from pathlib import Path
 
+from sdk.files import find_in_cache, keep_in_cache
 from sdk.models.loading import Model
-from sdk.models.store import cache_dir, write_whole
 from sdk.runtimes.base import Runtime
 
 logger = logging.getLogger(__name__)
@@ -62,22 +61,16 @@ class BatchPlan:
 
     def _load(self) -> int | None:
         try:
-            best = json.loads(self._path().read_text())["batch"]
-        except (OSError, ValueError, KeyError, TypeError):
+            best = json.loads(find_in_cache("batches", f"{self._key}.json") or b"{}")["batch"]
+        except (ValueError, KeyError, TypeError):
             return None
         return best if best in self.sizes else None
 
     def _save(self) -> None:
         seconds = {str(size): min(times) for size, times in self._times.items()}
         logger.info("batches of %d are fastest; seconds a face: %s", self._best, seconds)
-        path = self._path()
-        try:
-            write_whole(path, json.dumps({"batch": self._best, "seconds_per_face": seconds}).encode())
-        except OSError as error:
-            logger.info("the batch size is not kept: %s cannot be written (%s)", path, error.strerror)
-
-    def _path(self) -> Path:
-        return cache_dir() / "batches" / f"{self._key}.json"
+        values = {"batch": self._best, "seconds_per_face": seconds}
+        keep_in_cache(json.dumps(values).encode(), "batches", f"{self._key}.json")
 
 
 def plan_key(model: Model, runtime: Runtime, callers: int) -> str:

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sdk.errors import DeviceError
+from sdk.files import cache_dir
 from sdk.models.loading import Model
 from sdk.models.onnxfile import input_names
-from sdk.models.store import cache_dir
 
 logger = logging.getLogger(__name__)
 

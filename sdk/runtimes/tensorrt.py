@@ -5,16 +5,15 @@ import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sdk.errors import DeviceError, FiqaError, ModelError
+from sdk.files import find_in_cache, keep_in_cache
 from sdk.models.enginefile import check_fit, rebuild
 from sdk.models.loading import Model
-from sdk.models.store import cache_dir, write_whole
 from sdk.runtimes.cuda_memory import Cuda
 from sdk.runtimes.trt_library import complaints, is_out_of_memory, load_library, recorded, shared_logger
 
@@ -190,22 +189,18 @@ def _settings(library: Any, engine: Any, model: Model, architecture: str) -> tup
     # Lazily, the first batches would run on slower kernels.
     settings.dynamic_shapes_kernel_specialization_strategy = library.DynamicShapesKernelSpecializationStrategy.EAGER
     parts = (hashlib.sha256(model.data).hexdigest(), library.__version__, architecture)
-    path = cache_dir() / "engines" / f"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}.kernels"
-    known = path.read_bytes() if path.is_file() else b""
+    name = f"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}.kernels"
+    known = find_in_cache("engines", name) or b""
     kernels = settings.create_runtime_cache()
     if known:
         kernels.deserialize(known)  # the library itself finds out whether they fit
     settings.set_runtime_cache(kernels)
-    return settings, lambda: _keep(path, bytes(kernels.serialize()), known)
+    return settings, lambda: _keep(name, bytes(kernels.serialize()), known)
 
 
-def _keep(path: Path, kernels: bytes, known: bytes) -> None:
-    if kernels == known:
-        return
-    try:
-        write_whole(path, kernels)
-    except OSError as error:
-        logger.info("compiled kernels are not kept: %s cannot be written (%s)", path, error.strerror)
+def _keep(name: str, kernels: bytes, known: bytes) -> None:
+    if kernels != known:
+        keep_in_cache(kernels, "engines", name)
 
 
 def _check_ends(library: Any, engine: Any, model: Model) -> tuple[str, str]:

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdk.errors import InputError, OutputError
-from sdk.tables import check_place, import_pyarrow, replace_file, write_errors
+from sdk.files import check_place, write_errors, write_file
+from sdk.tables import import_pyarrow
 from sdk.video.best_shot import Shot, TrackShots
 from sdk.video.frames import FrameResult
 
@@ -302,7 +303,7 @@ def _crop(shot: Shot) -> NDArray[np.uint8]:
 
 def _write_picture(path: Path, image: NDArray[np.uint8]) -> None:
     data = cv2.imencode(path.suffix, image)[1].tobytes()
-    replace_file(path, lambda temporary: temporary.write_bytes(data))
+    write_file(path, data)
 
 
 def _beside(path: Path) -> Path:

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from sdk.alignment import TEMPLATE
 from sdk.errors import InputError, OutputError
-from sdk.tables import write_errors
+from sdk.files import write_errors
 from tests.train.conftest import TINY
 from tests.train.test_labelling import Brightness, expected
 from tests.weights import tame_network

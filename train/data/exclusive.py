@@ -9,7 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from sdk.errors import InputError
-from sdk.tables import write_errors
+from sdk.files import write_errors
 
 
 @contextmanager

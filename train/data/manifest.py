@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from sdk.alignment import align
 from sdk.batch import IMAGE_SUFFIXES, images_below
 from sdk.errors import ImageError, InputError
+from sdk.files import make_folder, replace_file
 from sdk.images import load_image
-from sdk.tables import make_folder, replace_file
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from sdk.alignment import align
 from sdk.console import progress_bar
 from sdk.errors import ImageError, InputError
+from sdk.files import make_folder, write_errors, write_json
 from sdk.images import load_image
-from sdk.tables import make_folder, replace_file, write_errors
 from train.data.degradations import LANDMARK_SHIFT, MISALIGNED, VERSION, Damage, degrade, describe, draw_damages
 from train.data.embeddings import read_by_name
 from train.data.exclusive import exclusive
@@ -115,7 +115,7 @@ def _prepare(source: Path, out: Path, settings: PrepareSettings, landmarks: Path
             advance(1)
     if not rows:
         raise InputError(f"no image of {source} could be read; see the log for each one's reason")
-    replace_file(kept, lambda temporary: temporary.write_text(json.dumps(decides, indent=1), encoding="utf-8"))
+    write_json(kept, decides)
     write_table(make_manifest(rows, out).table, target)
     return target
 

@@ -19,8 +19,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from sdk.errors import ImageError, InputError
+from sdk.files import make_folder, write_errors
 from sdk.images import load_image
-from sdk.tables import make_folder, write_errors
 from train.data.manifest import write_table
 
 logger = logging.getLogger(__name__)

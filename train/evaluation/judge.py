@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sdk.errors import InputError
-from sdk.tables import replace_file
+from sdk.files import write_json
 from train.data.embeddings import open_embeddings, read_by_name
 from train.data.manifest import Manifest
 from train.evaluation.results import Scores
@@ -126,5 +126,5 @@ def _by_model(model: str, weights: Path | None, manifest: Manifest, out: Path) -
         of.unlink()
         vectors.unlink(missing_ok=True)
     found = np.array(embed_manifest(manifest, network, vectors))  # in memory: the file may be replaced
-    replace_file(of, lambda temporary: temporary.write_text(json.dumps(made, indent=1)))
+    write_json(of, made)
     return found

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 from rich.table import Table
 
-from sdk.tables import replace_file
+from sdk.files import write_file
 from train.data.manifest import write_table
 from train.evaluation.plots import plot_edc
 from train.evaluation.results import Interval, MethodResult, SetResult, not_shown_note, rows_of
@@ -27,7 +27,7 @@ def write_results(results: Sequence[SetResult], notes: Mapping[str, str], out: P
     """
     write_table(pa.Table.from_pylist([{**row, **notes} for row in rows_of(results)]), out / "table.csv")
     text = "\n".join([markdown(results), "; ".join(f"{name}: {value}" for name, value in notes.items()), ""])
-    replace_file(out / "table.md", lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_file(out / "table.md", text)
     correlations = _correlation_rows(results)
     if correlations:
         write_table(pa.Table.from_pylist(correlations), out / "correlations.csv")
@@ -152,7 +152,7 @@ def write_videos(results: Sequence[VideoResult], out: Path) -> None:
     write_table(pa.Table.from_pylist(rows), out / "video.csv")
     lines = _table(["FMR", "frame", "FNMR", "random to oracle"], _video_cells(results))
     text = "\n".join(lines)
-    replace_file(out / "video.md", lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_file(out / "video.md", text)
 
 
 def video_table(results: Sequence[VideoResult]) -> Table:

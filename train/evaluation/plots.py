@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdk.errors import ImageError
-from sdk.tables import replace_file
+from sdk.files import write_file
 from train.data.manifest import Manifest
 from train.evaluation.results import Scores, SetResult
 
@@ -90,4 +90,4 @@ def contact_sheet(manifest: Manifest, scores: NDArray[np.floating[Any]], path: P
 
 
 def _write(path: Path, data: bytes) -> None:
-    replace_file(path, lambda temporary: temporary.write_bytes(data))
+    write_file(path, data)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdk.errors import InputError
-from sdk.tables import make_folder
+from sdk.files import make_folder
 from train.data.exclusive import exclusive
 from train.data.manifest import Manifest, read_manifest
 from train.evaluation.comparisons import Pairs, mated_pairs, non_mated_pairs

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from sdk.errors import InputError
-from sdk.tables import make_folder
+from sdk.files import make_folder
 from train.data.exclusive import exclusive
 from train.data.manifest import Manifest
 from train.methods.engines import open_engine

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 
 from sdk.console import progress_bar
 from sdk.errors import InputError
-from sdk.tables import make_folder, replace_file
+from sdk.files import make_folder, write_file
 from train.data.bsrgan import degrade_face
 from train.data.dataset import EpochBatches, FaceDataset, Item, normalised
 from train.data.exclusive import exclusive
@@ -258,7 +258,7 @@ class _Run:
             restored = self.kept.model(given, batch["step"]).float()
         grid = picture_grid(torch.cat([given, restored, clean], -1), GRID)
         path = self.out / "samples" / f"{step:06d}.png"
-        replace_file(path, lambda temporary: temporary.write_bytes(cv2.imencode(".png", grid)[1].tobytes()))
+        write_file(path, cv2.imencode(".png", grid)[1].tobytes())
 
     def _save(self, step: int) -> None:
         scaler = self.accelerator.scaler
@@ -274,7 +274,7 @@ class _Run:
         replace_checkpoint(self.out / "state.pt", lambda temporary: torch.save(state, temporary))
         save_network(self.kept, self.out / "diffusion.safetensors")
         text = json.dumps([round(loss, 6) for loss in self.losses])
-        replace_file(self.out / "losses.json", lambda temporary: temporary.write_text(text))
+        write_file(self.out / "losses.json", text)
 
     def _resume(self) -> None:
         path = self.out / "state.pt"

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 
 from sdk.console import progress_bar
 from sdk.errors import InputError
-from sdk.tables import make_folder, replace_file
+from sdk.files import make_folder, write_file
 from train.data.dataset import EpochBatches, FaceDataset, normalised
 from train.data.exclusive import exclusive
 from train.data.scene_dataset import SceneDataset
@@ -207,7 +207,7 @@ class Fit:
             if means["total"] <= min(past["total"] for past in self.history):
                 save_network(kept, self.out / "best.safetensors")
             text = json.dumps(self.history, indent=1)
-            replace_file(self.out / "history.json", lambda temporary: temporary.write_text(text))
+            write_file(self.out / "history.json", text)
 
     def _save(self) -> None:
         if not self.accelerator.is_main_process:

@@ -16,7 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sdk.errors import InputError
-from sdk.tables import write_errors
+from sdk.files import write_errors
 
 
 class Journal:

@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from sdk.console import progress_bar
 from sdk.errors import InputError
-from sdk.tables import write_errors
+from sdk.files import write_errors
 from train.evaluation.comparisons import Indices, cosines, unit
 from train.methods.journal import write_all
 

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from sdk.errors import ModelError, OutputError
-from sdk.tables import replace_file
+from sdk.files import replace_file
 from train.networks.variants import VARIANTS, create_network, get_variant
 
 StateDict = dict[str, Tensor]

@@ -1,0 +1,482 @@
+"""Files: the one way to write them, the one policy for their errors, and the cache.
+
+A file is written beside its place and renamed when it is whole, so that a reader, a second writer or a crash never
+meets half of one. What is promised holds when a process ends in any way; nothing is promised for a power cut.
+
+- A new file has the rights that the umask gives; a replaced one keeps its rights, and its owner where that can be.
+- A symbolic link stays, and the file that it names is replaced.
+- What is no regular file (a pipe, a device, `/dev/stdout`) is written into and never replaced.
+- Of two writers to one name the last one wins whole, and none fails. `LineFile` has one writer at a time.
+"""
+
+import errno
+import io
+import json
+import logging
+import os
+import re
+import stat
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from sdk.errors import FiqaError, InputError, OutputError
+
+logger = logging.getLogger(__name__)
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What the system says when no more can be written: disk, quota, and largest file."""
+
+_STREAM = re.compile(r"/dev/(fd/\d+|std(in|out|err))|/proc/(self|thread-self|\d+)/fd/\d+")
+_LONGEST_SUFFIX = 16
+_BLOCK = 1 << 16
+
+
+@contextmanager
+def write_errors(path: Path) -> Iterator[None]:
+    """Turn what the system says while a file is written into fiqa's errors.
+
+    Raises:
+        InputError: The place is wrong.
+        OutputError: The disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        if error.errno in FULL:
+            raise OutputError(f"{path} cannot be written: {reason}; make room and start again") from error
+        raise InputError(f"{path} cannot be written: {reason}; choose another place") from error
+
+
+def check_name(path: str | os.PathLike[str], kind: type[FiqaError] = InputError) -> None:
+    """Refuse a name that no file can have: with a NUL, or with characters that the system cannot encode.
+
+    Raises:
+        FiqaError: Of the `kind`.
+    """
+    try:
+        name = os.fsencode(path)
+    except UnicodeEncodeError as error:
+        raise kind(f"{os.fspath(path)!r} is no name of a file ({error.reason}); correct it") from error
+    if b"\0" in name:
+        raise kind(f"{os.fspath(path)!r} holds a NUL character, which no name of a file has; correct it")
+
+
+def read_file(path: Path, kind: type[FiqaError], advice: str, most: int | None = None) -> bytes:
+    """Read a regular file whole.
+
+    A pipe would be waited for and a device might never end, so both are refused without being opened.
+
+    Args:
+        path: The file.
+        kind: Error to raise.
+        advice: What to do, as the end of the message.
+        most: Largest size, bytes; None for any.
+
+    Raises:
+        FiqaError: Of the `kind`: the file cannot be read, is no regular file, or is too large.
+    """
+    check_name(path, kind)
+    try:
+        with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            if not stat.S_ISREG(mode):
+                raise kind(f"{path} is {_name_kind(mode)}, wanted a file; {advice}")
+            data = file.read() if most is None else file.read(most + 1)
+    except OSError as error:
+        raise kind(f"{path} cannot be read: {error.strerror or error}; {advice}") from error
+    if most is not None and len(data) > most:
+        size = path.stat().st_size
+        raise kind(f"{path} has {size:,} bytes, wanted at most {most:,}; {advice}")
+    return data
+
+
+def read_text(path: Path, kind: type[FiqaError], advice: str, most: int | None = 64 << 20) -> str:
+    """Read a file as UTF-8, with or without a byte order mark; see `read_file`.
+
+    Raises:
+        FiqaError: Of the `kind`: it cannot be read, is too large, or is not UTF-8.
+    """
+    try:
+        return read_file(path, kind, advice, most).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise kind(f"{path} is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a file to write in the place of another, and put it there when the block ends without an error.
+
+    Args:
+        path: The target; its folder is made.
+
+    Yields:
+        Path of an empty file with the target's suffix.
+
+    Raises:
+        InputError: The place is wrong.
+        OutputError: The disk is full.
+    """
+    check_name(path)
+    with write_errors(path):
+        if is_stream(path):
+            import tempfile
+
+            with tempfile.TemporaryDirectory(prefix="fiqa-") as folder:
+                draft = _draft(Path(folder) / path.name)
+                yield draft
+                with draft.open("rb") as source, open_stream(path) as file:
+                    while block := source.read(_BLOCK):
+                        file.write(block)
+            return
+        target = Path(os.path.realpath(path))
+        _make_parents(target)
+        draft = _draft(target)
+        try:
+            _copy_rights(target, draft)
+            yield draft
+            os.replace(draft, target)
+        finally:
+            with suppress(OSError):
+                draft.unlink()
+
+
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Have a function write a file, and put it in the target's place when it is whole; see `replacing`.
+
+    Raises:
+        InputError: The place is wrong.
+        OutputError: The disk is full.
+    """
+    with replacing(path) as draft:
+        write(draft)
+
+
+def write_file(path: Path, data: bytes | str) -> None:
+    """Write a file whole; text as UTF-8. See `replacing`.
+
+    Raises:
+        InputError: The place is wrong.
+        OutputError: The disk is full.
+    """
+    content = data.encode("utf-8") if isinstance(data, str) else data
+    with replacing(path) as draft:
+        draft.write_bytes(content)
+
+
+def write_json(path: Path, values: object) -> None:
+    """Write plain values as indented JSON; see `write_file`. NaN and infinity, which JSON does not know, are a bug.
+
+    Raises:
+        InputError: The place is wrong.
+        OutputError: The disk is full.
+    """
+    write_file(path, json.dumps(values, indent=2, allow_nan=False) + "\n")
+
+
+class LineFile:
+    """A file that grows by whole lines, each with the system as soon as it is written. One process writes at a time.
+
+    What is there is kept. A last line without its end, which a killed process leaves, is cut off where it is a torn
+    JSON object, and ended otherwise.
+
+    Args:
+        path: Its folder is made.
+
+    Raises:
+        InputError: The place is wrong, or another process is writing there.
+        OutputError: The disk is full.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        check_name(path)
+        with write_errors(path):
+            self.stream = is_stream(path)
+            if self.stream:
+                self._file = open_stream(path)
+                return
+            _make_parents(path)
+            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
+            self._file = open(os.open(path, flags, 0o666), "r+b", 0)  # noqa: SIM115 - closed by `close`
+            try:
+                _lock(self._file.fileno(), path)
+                self._heal()
+            except BaseException:
+                self._file.close()
+                raise
+
+    def write(self, lines: bytes) -> None:
+        """Add whole lines.
+
+        Raises:
+            OutputError: The disk is full; the file ends with the line before.
+        """
+        with write_errors(self.path):
+            if self.stream:
+                self._write_all(lines)
+                return
+            end = self._file.seek(0, os.SEEK_END)
+            try:
+                self._write_all(lines)
+            except OSError:
+                with suppress(OSError):
+                    self._file.truncate(end)
+                raise
+
+    def cut(self, end: int = 0) -> None:
+        """Keep so many bytes only."""
+        if not self.stream:
+            with write_errors(self.path):
+                self._file.truncate(end)
+
+    def close(self) -> None:
+        """Close the file, and let others write."""
+        self._file.close()
+
+    def _write_all(self, data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            left = left[self._file.write(left) or 0 :]
+
+    def _heal(self) -> None:
+        size = self._file.seek(0, os.SEEK_END)
+        start, tail = size, b""
+        while start and b"\n" not in tail:
+            step = min(_BLOCK, start)
+            start -= step
+            self._file.seek(start)
+            tail = self._file.read(step) + tail
+        torn = tail.rpartition(b"\n")[2]
+        if not torn:
+            return
+        if torn.startswith(b"{") and not _is_json(torn):
+            self._file.truncate(size - len(torn))
+        else:
+            self.write(b"\n")
+
+
+def is_stream(path: Path) -> bool:
+    """Whether a path names something to write into: a pipe, a device, one of this process's own streams.
+
+    Raises:
+        OSError: The path cannot be looked at.
+    """
+    if _STREAM.fullmatch(os.path.abspath(path)):
+        return True
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def open_stream(path: Path) -> io.FileIO:
+    """Open what `is_stream` says yes to, for writing."""
+    return open(path, "ab", buffering=0)
+
+
+def check_place(path: Path) -> None:
+    """Make sure that a file can be written, before there is anything to lose. Its folder is made.
+
+    Raises:
+        InputError: It cannot.
+        OutputError: The disk is full.
+    """
+    check_name(path)
+    with write_errors(path):
+        if path.is_dir():
+            raise InputError(f"{path} is a folder, wanted the path of a file")
+        if is_stream(path):
+            return
+        target = Path(os.path.realpath(path))
+        _make_parents(target)
+        draft = _draft(target)
+        try:
+            _copy_rights(target, draft)
+        finally:
+            draft.unlink()
+
+
+def check_suffix(option: str, path: Path, suffixes: Collection[str]) -> None:
+    """Refuse a file whose suffix does not fit what is written to it.
+
+    Args:
+        option: Named in the error, such as `--report`.
+        path: The file; a stream or device may have any name.
+        suffixes: Lower-case, with their dots.
+
+    Raises:
+        InputError: It has another suffix.
+    """
+    check_name(path)
+    with write_errors(path):
+        if path.suffix.lower() not in suffixes and not is_stream(path):
+            raise InputError(
+                f"{option} {path} ends in {path.suffix or 'nothing'!r}, wanted one of: {', '.join(suffixes)}"
+            )
+
+
+def check_outputs(outputs: Mapping[str, Path | None], inputs: Iterable[Path] = ()) -> None:
+    """Refuse an output that is an input, or another output, of the same command: compared by file, not by name.
+
+    Args:
+        outputs: By the option that names them; None for those that were not given.
+        inputs: What the command reads.
+
+    Raises:
+        InputError: Two are one file.
+    """
+    taken: dict[object, str] = {}
+    for option, path in outputs.items():
+        if path is None:
+            continue
+        check_name(path)
+        with write_errors(path):
+            if is_stream(path):
+                continue
+            key = _identity(path)
+        if key in taken:
+            raise InputError(f"{option} {path} is the file of {taken[key]}, too; give each output a file of its own")
+        taken[key] = f"{option} {path}"
+    if not taken:
+        return
+    for path in inputs:
+        with suppress(OSError, ValueError):  # whether it can be read is found out where it is read
+            key = _identity(path)
+            if key in taken:
+                raise InputError(f"{taken[key]} is an input, {path}, and would be overwritten; choose another place")
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder of results, before the work, so that this is not lost.
+
+    Raises:
+        InputError: It cannot be made or written.
+        OutputError: The disk is full.
+    """
+    check_name(path)
+    with write_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+        _draft(path / "x").unlink()
+
+
+def cache_dir() -> Path:
+    """Give the folder of downloads and of other files that can be made again; it need not exist yet.
+
+    It is `FIQA_CACHE` where that is set, else the user's cache folder.
+
+    Raises:
+        OSError: The user has no home folder, so that there is no cache either.
+    """
+    try:
+        if given := os.environ.get("FIQA_CACHE"):
+            return Path(given).expanduser()
+        import pooch
+
+        folder = Path(pooch.os_cache("fiqa"))
+    except (RuntimeError, KeyError) as error:
+        raise FileNotFoundError(errno.ENOENT, "there is no home folder; set FIQA_CACHE") from error
+    if not folder.is_absolute():  # "~" stays where nobody knows the home folder
+        raise FileNotFoundError(errno.ENOENT, "there is no home folder; set FIQA_CACHE")
+    return folder
+
+
+def keep_in_cache(data: bytes, *parts: str) -> Path | None:
+    """Write a file of the cache that can be made again.
+
+    Args:
+        data: What is in it.
+        parts: Where, below `cache_dir()`.
+
+    Returns:
+        Its path; None, and a line in the log, where it cannot be written.
+    """
+    try:
+        path = cache_dir().joinpath(*parts)
+        write_file(path, data)
+    except (OSError, FiqaError) as error:
+        logger.info("%s is not kept: %s", "/".join(parts), error)
+        return None
+    return path
+
+
+def find_in_cache(*parts: str) -> bytes | None:
+    """Read a file that `keep_in_cache` wrote; None where it is not there or cannot be read."""
+    try:
+        return cache_dir().joinpath(*parts).read_bytes()
+    except OSError:
+        return None
+
+
+def _make_parents(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+
+def _draft(target: Path) -> Path:
+    """Make an empty file beside a target, with the rights that the umask gives."""
+    suffix = target.suffix if len(target.suffix) <= _LONGEST_SUFFIX else ""
+    while True:
+        draft = target.with_name(f".fiqa-{os.urandom(6).hex()}{suffix}")
+        with suppress(FileExistsError):
+            os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+            return draft
+
+
+def _copy_rights(target: Path, draft: Path) -> None:
+    """Give a draft the rights of the file that it will replace.
+
+    Raises:
+        PermissionError: That file may not be written.
+    """
+    try:
+        found = os.stat(target)
+    except FileNotFoundError:
+        return
+    if not os.access(target, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    if hasattr(os, "chown"):
+        with suppress(OSError):
+            os.chown(draft, found.st_uid, found.st_gid)
+    with suppress(OSError):  # some file systems have no rights
+        os.chmod(draft, stat.S_IMODE(found.st_mode))
+
+
+def _identity(path: Path) -> object:
+    """What is equal for two paths of one file."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return os.path.realpath(path)
+    return found.st_dev, found.st_ino
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    """Lock an open file for this process, which ends with it. Without locks (Windows, some file systems) it goes on."""
+    try:
+        import fcntl
+    except ImportError:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise InputError(f"{path} is being written by another run; wait for it, stop it, or write elsewhere") from error
+    except OSError as error:
+        logger.info("%s is not locked: %s", path, error)
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _name_kind(mode: int) -> str:
+    kinds = (
+        (stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISCHR, "a device"), (stat.S_ISBLK, "a device"),
+        (stat.S_ISSOCK, "a socket"),
+    )  # fmt: skip
+    return next((name for test, name in kinds if test(mode)), "no regular file")
