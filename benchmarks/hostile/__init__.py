@@ -1,0 +1,1 @@
+"""Hostile inputs, drawn from a seed, and the workers that try them; see `benchmarks/hostile_inputs.py`."""
