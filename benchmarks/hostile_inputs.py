@@ -32,15 +32,19 @@ def table(rows: list[tuple[object, ...]]) -> str:
 
 def show(tallies: list[Tally]) -> None:
     """Print counts by kind and outcome, and the largest memory and time."""
-    names = sorted(set(chain.from_iterable(tally.outcomes for tally in tallies)), key=lambda name: ("WRONG" in name, name))
+    names = sorted(
+        set(chain.from_iterable(tally.outcomes for tally in tallies)), key=lambda name: ("WRONG" in name, name)
+    )
     counts = [(name, *(f"{tally.outcomes[name]:,}" for tally in tallies)) for name in names]
-    print(table([("Outcome", *(tally.kind for tally in tallies)), *counts, ("all", *(f"{t.inputs:,}" for t in tallies))]))
+    print(
+        table([("Outcome", *(tally.kind for tally in tallies)), *counts, ("all", *(f"{t.inputs:,}" for t in tallies))])
+    )
     rows: list[tuple[object, ...]] = [("Kind", "Most memory, MB", "Longest, s", "Campaign, s")]
     rows += [(t.kind, t.most_megabytes[0], f"{t.most_seconds[0]:.2f}", f"{t.seconds:.0f}") for t in tallies]
     print(table(rows))
     for tally in tallies:
         for name, tasks in sorted(tally.faults.items(), key=lambda item: -len(item[1])):
-            print(f"WRONG {tally.kind}: {len(tasks)} x {name}; for example {tasks[:3]}")
+            print(f"WRONG {tally.kind}: {len(tasks)} x {name}; for example {tasks[:3]}: {tally.examples[name]}")
 
 
 def replay(path: Path, folder: Path) -> int:

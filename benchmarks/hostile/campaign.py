@@ -47,7 +47,7 @@ class Tally:
     seconds: float = 0.0
     outcomes: Counter[str] = field(default_factory=Counter)
     faults: dict[str, list[int | str]] = field(default_factory=lambda: defaultdict(list))
-    doors: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
     most_megabytes: tuple[int, int | str] = (0, "")
     most_seconds: tuple[float, int | str] = (0.0, "")
 
@@ -159,7 +159,9 @@ class Campaign:
         tally.most_megabytes = max(tally.most_megabytes, (outcome.megabytes, task), key=lambda found: found[0])
         tally.most_seconds = max(tally.most_seconds, (outcome.seconds, task), key=lambda found: found[0])
         if outcome.wrong:
-            known = tally.faults[f"{outcome.name}: {outcome.detail}"[:100]]
+            fault = f"{outcome.name}: {outcome.detail.partition(': ')[0]}"
+            tally.examples.setdefault(fault, outcome.detail)
+            known = tally.faults[fault]
             known.append(task)
             if len(known) <= KEPT:
                 kept = self.keep(task)

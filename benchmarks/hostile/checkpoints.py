@@ -40,7 +40,10 @@ def evil(draw: random.Random) -> Runs:
 def _state(draw: random.Random) -> dict[str, torch.Tensor]:
     shapes = ((3, 3), (1,), (), (0,), (2, 3, 4))
     kinds = (torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.bool)
-    return {f"layer{i}.weight": torch.zeros(draw.choice(shapes), dtype=draw.choice(kinds)) for i in range(draw.randint(0, 4))}
+    return {
+        f"layer{i}.weight": torch.zeros(draw.choice(shapes), dtype=draw.choice(kinds))
+        for i in range(draw.randint(0, 4))
+    }
 
 
 def pth(draw: random.Random) -> bytes:
@@ -59,7 +62,9 @@ def pth(draw: random.Random) -> bytes:
 
 def pth_evil(draw: random.Random) -> bytes:
     """A checkpoint whose pickle runs code: in a zip, bare, or in one of the old kind's parts."""
-    content = draw.choice((evil(draw), {"state_dict": evil(draw)}, {"a": torch.zeros(1), "b": evil(draw)}, [evil(draw)]))
+    content = draw.choice(
+        (evil(draw), {"state_dict": evil(draw)}, {"a": torch.zeros(1), "b": evil(draw)}, [evil(draw)])
+    )
     if draw.random() < 0.4:
         return pickle.dumps(content, protocol=draw.choice((0, 2, 4)))
     out = io.BytesIO()
@@ -73,11 +78,29 @@ def pth_gadgets(draw: random.Random) -> bytes:
         "torch._utils\n_rebuild_tensor_v2", "torch._utils\n_rebuild_parameter", "torch\nFloatStorage", "collections\nOrderedDict", "torch\ndevice",
         "torch._utils\n_rebuild_sparse_tensor", "torch\nSize", "_codecs\nencode", "builtins\ngetattr", "numpy._core.multiarray\nscalar", "torch\nload", "os\nsystem",
     ))  # fmt: skip
-    arguments = draw.choice((b"(t", b"(I1\nI2\nt", b"(S'touch canary'\nt", b"((lp0\nt", b"(N(t(t(tI01\n(dt", b"(I99999999999\nt", b"(N" * 50 + b"t" * 50))
+    arguments = draw.choice(
+        (
+            b"(t",
+            b"(I1\nI2\nt",
+            b"(S'touch canary'\nt",
+            b"((lp0\nt",
+            b"(N(t(t(tI01\n(dt",
+            b"(I99999999999\nt",
+            b"(N" * 50 + b"t" * 50,
+        )
+    )
     bare = b"\x80\x02c" + name.encode() + b"\n" + arguments + b"R."
     if draw.random() < 0.3:
         return bare
-    return _zip(draw, {"archive/data.pkl": bare, "archive/version": b"3\n", "archive/byteorder": b"little", "archive/data/0": bytes(64)})
+    return _zip(
+        draw,
+        {
+            "archive/data.pkl": bare,
+            "archive/version": b"3\n",
+            "archive/byteorder": b"little",
+            "archive/data/0": bytes(64),
+        },
+    )
 
 
 def _zip(draw: random.Random, files: dict[str, bytes]) -> bytes:
@@ -115,7 +138,9 @@ def safetensors(draw: random.Random) -> bytes:
     elif kind == 3:
         entry["data_offsets"] = draw.choice(([0, 1 << 40], [24, 0], [-1, 24], [0], [0, 24, 48], None, [0, 12]))
     elif kind == 4:
-        header["__metadata__"] = draw.choice(({"a": 1}, [], "x", {"fiqa_card": "{"}, {"fiqa_card": '{"name": 1}'}, {"fiqa_card": "[" * 100_000}))
+        header["__metadata__"] = draw.choice(
+            ({"a": 1}, [], "x", {"fiqa_card": "{"}, {"fiqa_card": '{"name": 1}'}, {"fiqa_card": "[" * 100_000})
+        )
     elif kind == 5:
         text = b'{"a":' * draw.choice((100, 100_000))
         return struct.pack("<Q", len(text)) + text
@@ -124,7 +149,11 @@ def safetensors(draw: random.Random) -> bytes:
     text = json.dumps(header).encode()
     text = text + b" " * draw.choice((0, 0, 1, 1 << 20))
     body = data[8 + size :]
-    return struct.pack("<Q", len(text)) + text + (body if kind != 7 else body[:-1] if draw.random() < 0.5 else body + bytes(100))
+    return (
+        struct.pack("<Q", len(text))
+        + text
+        + (body if kind != 7 else body[:-1] if draw.random() < 0.5 else body + bytes(100))
+    )
 
 
 def npy(array: Any, header: str | None = None, version: tuple[int, int] = (1, 0)) -> bytes:
@@ -168,9 +197,13 @@ def odd_npz(draw: random.Random, arrays: dict[str, Any]) -> bytes:
         del members[f"{name}.npy"]
     elif kind == 4:
         shape = "(8000, 112, 112, 3)" if name == "faces" else "(400000000,)"
-        members[f"{name}.npy"] = npy([], "{'descr': '|u1', 'fortran_order': False, 'shape': %s, }" % shape) + bytes(250 << 20)
+        members[f"{name}.npy"] = npy([], "{'descr': '|u1', 'fortran_order': False, 'shape': %s, }" % shape) + bytes(
+            250 << 20
+        )
         out = io.BytesIO()
-        with zipfile.ZipFile(out, "w", draw.choice((zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)), compresslevel=1) as archive:
+        with zipfile.ZipFile(
+            out, "w", draw.choice((zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)), compresslevel=1
+        ) as archive:
             for member, data in members.items():
                 archive.writestr(member, data)
         return out.getvalue()

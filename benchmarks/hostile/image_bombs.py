@@ -45,7 +45,10 @@ def png_of_zeros(draw: random.Random) -> bytes:
 def png_promises(draw: random.Random) -> bytes:
     """A PNG of a few bytes that claims a chunk, or a picture, of gigabytes."""
     width, height = _side(draw)
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, draw.choice((8, 16)), draw.choice((0, 2, 6)), 0, 0, draw.randrange(2)))
+    head = chunk(
+        b"IHDR",
+        struct.pack(">IIBBBBB", width, height, draw.choice((8, 16)), draw.choice((0, 2, 6)), 0, 0, draw.randrange(2)),
+    )
     length = draw.choice((0x7FFFFFFF, 0x7EFFFFFF, 0xFFFFFFFF, 1 << 30, 100 << 20, 0))
     name = draw.choice((b"IDAT", b"iCCP", b"zTXt", b"PLTE", b"eXIf", b"fdAT", b"abcd"))
     body = zlib.compress(bytes(1000))
@@ -55,7 +58,14 @@ def png_promises(draw: random.Random) -> bytes:
 def jpeg_large(draw: random.Random) -> bytes:
     """A small JPEG whose header claims a large picture."""
     mode, progressive = draw.choice(("RGB", "L", "CMYK")), draw.random() < 0.5
-    data = bytearray(saved(picture(draw, mode), "JPEG", progressive=progressive, subsampling=draw.choice((0, 1, 2)) if mode == "RGB" else -1))
+    data = bytearray(
+        saved(
+            picture(draw, mode),
+            "JPEG",
+            progressive=progressive,
+            subsampling=draw.choice((0, 1, 2)) if mode == "RGB" else -1,
+        )
+    )
     place = data.find(b"\xff\xc2" if progressive else b"\xff\xc0")
     struct.pack_into(">HH", data, place + 5, *_side(draw, 65_535))
     return bytes(data)
@@ -92,7 +102,9 @@ def jpeg_real(draw: random.Random) -> bytes:
 def bmp_runs(draw: random.Random) -> bytes:
     """A BMP of a large picture in a few runs, or none."""
     width, height = _side(draw)
-    pixels = draw.choice((b"\0\1", b"\xff\1" * 1000 + b"\0\1", b"\0\2\xff\xff" * 1000 + b"\0\1", b"\0\0" * 100_000, b""))
+    pixels = draw.choice(
+        (b"\0\1", b"\xff\1" * 1000 + b"\0\1", b"\0\2\xff\xff" * 1000 + b"\0\1", b"\0\0" * 100_000, b"")
+    )
     return bmp(draw, 40, draw.choice((4, 8)), width, height * draw.choice((1, -1)), draw.choice((1, 2)), pixels)
 
 
@@ -110,11 +122,19 @@ def tiff_packed(draw: random.Random) -> bytes:
     if draw.random() < 0.6:
         body, compression = _zeros(size), draw.choice((8, 32946))
     else:
-        body, compression = draw.choice((b"\x80\0\x08\x04", b"\x81\0" * 1000, b"")), draw.choice((5, 32773, 7, 4, 1, 34712))
+        body, compression = (
+            draw.choice((b"\x80\0\x08\x04", b"\x81\0" * 1000, b"")),
+            draw.choice((5, 32773, 7, 4, 1, 34712)),
+        )
     tags = tiff_tags(width, height, bits, channels, len(body), compression=compression)
     if draw.random() < 0.4:
         side = draw.choice((16, 4096, 65_520, 1 << 30))
-        tags = [tag for tag in tags if tag[0] not in (273, 278, 279)] + [(322, 4, [side]), (323, 4, [side]), (324, 4, [16]), (325, 4, [len(body)])]
+        tags = [tag for tag in tags if tag[0] not in (273, 278, 279)] + [
+            (322, 4, [side]),
+            (323, 4, [side]),
+            (324, 4, [16]),
+            (325, 4, [len(body)]),
+        ]
     if draw.random() < 0.3:
         tags += [(draw.choice((256, 257)), 4, [draw.choice((16, 64, 8000, 60_000))])]
     return tiff(draw.choice("<>"), [tags] * draw.choice((1, 1, 50)), body, draw.random() < 0.1)
@@ -130,7 +150,10 @@ def tiff_of_strips(draw: random.Random) -> bytes:
 
 def gif_large(draw: random.Random) -> bytes:
     """A GIF whose screen, or frame, is large; of one frame or thousands."""
-    screen, frame = draw.choice(((8000, 8000), (16, 16), (65_535, 65_535))), draw.choice(((8000, 8000), (16, 16), (65_535, 900)))
+    screen, frame = (
+        draw.choice(((8000, 8000), (16, 16), (65_535, 65_535))),
+        draw.choice(((8000, 8000), (16, 16), (65_535, 900))),
+    )
     image = b"\x2c" + struct.pack("<HHHHB", 0, 0, *frame, 0) + b"\x02\x02\x4c\x01\0"
     head = b"GIF89a" + struct.pack("<HHBBB", *screen, 0x80, 0, 0) + bytes(6)
     return head + image * draw.choice((1, 1, 2, 5000)) + b"\x3b"

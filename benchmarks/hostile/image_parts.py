@@ -34,7 +34,10 @@ def _split_jpeg(data: bytes) -> Parts:
     while position + 4 <= len(data) and data[position] == 0xFF:
         end = position + 2 + struct.unpack_from(">H", data, position + 2)[0]
         if data[position + 1] == 0xDA:
-            while (end := data.find(b"\xff", end)) >= 0 and data[end + 1 : end + 2] in (b"\0", *(bytes([0xD0 + i]) for i in range(8))):
+            while (end := data.find(b"\xff", end)) >= 0 and data[end + 1 : end + 2] in (
+                b"\0",
+                *(bytes([0xD0 + i]) for i in range(8)),
+            ):
                 end += 2
             end = len(data) if end < 0 else end
         parts.append(data[position:end])
@@ -95,7 +98,9 @@ def wrong_length(draw: random.Random, data: bytes) -> bytes:
     parts = split(data)
     place = draw.randrange(len(parts))
     part = bytearray(parts[place])
-    code, at, size = (">H", 2, 2) if data[:2] == b"\xff\xd8" else (">I", 0, 4) if data[:4] == PNG_START[:4] else ("<I", 4, 4)
+    code, at, size = (
+        (">H", 2, 2) if data[:2] == b"\xff\xd8" else (">I", 0, 4) if data[:4] == PNG_START[:4] else ("<I", 4, 4)
+    )
     if len(part) >= at + size:
         near = struct.unpack_from(code, part, at)[0] + draw.choice((-2, -1, 1, 2, 100))
         number = near if draw.random() < 0.4 else odd_number(draw)
@@ -163,7 +168,9 @@ def png_header(draw: random.Random, data: bytes) -> bytes:
     if len(header) < 13:
         return data
     if draw.random() < 0.5:
-        struct.pack_into(">II", header, 0, odd_number(draw), draw.choice((struct.unpack_from(">I", header, 4)[0], odd_number(draw))))
+        struct.pack_into(
+            ">II", header, 0, odd_number(draw), draw.choice((struct.unpack_from(">I", header, 4)[0], odd_number(draw)))
+        )
     else:
         header[draw.randint(8, 12)] = draw.choice((0, 1, 2, 3, 4, 6, 8, 16, 255))
     return data[:8] + chunk(b"IHDR", bytes(header)) + data[33:]
@@ -198,7 +205,10 @@ def png_pixels(draw: random.Random, data: bytes) -> bytes:
     packed = zlib.compress(rows, 0 if kind == 3 else 6)
     packed = draw.randbytes(100) if kind == 4 else packed
     size = draw.choice((1, 7, len(packed)))
-    pixels = [chunk(b"IDAT", packed[at : at + size]) + (chunk(b"IDAT", b"") if kind == 5 else b"") for at in range(0, min(len(packed), 5000 * size), size)]
+    pixels = [
+        chunk(b"IDAT", packed[at : at + size]) + (chunk(b"IDAT", b"") if kind == 5 else b"")
+        for at in range(0, min(len(packed), 5000 * size), size)
+    ]
     parts = split(data)
     first = next((place for place, part in enumerate(parts) if part[4:8] == b"IDAT"), len(parts))
     return b"".join([*parts[:first], *pixels, *(part for part in parts[first:] if part[4:8] != b"IDAT")])
@@ -216,7 +226,9 @@ def webp_header(draw: random.Random, data: bytes) -> bytes:
     """Another canvas, other flags, a frame larger than the canvas, a canvas in front of a bare frame."""
     if draw.random() < 0.5 and data[12:16] != b"VP8X":
         side = draw.choice((15, 100, 7999, 16383, (1 << 24) - 1))
-        canvas = b"VP8X" + struct.pack("<I", 10) + bytes([draw.getrandbits(6), 0, 0, 0]) + struct.pack("<I", side)[:3] * 2
+        canvas = (
+            b"VP8X" + struct.pack("<I", 10) + bytes([draw.getrandbits(6), 0, 0, 0]) + struct.pack("<I", side)[:3] * 2
+        )
         body = data[8:12] + canvas + data[12:]
         return b"RIFF" + struct.pack("<I", len(body)) + body
     changed = bytearray(data)
@@ -231,7 +243,11 @@ def bmp_header(draw: random.Random, data: bytes) -> bytes:
     changed = bytearray(data)
     code, place = draw.choice((("<I", 2), ("<I", 10), ("<I", 14), ("<I", 18), ("<I", 22), ("<H", 26), ("<H", 28), ("<I", 30), ("<I", 34), ("<I", 46), ("<I", 54)))  # fmt: skip
     if len(changed) >= place + 4:
-        odd = draw.choice((0, 1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 40, 64, 65535)) if code == "<H" or place == 30 else odd_number(draw)
+        odd = (
+            draw.choice((0, 1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 40, 64, 65535))
+            if code == "<H" or place == 30
+            else odd_number(draw)
+        )
         struct.pack_into(code, changed, place, odd)
     return bytes(changed)
 
@@ -245,9 +261,16 @@ def tiff_tag(draw: random.Random, data: bytes) -> bytes:
         changed, entry = bytearray(data), start + 2 + 12 * draw.randrange(max(1, count))
         kind = draw.randrange(7)
         if kind == 0:
-            struct.pack_into(order + "H", changed, entry, draw.choice((256, 257, 258, 259, 262, 273, 277, 278, 322, 324, 330, 338, 339, 347, 34665)))
+            struct.pack_into(
+                order + "H",
+                changed,
+                entry,
+                draw.choice((256, 257, 258, 259, 262, 273, 277, 278, 322, 324, 330, 338, 339, 347, 34665)),
+            )
         elif kind == 1:
-            struct.pack_into(order + "H", changed, entry + 2, draw.choice((0, 1, 2, 3, 4, 5, 7, 9, 12, 13, 16, 18, 65535)))
+            struct.pack_into(
+                order + "H", changed, entry + 2, draw.choice((0, 1, 2, 3, 4, 5, 7, 9, 12, 13, 16, 18, 65535))
+            )
         elif kind == 2:
             struct.pack_into(order + "I", changed, entry + 4, odd_number(draw))
         elif kind == 3:
@@ -257,7 +280,9 @@ def tiff_tag(draw: random.Random, data: bytes) -> bytes:
         elif kind == 5:
             changed[entry : entry + 12] = changed[start + 2 : start + 14]
         else:
-            struct.pack_into(order + "I", changed, start + 2 + 12 * count, draw.choice((start, 0, 8, len(data), odd_number(draw))))
+            struct.pack_into(
+                order + "I", changed, start + 2 + 12 * count, draw.choice((start, 0, 8, len(data), odd_number(draw)))
+            )
         return bytes(changed)
     except struct.error:
         return data

@@ -149,7 +149,11 @@ def bmp(draw: random.Random, head: int, bits: int, width: int, height: int, pack
         info = struct.pack("<IHHHH", 12, width & 0xFFFF, abs(height) & 0xFFFF, 1, bits)
     else:
         info = struct.pack("<IiiHHIIiiII", head, width, height, 1, bits, packing, len(pixels), 0, 0, 0, 0)
-        masks = struct.pack("<IIII", 0xF800, 0x7E0, 0x1F, 0) if bits == 16 else struct.pack("<IIII", 255 << 16, 255 << 8, 255, 255 << 24)
+        masks = (
+            struct.pack("<IIII", 0xF800, 0x7E0, 0x1F, 0)
+            if bits == 16
+            else struct.pack("<IIII", 255 << 16, 255 << 8, 255, 255 << 24)
+        )
         info += masks.ljust(head - 40, b"\0")[: head - 40]
         if head == 40 and packing == 3:
             colours = masks[:12] + colours
@@ -222,7 +226,9 @@ def tiff(order: str, directories: list[list[tuple[int, int, list[int]]]], pixels
     return bytes(out)
 
 
-def tiff_tags(width: int, height: int, bits: int, channels: int, size: int, **more: int) -> list[tuple[int, int, list[int]]]:
+def tiff_tags(
+    width: int, height: int, bits: int, channels: int, size: int, **more: int
+) -> list[tuple[int, int, list[int]]]:
     """Tags of an uncompressed picture in one strip at byte 16; `more` sets others: `compression`, `planar`, `floating`."""
     colour = 2 if channels >= 3 else 1
     tags = [

@@ -20,13 +20,63 @@ from sdk.images import MAX_PIXELS, load_image
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".gif", ".heic", "", ".jpg.txt")
 BOMB_SHARE = 0.03
-DTYPES = ("u1", "u1", ">u2", "<u2", "i1", "<i2", "<u4", "<i8", "<f2", "<f4", ">f8", "?", "<c8", "S3", "U1", "M8[s]", "V3", "O")
+DTYPES = (
+    "u1",
+    "u1",
+    ">u2",
+    "<u2",
+    "i1",
+    "<i2",
+    "<u4",
+    "<i8",
+    "<f2",
+    "<f4",
+    ">f8",
+    "?",
+    "<c8",
+    "S3",
+    "U1",
+    "M8[s]",
+    "V3",
+    "O",
+)
 SHAPES = (
     (40, 50, 3), (40, 50), (40, 50, 1), (40, 50, 4), (3, 40, 50), (40, 50, 2), (40, 50, 0), (0, 50, 3), (15, 15, 3), (50,),
     (), (1, 40, 50, 3), (16, 16, 3), (16, 100_000), (40, 50, 5),
 )  # fmt: skip
-LAYOUTS = ("plain", "plain", "backwards", "every other", "transposed", "broadcast", "huge broadcast", "read-only", "masked", "matrix", "field")
-MODES = ("1", "L", "P", "RGB", "RGBA", "RGBX", "RGBa", "LA", "La", "PA", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "I;16", "I;16B")
+LAYOUTS = (
+    "plain",
+    "plain",
+    "backwards",
+    "every other",
+    "transposed",
+    "broadcast",
+    "huge broadcast",
+    "read-only",
+    "masked",
+    "matrix",
+    "field",
+)
+MODES = (
+    "1",
+    "L",
+    "P",
+    "RGB",
+    "RGBA",
+    "RGBX",
+    "RGBa",
+    "LA",
+    "La",
+    "PA",
+    "CMYK",
+    "YCbCr",
+    "LAB",
+    "HSV",
+    "I",
+    "F",
+    "I;16",
+    "I;16B",
+)
 
 
 def warm_up() -> None:

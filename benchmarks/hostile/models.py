@@ -75,7 +75,11 @@ def _onnx_card(draw: random.Random) -> Input:
     from hostile.onnx_files import wire
 
     entry = wire(1 << 3 | 2, b"fiqa_card") + wire(2 << 3 | 2, text)
-    return Input(draw.choice(("scorer", "load", "inspect", "detector")), {"model.onnx": quality_network() + wire(14 << 3 | 2, entry)}, f"card: {about}")
+    return Input(
+        draw.choice(("scorer", "load", "inspect", "detector")),
+        {"model.onnx": quality_network() + wire(14 << 3 | 2, entry)},
+        f"card: {about}",
+    )
 
 
 def _card(draw: random.Random) -> Input:
@@ -89,7 +93,9 @@ def _card(draw: random.Random) -> Input:
 # OpenVINO IR
 
 
-def _layer(number: int, name: str, kind: str, data: str, given: list[tuple[str, list[int]]], made: list[tuple[str, list[int]]]) -> str:
+def _layer(
+    number: int, name: str, kind: str, data: str, given: list[tuple[str, list[int]]], made: list[tuple[str, list[int]]]
+) -> str:
     def ports(what: str, values: list[tuple[str, list[int]]], start: int) -> str:
         rows = (
             f'<port id="{start + i}" precision="{precision}">{"".join(f"<dim>{dim}</dim>" for dim in dims)}</port>'
@@ -124,11 +130,45 @@ def _openvino(draw: random.Random) -> Input:
     if kind == 0:
         xml = mutate(draw, xml.encode())[0].decode("latin-1")
     elif kind == 1:
-        old = draw.choice(('offset="0"', 'size="24"', 'shape="3"', "<dim>112</dim>", 'id="1"', 'type="Convert"', 'version="11"', "i64", "?,112,112,3"))
-        new = draw.choice(("0", "-1", "99999999999999", "", "u1", "../../etc/passwd", "&a;", 'offset="18446744073709551615"', "<dim>-5</dim>"))
-        xml = xml.replace(old, new if "=" in new or "<" in new else f'{old.partition("=")[0]}="{new}"' if "=" in old else new, draw.choice((1, -1)))
+        old = draw.choice(
+            (
+                'offset="0"',
+                'size="24"',
+                'shape="3"',
+                "<dim>112</dim>",
+                'id="1"',
+                'type="Convert"',
+                'version="11"',
+                "i64",
+                "?,112,112,3",
+            )
+        )
+        new = draw.choice(
+            (
+                "0",
+                "-1",
+                "99999999999999",
+                "",
+                "u1",
+                "../../etc/passwd",
+                "&a;",
+                'offset="18446744073709551615"',
+                "<dim>-5</dim>",
+            )
+        )
+        xml = xml.replace(
+            old,
+            new if "=" in new or "<" in new else f'{old.partition("=")[0]}="{new}"' if "=" in old else new,
+            draw.choice((1, -1)),
+        )
     elif kind == 2:
-        bomb = '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa">' + "".join(f'<!ENTITY {chr(98 + i)} "{"&" + chr(97 + i) + ";"}{("&" + chr(97 + i) + ";") * 9}">' for i in range(8)) + "]>"
+        bomb = (
+            '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa">'
+            + "".join(
+                f'<!ENTITY {chr(98 + i)} "{"&" + chr(97 + i) + ";"}{("&" + chr(97 + i) + ";") * 9}">' for i in range(8)
+            )
+            + "]>"
+        )
         xml = xml.replace('?><net name="g"', f'?>{bomb}<net name="&i;"')
     elif kind == 3:
         xml = xml.replace("<layers>", "<layers>" * draw.choice((2, 5000)))
@@ -147,16 +187,30 @@ def _openvino(draw: random.Random) -> Input:
 
 def _engine(draw: random.Random) -> Input:
     data = draw.choice((b"ftrt" + draw.randbytes(200), b"", draw.randbytes(1000), quality_network()))
-    engine: dict[str, Any] = {"sha256": hashlib.sha256(data).hexdigest(), "version": "10.3.0", "architectures": ["8.6"], "batches": [1, 8]}
+    engine: dict[str, Any] = {
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "version": "10.3.0",
+        "architectures": ["8.6"],
+        "batches": [1, 8],
+    }
     card, about = {**CARD, "format": draw.choice(("tensorrt", "tensorrt-rtx")), "engine": engine}, "engine"
     if draw.random() < 0.7:
         card, about = odd_card(draw, card)
     text = odd_text(draw, card) if draw.random() < 0.2 else json.dumps(card).encode()
-    return Input(draw.choice(("scorer", "load", "inspect")), {"model.engine": data, "model.json": text}, about, {"trust": draw.random() < 0.5})
+    return Input(
+        draw.choice(("scorer", "load", "inspect")),
+        {"model.engine": data, "model.json": text},
+        about,
+        {"trust": draw.random() < 0.5},
+    )
 
 
 def _proof(draw: random.Random) -> Input:
-    arrays = {"faces": np.zeros((8, 112, 112, 3), np.uint8), "scores": np.linspace(0, 1, 8, dtype=np.float32), "source": np.array("0" * 64)}
+    arrays = {
+        "faces": np.zeros((8, 112, 112, 3), np.uint8),
+        "scores": np.linspace(0, 1, 8, dtype=np.float32),
+        "source": np.array("0" * 64),
+    }
     return Input("proof", {PROOF_FILE: odd_npz(draw, arrays)}, "proof")
 
 
@@ -166,7 +220,11 @@ def _checkpoint(draw: random.Random) -> Input:
     if draw.random() < 0.3 and data:
         data, about = mutate(draw, data)
         name += f": {about}"
-    suffix = ".safetensors" if name.startswith("safe") else draw.choice((".pth", ".pt", ".ckpt", ".pth.tar", ".safetensors", ".bin"))
+    suffix = (
+        ".safetensors"
+        if name.startswith("safe")
+        else draw.choice((".pth", ".pt", ".ckpt", ".pth.tar", ".safetensors", ".bin"))
+    )
     door = draw.choices(("state", "network"), (5, 1))[0]
     return Input(door, {f"weights{suffix}": data}, name, {"name": draw.choice(NETWORKS)})
 
@@ -220,15 +278,24 @@ def _check_card(card: ModelCard) -> None:
     if ModelCard.from_json(text) != card:
         raise AssertionError(f"a card that does not come back: {text[:200]}")
     wanted = {"colour": ("BGR", "RGB"), "layout": ("NHWC", "NCHW"), "dtype": ("uint8", "float32")}
-    if card.task not in ("quality", "detection") or any(getattr(card.input, name) not in values for name, values in wanted.items()):
+    if card.task not in ("quality", "detection") or any(
+        getattr(card.input, name) not in values for name, values in wanted.items()
+    ):
         raise AssertionError(f"a card with wrong fields: {text[:200]}")
-    if not isinstance(card.name, str) or not all(isinstance(side, int) and side >= 0 for side in (card.input.height, card.input.width)):
+    if not isinstance(card.name, str) or not all(
+        isinstance(side, int) and side >= 0 for side in (card.input.height, card.input.width)
+    ):
         raise AssertionError(f"a card with wrong fields: {text[:200]}")
 
 
 def _load_proof(place: Path, given: Input) -> None:
     faces, scores, _ = load_proof(place, ModelCard.from_dict(CARD))
-    if faces.dtype != np.uint8 or faces.shape[1:] != (112, 112, 3) or scores.shape != (len(faces),) or scores.dtype != np.float32:
+    if (
+        faces.dtype != np.uint8
+        or faces.shape[1:] != (112, 112, 3)
+        or scores.shape != (len(faces),)
+        or scores.dtype != np.float32
+    ):
         raise AssertionError(f"a proof of {faces.dtype} {faces.shape} and {scores.dtype} {scores.shape}")
 
 

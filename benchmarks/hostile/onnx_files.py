@@ -45,7 +45,9 @@ def detector() -> bytes:
     return _model(nodes, tensors, *ends, DETECTION).SerializeToString()
 
 
-def _model(nodes: list[Any], tensors: dict[str, Any], given: list[Any], made: list[Any], card: dict[str, Any]) -> ModelProto:
+def _model(
+    nodes: list[Any], tensors: dict[str, Any], given: list[Any], made: list[Any], card: dict[str, Any]
+) -> ModelProto:
     graph = helper.make_graph(
         nodes, "g", [helper.make_tensor_value_info(*given)], [helper.make_tensor_value_info(*made)],
         [numpy_helper.from_array(value, name) for name, value in tensors.items()],
@@ -71,7 +73,9 @@ def _subgraph(model: ModelProto) -> Any:
 
 def custom_domain(draw: random.Random, model: ModelProto) -> None:
     """An operator that is not ONNX's, in the graph or in a branch."""
-    domain = draw.choice(("com.microsoft", "ai.onnx.contrib", "com.microsoft.nchwc", "Ai.Onnx", "ai.onnx ", "a\0b", "ai.onnx.training"))
+    domain = draw.choice(
+        ("com.microsoft", "ai.onnx.contrib", "com.microsoft.nchwc", "Ai.Onnx", "ai.onnx ", "a\0b", "ai.onnx.training")
+    )
     graph = model.graph if draw.random() < 0.5 else _subgraph(model)
     draw.choice(list(graph.node)).domain = domain
     if draw.random() < 0.7:
@@ -81,7 +85,10 @@ def custom_domain(draw: random.Random, model: ModelProto) -> None:
 def external_data(draw: random.Random, model: ModelProto) -> None:
     """Weights in another file: of an initialiser, a constant, a sparse tensor, a tensor in a list, in a branch."""
     tensor = TensorProto(name="x", data_type=1, dims=[1], data_location=draw.choice((0, 1, 1)))
-    for key, value in (("location", draw.choice(("/etc/passwd", "weights.bin", "../weights.bin", ""))), ("length", "4"))[: draw.randint(0, 2)]:
+    for key, value in (
+        ("location", draw.choice(("/etc/passwd", "weights.bin", "../weights.bin", ""))),
+        ("length", "4"),
+    )[: draw.randint(0, 2)]:
         tensor.external_data.add(key=key, value=value)
     kind = draw.randrange(5)
     graph = model.graph if draw.random() < 0.6 else _subgraph(model)
@@ -93,7 +100,9 @@ def external_data(draw: random.Random, model: ModelProto) -> None:
         sparse = graph.sparse_initializer.add()
         (sparse.values if draw.random() < 0.5 else sparse.indices).CopyFrom(tensor)
     elif kind == 3:
-        graph.node.add(op_type="Identity").attribute.append(AttributeProto(name="x", type=AttributeProto.TENSORS, tensors=[tensor]))
+        graph.node.add(op_type="Identity").attribute.append(
+            AttributeProto(name="x", type=AttributeProto.TENSORS, tensors=[tensor])
+        )
     else:
         model.training_info.add().initialization.initializer.append(tensor)
 
@@ -102,7 +111,9 @@ def functions(draw: random.Random, model: ModelProto) -> None:
     """A function of the file's own, perhaps one that calls itself or takes an operator's name."""
     name, domain = draw.choice((("Relu", ""), ("Own", "own"), ("Add", "ai.onnx"))), "own"
     body = helper.make_node(name[0] if draw.random() < 0.5 else "Identity", ["x"], ["y"], domain=name[1])
-    model.functions.append(helper.make_function(name[1] or domain, name[0], ["x"], ["y"], [body], [helper.make_opsetid("", 13)]))
+    model.functions.append(
+        helper.make_function(name[1] or domain, name[0], ["x"], ["y"], [body], [helper.make_opsetid("", 13)])
+    )
 
 
 def training(draw: random.Random, model: ModelProto) -> None:
@@ -132,13 +143,19 @@ def node_values(draw: random.Random, model: ModelProto) -> None:
     node = draw.choice(list(model.graph.node))
     kind = draw.randrange(6)
     if kind == 0:
-        node.op_type = draw.choice(("", "Relu", "Loop", "Unknown", "MemcpyToHost", "Scan", "SequenceEmpty", "Relu\0", "x" * 100_000))
+        node.op_type = draw.choice(
+            ("", "Relu", "Loop", "Unknown", "MemcpyToHost", "Scan", "SequenceEmpty", "Relu\0", "x" * 100_000)
+        )
     elif kind == 1 and node.input:
         node.input[draw.randrange(len(node.input))] = draw.choice(("", "quality", "nowhere", node.output[0], "faces"))
     elif kind == 2:
         node.output.append(draw.choice(("", "quality", "faces", "w")))
     elif kind == 3:
-        node.attribute.append(helper.make_attribute(draw.choice(("axes", "to", "kernel_shape", "x")), draw.choice((1, [1 << 62], "text", 0.5, [-1, -1]))))
+        node.attribute.append(
+            helper.make_attribute(
+                draw.choice(("axes", "to", "kernel_shape", "x")), draw.choice((1, [1 << 62], "text", 0.5, [-1, -1]))
+            )
+        )
     elif kind == 4:
         del model.graph.node[draw.randrange(len(model.graph.node))]
     else:
@@ -190,7 +207,9 @@ def costly(draw: random.Random, model: ModelProto) -> None:
         [helper.make_tensor_value_info("go_on", 9, []), helper.make_tensor_value_info("y", 1, None)],
     )  # fmt: skip
     model.graph.initializer.append(numpy_helper.from_array(np.array(draw.choice((1000, 1 << 62)), np.int64), "times"))
-    model.graph.node.insert(len(model.graph.node) - 1, helper.make_node("Loop", ["times", "", "q"], ["looped"], body=body))
+    model.graph.node.insert(
+        len(model.graph.node) - 1, helper.make_node("Loop", ["times", "", "q"], ["looped"], body=body)
+    )
     model.graph.node[-1].input[0] = "looped"
 
 
@@ -227,7 +246,9 @@ def change_model(draw: random.Random, data: bytes) -> tuple[bytes, str]:
     """One or two of these changes of a model, and their names."""
     model = ModelProto.FromString(data)
     names = []
-    changes = (costly,) if draw.random() < 0.02 and len(data) < 10_000 else draw.choices(CHANGES, k=draw.choice((1, 1, 2)))
+    changes = (
+        (costly,) if draw.random() < 0.02 and len(data) < 10_000 else draw.choices(CHANGES, k=draw.choice((1, 1, 2)))
+    )
     for change in changes:
         try:
             change(draw, model)
@@ -246,7 +267,14 @@ NESTED = {
 }  # fmt: skip
 """Message: which of its fields are messages of which kind. Field numbers are those of onnx.proto."""
 
-STRINGS = {"node": (7, b"com.microsoft"), "tensor": (14, 1), "opset": (1, b"own"), "model": (25, b"\x0a\1x"), "attribute": (21, b"ref"), "entry": (1, b"fiqa_card")}
+STRINGS = {
+    "node": (7, b"com.microsoft"),
+    "tensor": (14, 1),
+    "opset": (1, b"own"),
+    "model": (25, b"\x0a\1x"),
+    "attribute": (21, b"ref"),
+    "entry": (1, b"fiqa_card"),
+}
 """Message: a field that our check looks at, and a value that it refuses."""
 
 
@@ -309,7 +337,11 @@ def _odd_field(draw: random.Random, tag: int, value: int | bytes) -> bytes:
     if kind == 3:
         return varint(tag & ~7 | draw.choice((0, 1, 2, 3, 4, 5, 6, 7))) + body
     if kind == 4 and not isinstance(value, int):  # a length that lies
-        return varint(tag) + varint(draw.choice((len(value) + 1, max(0, len(value) - 1), odd_number(draw), 1 << 63, (1 << 64) - 1))) + value
+        return (
+            varint(tag)
+            + varint(draw.choice((len(value) + 1, max(0, len(value) - 1), odd_number(draw), 1 << 63, (1 << 64) - 1)))
+            + value
+        )
     if kind == 5:  # in a group of wire types 3 and 4
         return varint(tag & ~7 | 3) + varint(tag) + body + varint(tag & ~7 | 4)
     if kind == 6:  # twice, the second one empty: which counts?
@@ -322,7 +354,11 @@ def _odd_field(draw: random.Random, tag: int, value: int | bytes) -> bytes:
 def change_wire(draw: random.Random, data: bytes, kind: str = "model") -> tuple[bytes, str]:
     """Write one field, at any depth, as no writer would; perhaps with a forbidden value."""
     fields = _read(data)
-    inner = [place for place, (tag, value) in enumerate(fields) if tag >> 3 in NESTED.get(kind, {}) and isinstance(value, bytes)]
+    inner = [
+        place
+        for place, (tag, value) in enumerate(fields)
+        if tag >> 3 in NESTED.get(kind, {}) and isinstance(value, bytes)
+    ]
     place = draw.choice(inner) if inner and draw.random() < 0.75 else -1
     out = []
     for index, (tag, value) in enumerate(fields):
