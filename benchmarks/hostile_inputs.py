@@ -16,8 +16,8 @@ from itertools import chain
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
-from hostile.campaign import MOST_MEGABYTES, MOST_SECONDS, Campaign, Tally
-from hostile.inputs import Input
+from hostile.campaign import MOST_MEGABYTES, MOST_SECONDS, Campaign, Tally  # noqa: E402 - found by the line above
+from hostile.inputs import Input  # noqa: E402
 
 KINDS = {"images": 10_000, "models": 3_000, "tables": 2_000}
 """And how many inputs of each."""

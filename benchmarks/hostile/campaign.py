@@ -72,7 +72,7 @@ class Campaign:
         tally, start = Tally(self.kind), time.monotonic()
         workers = [self._start() for _ in range(self.count)]
         try:
-            while any([self._give(worker, tasks) for worker in workers]):
+            while sum(self._give(worker, tasks) for worker in workers):
                 connection.wait([worker.pipe for worker in workers if worker.task is not None], 1)
                 for number, worker in enumerate(workers):
                     outcome = self._outcome(worker)

@@ -31,8 +31,10 @@ class Runs:
 def evil(draw: random.Random) -> Runs:
     """Something that leaves a canary."""
     return draw.choice((
-        Runs("os", "system", f"touch {CANARY}"), Runs("builtins", "open", CANARY, "w"), Runs("builtins", "exec", f"open({CANARY!r}, 'w')"),
-        Runs("builtins", "eval", f"open({CANARY!r}, 'w')"), Runs("subprocess", "call", ["touch", CANARY]), Runs("numpy", "save", CANARY, [1]),
+        Runs("os", "system", f"touch {CANARY}"), Runs("builtins", "open", CANARY, "w"),
+        Runs("builtins", "exec", f"open({CANARY!r}, 'w')"),
+        Runs("builtins", "eval", f"open({CANARY!r}, 'w')"), Runs("subprocess", "call", ["touch", CANARY]),
+        Runs("numpy", "save", CANARY, [1]),
         Runs("torch", "save", [1], CANARY),
     ))  # fmt: skip
 
@@ -50,10 +52,14 @@ def pth(draw: random.Random) -> bytes:
     """A checkpoint as torch writes it, wrapped as people wrap them, of the new or the old kind."""
     state: Any = _state(draw)
     wrapped = draw.choice((
-        lambda s: s, lambda s: {"state_dict": s}, lambda s: {"model": s, "epoch": 3}, lambda s: {"model_state_dict": {f"module.{k}": v for k, v in s.items()}},
-        lambda s: {"state_dict": {f"_orig_mod.{k}": v for k, v in s.items()}}, lambda s: {"ema": s}, lambda s: [s], lambda s: {1: v for v in s.values()},
-        lambda s: {"state_dict": {"state_dict": s}}, lambda s: {**s, "extra": "text"}, lambda s: {**s, ("a", 1): torch.zeros(1)}, lambda s: None,
-        lambda s: {**s, "a.weight": s.get("layer0.weight")}, lambda s: torch.zeros(3), lambda s: {"state_dict": {"module.a": torch.zeros(1), "a": torch.ones(1)}},
+        lambda s: s, lambda s: {"state_dict": s}, lambda s: {"model": s, "epoch": 3},
+        lambda s: {"model_state_dict": {f"module.{k}": v for k, v in s.items()}},
+        lambda s: {"state_dict": {f"_orig_mod.{k}": v for k, v in s.items()}}, lambda s: {"ema": s}, lambda s: [s],
+        lambda s: dict(enumerate(s.values())),
+        lambda s: {"state_dict": {"state_dict": s}}, lambda s: {**s, "extra": "text"},
+        lambda s: {**s, ("a", 1): torch.zeros(1)}, lambda s: None,
+        lambda s: {**s, "a.weight": s.get("layer0.weight")}, lambda s: torch.zeros(3),
+        lambda s: {"state_dict": {"module.a": torch.zeros(1), "a": torch.ones(1)}},
     ))  # fmt: skip
     out = io.BytesIO()
     torch.save(wrapped(state), out, _use_new_zipfile_serialization=draw.random() < 0.7)
@@ -75,8 +81,10 @@ def pth_evil(draw: random.Random) -> bytes:
 def pth_gadgets(draw: random.Random) -> bytes:
     """Pickles that call what torch allows, with arguments that it does not expect."""
     name = draw.choice((
-        "torch._utils\n_rebuild_tensor_v2", "torch._utils\n_rebuild_parameter", "torch\nFloatStorage", "collections\nOrderedDict", "torch\ndevice",
-        "torch._utils\n_rebuild_sparse_tensor", "torch\nSize", "_codecs\nencode", "builtins\ngetattr", "numpy._core.multiarray\nscalar", "torch\nload", "os\nsystem",
+        "torch._utils\n_rebuild_tensor_v2", "torch._utils\n_rebuild_parameter", "torch\nFloatStorage",
+        "collections\nOrderedDict", "torch\ndevice",
+        "torch._utils\n_rebuild_sparse_tensor", "torch\nSize", "_codecs\nencode", "builtins\ngetattr",
+        "numpy._core.multiarray\nscalar", "torch\nload", "os\nsystem",
     ))  # fmt: skip
     arguments = draw.choice(
         (
@@ -172,17 +180,27 @@ def odd_npy(draw: random.Random, array: Any) -> bytes:
     if draw.random() < 0.3:
         return mutate(draw, npy(array))[0]
     headers = (
-        "{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000, 512), }", "{'descr': '|O', 'fortran_order': False, 'shape': (1,), }",
-        "{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 4), }", "{'descr': [('a', '<f4')], 'fortran_order': True, 'shape': (2,), }",
-        "{'descr': '<f4', 'fortran_order': 0, 'shape': (), }", "{'descr': '<U1000000', 'fortran_order': False, 'shape': (9,), }", "[1, 2", "{" * 3000,
-        "{'descr': __import__('os').system('touch canary'), 'fortran_order': False, 'shape': (1,), }", "9**9**9", "{'descr': '<f4'}", "-" * 9000 + "1",
-        "{'descr': '<f4', 'fortran_order': False, 'shape': (0, 4), }", "{'descr': '<f4', 'fortran_order': False, 'shape': (True, 4), }",
-        "{'descr': '<M8[ns]', 'fortran_order': False, 'shape': (2, 4), }", "{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387905, 4), }",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000, 512), }",
+        "{'descr': '|O', 'fortran_order': False, 'shape': (1,), }",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 4), }",
+        "{'descr': [('a', '<f4')], 'fortran_order': True, 'shape': (2,), }",
+        "{'descr': '<f4', 'fortran_order': 0, 'shape': (), }",
+        "{'descr': '<U1000000', 'fortran_order': False, 'shape': (9,), }", "[1, 2", "{" * 3000,
+        "{'descr': __import__('os').system('touch canary'), 'fortran_order': False, 'shape': (1,), }", "9**9**9",
+        "{'descr': '<f4'}", "-" * 9000 + "1",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (0, 4), }",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (True, 4), }",
+        "{'descr': '<M8[ns]', 'fortran_order': False, 'shape': (2, 4), }",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387905, 4), }",
     )  # fmt: skip
     return draw.choice((
-        lambda: npy(array, draw.choice(headers), draw.choice(((1, 0), (2, 0), (3, 0), (9, 9)))), lambda: npy(np.array([evil(draw)], object)),
-        lambda: npy(np.full_like(array, np.nan) if array.dtype.kind == "f" else array), lambda: npy(array.astype(draw.choice(("<f2", ">f8", "<i4", "?", "<c8")), copy=True) if array.dtype.kind != "U" else array),
-        lambda: npy(array.reshape(-1)), lambda: npy(np.zeros((0, *array.shape[1:]), array.dtype)), lambda: npy(array) + bytes(100), lambda: pickle.dumps(evil(draw)), lambda: b"",
+        lambda: npy(array, draw.choice(headers), draw.choice(((1, 0), (2, 0), (3, 0), (9, 9)))),
+        lambda: npy(np.array([evil(draw)], object)),
+        lambda: npy(np.full_like(array, np.nan) if array.dtype.kind == "f" else array),
+        lambda: npy(array.astype(draw.choice(("<f2", ">f8", "<i4", "?", "<c8")),
+            copy=True) if array.dtype.kind != "U" else array),
+        lambda: npy(array.reshape(-1)), lambda: npy(np.zeros((0, *array.shape[1:]), array.dtype)),
+        lambda: npy(array) + bytes(100), lambda: pickle.dumps(evil(draw)), lambda: b"",
     ))()  # fmt: skip
 
 
@@ -197,9 +215,8 @@ def odd_npz(draw: random.Random, arrays: dict[str, Any]) -> bytes:
         del members[f"{name}.npy"]
     elif kind == 4:
         shape = "(8000, 112, 112, 3)" if name == "faces" else "(400000000,)"
-        members[f"{name}.npy"] = npy([], "{'descr': '|u1', 'fortran_order': False, 'shape': %s, }" % shape) + bytes(
-            250 << 20
-        )
+        header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}"
+        members[f"{name}.npy"] = npy([], header) + bytes(250 << 20)
         out = io.BytesIO()
         with zipfile.ZipFile(
             out, "w", draw.choice((zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)), compresslevel=1

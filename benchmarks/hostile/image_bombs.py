@@ -11,7 +11,14 @@ import PIL.Image
 
 from hostile.image_parts import split
 from hostile.image_seeds import (
-    PNG_CHANNELS, PNG_START, bmp, chunk, picture, saved, tiff, tiff_tags,
+    PNG_CHANNELS,
+    PNG_START,
+    bmp,
+    chunk,
+    picture,
+    saved,
+    tiff,
+    tiff_tags,
 )  # fmt: skip
 
 SIDES = ((8000, 8000), (7999, 7999), (64_000, 1000), (16, 65_000), (3_999_999, 16), (8001, 8000), (40_000, 40_000))
@@ -116,7 +123,7 @@ def bmp_large(draw: random.Random) -> bytes:
 
 
 def tiff_packed(draw: random.Random) -> bytes:
-    """A TIFF of a large picture, in deflate or LZW, of 1 to 16 bits and several channels; one strip, or a tile of all."""
+    """A TIFF of a large picture, packed, of 1 to 32 bits and several channels; one strip, or a tile of all."""
     (width, height), bits, channels = _side(draw), draw.choice((1, 8, 16, 32)), draw.choice((1, 3, 4))
     size = -(-width * bits * channels // 8) * height
     if draw.random() < 0.6:

@@ -149,10 +149,11 @@ def jpeg_second_frame(draw: random.Random, data: bytes) -> bytes:
 
 
 def jpeg_segment(draw: random.Random, data: bytes) -> bytes:
-    """A segment that few have: application data, a comment, a number of lines, EXIF, one whose bytes look like another."""
+    """A segment that few have: application data, a comment, a number of lines, EXIF, one that looks like another."""
     body = draw.choice((
         b"", draw.randbytes(20), b"\xff\xc0\0\x11\x08\xff\xff\xff\xff\x03\x01\x11\0\x02\x11\1\x03\x11\1",
-        odd_exif(draw), b"Adobe\0\x64\0\0\0\0" + bytes([draw.randrange(4)]), b"ICC_PROFILE\0\x01\xff" + draw.randbytes(100),
+        odd_exif(draw), b"Adobe\0\x64\0\0\0\0" + bytes([draw.randrange(4)]),
+        b"ICC_PROFILE\0\x01\xff" + draw.randbytes(100),
         b"http://ns.adobe.com/xap/1.0/\0" + b"<x:" * 1000, bytes(65000),
     ))  # fmt: skip
     marker = draw.choice((0xE0, 0xE1, 0xE1, 0xE2, 0xEE, 0xFE, 0xDC, 0xDD, 0xDB, 0xC4, 0xCC, 0xF0, 0x01, 0xD8, 0xD9))
@@ -177,14 +178,19 @@ def png_header(draw: random.Random, data: bytes) -> bytes:
 
 
 def png_chunk(draw: random.Random, data: bytes) -> bytes:
-    """A chunk that few have: profiles and texts that unpack to much, palettes, transparency, animation, rights to fail."""
+    """A chunk that few have: profiles and texts that unpack to much, palettes, transparency, animation."""
     bomb = zlib.compress(bytes(draw.choice((1000, 1 << 20, 8 << 20))), 1)
     name, body = draw.choice((
-        (b"iCCP", b"a\0\0" + bomb), (b"zTXt", b"a\0\0" + bomb), (b"iTXt", b"a\0\1\0\0\0" + bomb), (b"tEXt", b"a\0" + bytes(1 << 16)),
-        (b"PLTE", draw.randbytes(draw.choice((0, 1, 3, 768, 900)))), (b"tRNS", draw.randbytes(draw.choice((0, 1, 2, 6, 300)))),
-        (b"acTL", struct.pack(">II", odd_number(draw), 0)), (b"fcTL", struct.pack(">IIIIIHHBB", 0, odd_number(draw), 16, 0, 0, 1, 1, 0, 0)),
-        (b"fdAT", struct.pack(">I", 1) + draw.randbytes(50)), (b"eXIf", odd_exif(draw)[6:]), (b"gAMA", struct.pack(">I", odd_number(draw))),
-        (b"cHRM", draw.randbytes(32)), (b"sBIT", draw.randbytes(4)), (b"IDAT", draw.randbytes(50)), (b"IDAT", bomb), (b"XXXX", b""),
+        (b"iCCP", b"a\0\0" + bomb), (b"zTXt", b"a\0\0" + bomb), (b"iTXt", b"a\0\1\0\0\0" + bomb),
+        (b"tEXt", b"a\0" + bytes(1 << 16)),
+        (b"PLTE", draw.randbytes(draw.choice((0, 1, 3, 768, 900)))),
+        (b"tRNS", draw.randbytes(draw.choice((0, 1, 2, 6, 300)))),
+        (b"acTL", struct.pack(">II", odd_number(draw), 0)),
+        (b"fcTL", struct.pack(">IIIIIHHBB", 0, odd_number(draw), 16, 0, 0, 1, 1, 0, 0)),
+        (b"fdAT", struct.pack(">I", 1) + draw.randbytes(50)), (b"eXIf", odd_exif(draw)[6:]),
+        (b"gAMA", struct.pack(">I", odd_number(draw))),
+        (b"cHRM", draw.randbytes(32)), (b"sBIT", draw.randbytes(4)), (b"IDAT", draw.randbytes(50)), (b"IDAT", bomb),
+        (b"XXXX", b""),
         (b"IEND", b""), (b"sPLT", draw.randbytes(500)), (b"hIST", draw.randbytes(512)),
     ))  # fmt: skip
     parts = split(data)
@@ -241,7 +247,8 @@ def webp_header(draw: random.Random, data: bytes) -> bytes:
 def bmp_header(draw: random.Random, data: bytes) -> bytes:
     """Another field of the header."""
     changed = bytearray(data)
-    code, place = draw.choice((("<I", 2), ("<I", 10), ("<I", 14), ("<I", 18), ("<I", 22), ("<H", 26), ("<H", 28), ("<I", 30), ("<I", 34), ("<I", 46), ("<I", 54)))  # fmt: skip
+    code, place = draw.choice((("<I", 2), ("<I", 10), ("<I", 14), ("<I", 18), ("<I", 22), ("<H", 26), ("<H", 28),
+        ("<I", 30), ("<I", 34), ("<I", 46), ("<I", 54)))  # fmt: skip
     if len(changed) >= place + 4:
         odd = (
             draw.choice((0, 1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 40, 64, 65535))

@@ -229,11 +229,12 @@ def tiff(order: str, directories: list[list[tuple[int, int, list[int]]]], pixels
 def tiff_tags(
     width: int, height: int, bits: int, channels: int, size: int, **more: int
 ) -> list[tuple[int, int, list[int]]]:
-    """Tags of an uncompressed picture in one strip at byte 16; `more` sets others: `compression`, `planar`, `floating`."""
+    """Tags of a picture in one strip at byte 16; `more` sets `compression`, `planar`, `floating`, `orientation`."""
     colour = 2 if channels >= 3 else 1
     tags = [
         (256, 4, [width]), (257, 4, [height]), (258, 3, [bits] * channels), (259, 3, [more.get("compression", 1)]),
-        (262, 3, [more.get("colour", colour)]), (273, 4, [16]), (277, 3, [channels]), (278, 4, [height]), (279, 4, [size]),
+        (262, 3, [more.get("colour", colour)]), (273, 4, [16]), (277, 3, [channels]), (278, 4, [height]),
+        (279, 4, [size]),
     ]  # fmt: skip
     if "planar" in more:
         tags.append((284, 3, [more["planar"]]))
@@ -294,7 +295,8 @@ SEEDS: dict[str, Make] = {
     "webp": _pil("WEBP"), "webp-lossless": _pil("WEBP", lossless=True), "webp-alpha": _pil("WEBP", "RGBA"),
     "webp-animated": _webp_animated, "webp-exif": _webp_with_exif, "bmp": _any_bmp,
     "tiff": _any_tiff, "tiff-lzw": _pil("TIFF", compression="tiff_lzw"),
-    "tiff-deflate": _pil("TIFF", "RGBA", compression="tiff_adobe_deflate"), "tiff-jpeg": _pil("TIFF", compression="jpeg"),
+    "tiff-deflate": _pil("TIFF", "RGBA", compression="tiff_adobe_deflate"),
+    "tiff-jpeg": _pil("TIFF", compression="jpeg"),
     "tiff-packbits": _pil("TIFF", "L", compression="packbits"), "tiff-fax": _pil("TIFF", "1", compression="group4"),
     "tiff-cmyk": _pil("TIFF", "CMYK"), "tiff-float": _pil("TIFF", "F"), "tiff-palette": _pil("TIFF", "P"),
     "tiff-16": _pil("TIFF", "I;16", compression="tiff_lzw"), "tiff-pages": _tiff_of_pages,

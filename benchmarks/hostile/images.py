@@ -41,7 +41,8 @@ DTYPES = (
     "O",
 )
 SHAPES = (
-    (40, 50, 3), (40, 50), (40, 50, 1), (40, 50, 4), (3, 40, 50), (40, 50, 2), (40, 50, 0), (0, 50, 3), (15, 15, 3), (50,),
+    (40, 50, 3), (40, 50), (40, 50, 1), (40, 50, 4), (3, 40, 50), (40, 50, 2), (40, 50, 0), (0, 50, 3), (15, 15, 3),
+    (50,),
     (), (1, 40, 50, 3), (16, 16, 3), (16, 100_000), (40, 50, 5),
 )  # fmt: skip
 LAYOUTS = (
@@ -144,7 +145,7 @@ def _from_path(place: Path, given: Input) -> None:
 def _from_pil(place: Path, given: Input) -> None:
     try:
         image = PIL.Image.open(io.BytesIO(next(iter(given.files.values()))))
-    except Exception as error:  # noqa: BLE001 - it is not the project's
+    except Exception as error:
         raise Refused(f"PIL: {error}") from error
     _check(load_image(image))
 
@@ -176,7 +177,8 @@ def _array(given: Input) -> Any:
         return np.asmatrix(array)
     if array.ndim >= 2 and layout in ("backwards", "every other", "transposed", "broadcast"):
         return {
-            "backwards": lambda: array[::-1, ::-1], "every other": lambda: array[::2, ::2], "transposed": lambda: array.swapaxes(0, 1),
+            "backwards": lambda: array[::-1, ::-1], "every other": lambda: array[::2, ::2],
+            "transposed": lambda: array.swapaxes(0, 1),
             "broadcast": lambda: np.broadcast_to(array[:1], array.shape),
         }[layout]()  # fmt: skip
     return array

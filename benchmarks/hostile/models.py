@@ -103,7 +103,8 @@ def _layer(
         )
         return f"<{what}>{''.join(rows)}</{what}>" if values else ""
 
-    return f'<layer id="{number}" name="{name}" type="{kind}" version="opset1"><data {data} />{ports("input", given, 0)}{ports("output", made, len(given))}</layer>'
+    ends = ports("input", given, 0) + ports("output", made, len(given))
+    return f'<layer id="{number}" name="{name}" type="{kind}" version="opset1"><data {data} />{ends}</layer>'
 
 
 def openvino_ir() -> tuple[str, bytes]:
@@ -120,7 +121,8 @@ def openvino_ir() -> tuple[str, bytes]:
     ]
     edges = ((0, 0, 1, 0), (1, 1, 3, 0), (2, 0, 3, 1), (3, 2, 5, 0), (4, 0, 5, 1), (5, 2, 6, 0))
     lines = (f'<edge from-layer="{a}" from-port="{b}" to-layer="{c}" to-port="{d}" />' for a, b, c, d in edges)
-    xml = f'<?xml version="1.0"?><net name="g" version="11"><layers>{"".join(layers)}</layers><edges>{"".join(lines)}</edges></net>'
+    parts = f"<layers>{''.join(layers)}</layers><edges>{''.join(lines)}</edges>"
+    xml = f'<?xml version="1.0"?><net name="g" version="11">{parts}</net>'
     return xml, np.array([1, 2, 3, -1, 1], np.int64).tobytes()
 
 
@@ -310,6 +312,7 @@ def _network(place: Path, given: Input) -> None:
 
 
 DOORS = {
-    "load": _load, "scorer": _scorer, "detector": _find, "inspect": _inspect, "source": _source, "card": _from_json, "proof": _load_proof,
+    "load": _load, "scorer": _scorer, "detector": _find, "inspect": _inspect, "source": _source, "card": _from_json,
+    "proof": _load_proof,
     "state": _state, "network": _network,
 }  # fmt: skip

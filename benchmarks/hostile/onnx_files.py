@@ -12,14 +12,16 @@ from onnx import AttributeProto, ModelProto, TensorProto, helper, numpy_helper
 from hostile.inputs import odd_number
 from sdk.models.card import METADATA_KEY
 
-QUALITY, DETECTION = {"name": "hostile"}, {"name": "hostile", "task": "detection", "variant": "fiqa-detector", "output": "cells", "input": {"height": 0, "width": 0}}  # fmt: skip
+QUALITY, DETECTION = {"name": "hostile"}, {"name": "hostile", "task": "detection", "variant": "fiqa-detector",
+    "output": "cells", "input": {"height": 0, "width": 0}}  # fmt: skip
 
 
 @cache
 def quality_network() -> bytes:
     """Mean of the pixels through a convolution and a PReLU: uint8 (N, 112, 112, 3) -> (N, 1)."""
     nodes = [
-        helper.make_node("Cast", ["faces"], ["f"], to=1), helper.make_node("Transpose", ["f"], ["t"], perm=[0, 3, 1, 2]),
+        helper.make_node("Cast", ["faces"], ["f"], to=1),
+        helper.make_node("Transpose", ["f"], ["t"], perm=[0, 3, 1, 2]),
         helper.make_node("Conv", ["t", "w"], ["c"], kernel_shape=[1, 1]), helper.make_node("PRelu", ["c", "s"], ["p"]),
         helper.make_node("ReduceMean", ["p"], ["m"], axes=[1, 2, 3], keepdims=0),
         helper.make_node("Add", ["m", "b"], ["q"]), helper.make_node("Reshape", ["q", "shape"], ["quality"]),
@@ -36,7 +38,8 @@ def quality_network() -> bytes:
 def detector() -> bytes:
     """A detector whose cells say what the pixels say: uint8 (1, H, W, 3) -> (1, cells, 15)."""
     nodes = [
-        helper.make_node("Cast", ["image"], ["f"], to=1), helper.make_node("ReduceMean", ["f"], ["m"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("Cast", ["image"], ["f"], to=1),
+        helper.make_node("ReduceMean", ["f"], ["m"], axes=[1, 2, 3], keepdims=0),
         helper.make_node("Reshape", ["m", "one"], ["r"]), helper.make_node("Expand", ["r", "size"], ["cells"]),
     ]  # fmt: skip
     cells = sum((64 // stride) ** 2 for stride in (8, 16, 32))
@@ -203,7 +206,8 @@ def costly(draw: random.Random, model: ModelProto) -> None:
         return
     body = helper.make_graph(
         [helper.make_node("Identity", ["go"], ["go_on"]), helper.make_node("Identity", ["x"], ["y"])], "body",
-        [helper.make_tensor_value_info("i", 7, []), helper.make_tensor_value_info("go", 9, []), helper.make_tensor_value_info("x", 1, None)],
+        [helper.make_tensor_value_info("i", 7, []), helper.make_tensor_value_info("go", 9, []),
+            helper.make_tensor_value_info("x", 1, None)],
         [helper.make_tensor_value_info("go_on", 9, []), helper.make_tensor_value_info("y", 1, None)],
     )  # fmt: skip
     model.graph.initializer.append(numpy_helper.from_array(np.array(draw.choice((1000, 1 << 62)), np.int64), "times"))
@@ -237,7 +241,8 @@ def card_entries(draw: random.Random, model: ModelProto) -> None:
 
 
 CHANGES: tuple[Callable[[random.Random, ModelProto], None], ...] = (
-    custom_domain, external_data, external_data, functions, training, tensor_values, tensor_values, node_values, node_values,
+    custom_domain, external_data, external_data, functions, training, tensor_values, tensor_values, node_values,
+    node_values,
     ends, ends, versions, deep, card_entries,
 )  # fmt: skip
 
@@ -261,8 +266,10 @@ def change_model(draw: random.Random, data: bytes) -> tuple[bytes, str]:
 # Damage on the wire.
 
 NESTED = {
-    "model": {7: "graph", 8: "opset", 14: "entry", 20: "training", 25: "function"}, "graph": {1: "node", 5: "tensor", 11: "value", 12: "value", 15: "sparse"},
-    "node": {5: "attribute"}, "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph"}, "sparse": {1: "tensor", 2: "tensor"},
+    "model": {7: "graph", 8: "opset", 14: "entry", 20: "training", 25: "function"},
+    "graph": {1: "node", 5: "tensor", 11: "value", 12: "value", 15: "sparse"},
+    "node": {5: "attribute"}, "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph"},
+    "sparse": {1: "tensor", 2: "tensor"},
     "tensor": {13: "entry"}, "training": {1: "graph", 2: "graph"}, "function": {7: "node"},
 }  # fmt: skip
 """Message: which of its fields are messages of which kind. Field numbers are those of onnx.proto."""

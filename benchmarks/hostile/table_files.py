@@ -18,9 +18,12 @@ from hostile.checkpoints import evil
 from hostile.inputs import mutate
 
 NAMES = (
-    "001", "0", "1e5", "-1", "1.0", "NaN", "nan", "null", "NULL", "None", "NA", "N/A", "#N/A", "true", "False", "2020-01-01", "12:30:00", "", " ", "\t", ".", "..",
-    "a/b", "/abs", "..\\up", "C:\\x", "a\0b", "a\nb", "a\rb", '"q"', "it's", "a,b", "a;b", "=1+1", "+1", "@x", "\x1b[31mred", "[bold]x[/]", ":smile:", "é", "e\u0301",
-    "张伟", "\u202etxt", "\u2028", "\ufeff", "😀", "x" * 300, "x" * 5000, "con", "~", "ann", "Ann", "ann ", " ann", "1_000", "0x10", "inf", "1,5", "%s", "{}", "$HOME",
+    "001", "0", "1e5", "-1", "1.0", "NaN", "nan", "null", "NULL", "None", "NA", "N/A", "#N/A", "true", "False",
+    "2020-01-01", "12:30:00", "", " ", "\t", ".", "..",
+    "a/b", "/abs", "..\\up", "C:\\x", "a\0b", "a\nb", "a\rb", '"q"', "it's", "a,b", "a;b", "=1+1", "+1", "@x",
+    "\x1b[31mred", "[bold]x[/]", ":smile:", "é", "e\u0301",
+    "张伟", "\u202etxt", "\u2028", "\ufeff", "😀", "x" * 300, "x" * 5000, "con", "~", "ann", "Ann", "ann ", " ann",
+    "1_000", "0x10", "inf", "1,5", "%s", "{}", "$HOME",
 )  # fmt: skip
 """Identities and names of files that readers take for something else."""
 
@@ -48,9 +51,12 @@ CROP: bytes = cv2.imencode(".png", np.full((112, 112, 3), 120, np.uint8))[1].tob
 def rows_of(draw: random.Random, names: tuple[str, ...]) -> list[dict[str, str]]:
     """Rows of a manifest with some of its columns."""
     columns: dict[str, Callable[[int], str]] = {
-        "identity": lambda i: draw.choice(names), "landmarks": lambda i: draw.choice(LANDMARKS), "faceqan": lambda i: draw.choice(VALUES),
-        "split": lambda i: draw.choice(("train", "validation", "test", "", "other")), "error": lambda i: draw.choice(("", "", "x")),
-        "degradation": lambda i: draw.choice(("", "blur 0.5", "x")), "original": lambda i: "a.png", "source": lambda i: draw.choice(("a.png", "b.png")), "": lambda i: "1",
+        "identity": lambda i: draw.choice(names), "landmarks": lambda i: draw.choice(LANDMARKS),
+        "faceqan": lambda i: draw.choice(VALUES),
+        "split": lambda i: draw.choice(("train", "validation", "test", "", "other")),
+        "error": lambda i: draw.choice(("", "", "x")),
+        "degradation": lambda i: draw.choice(("", "blur 0.5", "x")), "original": lambda i: "a.png",
+        "source": lambda i: draw.choice(("a.png", "b.png")), "": lambda i: "1",
     }  # fmt: skip
     chosen = [name for name in columns if draw.random() < (0.8 if name == "identity" else 0.3)]
     return [
@@ -75,12 +81,18 @@ def odd_csv(draw: random.Random, rows: list[dict[str, str]]) -> bytes:
     )
     head, _, body = good.partition(b"\n")
     return draw.choice((
-        lambda: good, lambda: good, lambda: mutate(draw, good)[0], lambda: b"\xef\xbb\xbf" + good, lambda: good.decode("utf-8", "replace").encode("utf-16"),
-        lambda: good.decode("utf-8", "replace").encode("latin-1", "replace") + b"\xe9\xff", lambda: good.replace(b",", b";"), lambda: good.replace(b",", b"\t"),
-        lambda: good + b"a,b,c,d,e,f,g,h,i,j,k\n", lambda: good + b"a\n", lambda: body, lambda: head, lambda: head + b"\n", lambda: b"", lambda: b"\n\n\n",
-        lambda: good + b'"never closed', lambda: good + b"\0\0", lambda: head + b",path,path\n" + body, lambda: good * 2, lambda: b"path\n" + b"x" * (2 << 20),
-        lambda: b"path," + b",".join(b"c%d" % i for i in range(20_000)) + b"\na" + b"," * 20_000 + b"\n", lambda: b"path\n" + b"".join(b"%d.png\n" % i for i in range(100_000)),
-        lambda: b"Path,Identity\na.png,ann\n", lambda: b"path ,identity\na.png,ann\n", lambda: b"path\n" + b'"' * 10_001, lambda: b"# comment\n" + good,
+        lambda: good, lambda: good, lambda: mutate(draw, good)[0], lambda: b"\xef\xbb\xbf" + good,
+        lambda: good.decode("utf-8", "replace").encode("utf-16"),
+        lambda: good.decode("utf-8", "replace").encode("latin-1", "replace") + b"\xe9\xff",
+        lambda: good.replace(b",", b";"), lambda: good.replace(b",", b"\t"),
+        lambda: good + b"a,b,c,d,e,f,g,h,i,j,k\n", lambda: good + b"a\n", lambda: body, lambda: head,
+        lambda: head + b"\n", lambda: b"", lambda: b"\n\n\n",
+        lambda: good + b'"never closed', lambda: good + b"\0\0", lambda: head + b",path,path\n" + body,
+        lambda: good * 2, lambda: b"path\n" + b"x" * (2 << 20),
+        lambda: b"path," + b",".join(b"c%d" % i for i in range(20_000)) + b"\na" + b"," * 20_000 + b"\n",
+        lambda: b"path\n" + b"".join(b"%d.png\n" % i for i in range(100_000)),
+        lambda: b"Path,Identity\na.png,ann\n", lambda: b"path ,identity\na.png,ann\n",
+        lambda: b"path\n" + b'"' * 10_001, lambda: b"# comment\n" + good,
     ))()  # fmt: skip
 
 
@@ -89,11 +101,17 @@ def odd_parquet(draw: random.Random, rows: list[dict[str, str]]) -> bytes:
     table = pa.Table.from_pylist([{key: value.replace("\ud800", "") for key, value in row.items()} for row in rows])
     count = len(table)
     odd: dict[str, Callable[[], Any]] = {
-        "numbers": lambda: pa.array(range(count)), "floats": lambda: pa.array([float(i) for i in range(count)]), "lists": lambda: pa.array([["a"]] * count),
-        "structs": lambda: pa.array([{"a": 1}] * count), "nulls": lambda: pa.nulls(count), "some nulls": lambda: pa.array(["a", None] * count)[:count],
-        "bytes": lambda: pa.array([b"\xff\xfe"] * count), "dictionary": lambda: pa.array(["a"] * count).dictionary_encode(), "booleans": lambda: pa.array([True] * count),
-        "times": lambda: pa.array([0] * count, pa.timestamp("ns")), "large": lambda: pa.array(["a"] * count, pa.large_string()), "floats in lists": lambda: pa.array([[1.0] * 10] * count),
-        "fixed": lambda: pa.array([[1.0] * 10] * count, pa.list_(pa.float32(), 10)), "nan": lambda: pa.array([float("nan")] * count), "views": lambda: pa.array(["a"] * count, pa.string_view()),
+        "numbers": lambda: pa.array(range(count)), "floats": lambda: pa.array([float(i) for i in range(count)]),
+        "lists": lambda: pa.array([["a"]] * count),
+        "structs": lambda: pa.array([{"a": 1}] * count), "nulls": lambda: pa.nulls(count),
+        "some nulls": lambda: pa.array(["a", None] * count)[:count],
+        "bytes": lambda: pa.array([b"\xff\xfe"] * count),
+        "dictionary": lambda: pa.array(["a"] * count).dictionary_encode(), "booleans": lambda: pa.array([True] * count),
+        "times": lambda: pa.array([0] * count, pa.timestamp("ns")),
+        "large": lambda: pa.array(["a"] * count, pa.large_string()),
+        "floats in lists": lambda: pa.array([[1.0] * 10] * count),
+        "fixed": lambda: pa.array([[1.0] * 10] * count, pa.list_(pa.float32(), 10)),
+        "nan": lambda: pa.array([float("nan")] * count), "views": lambda: pa.array(["a"] * count, pa.string_view()),
     }  # fmt: skip
     if draw.random() < 0.7:
         name = draw.choice((*table.column_names, "landmarks", "faceqan"))
@@ -117,10 +135,14 @@ def odd_parquet(draw: random.Random, rows: list[dict[str, str]]) -> bytes:
 def pairs_text(draw: random.Random) -> bytes:
     """A `pairs.txt` or a CSV of pairs, right or wrong."""
     lines = draw.choice((
-        ["1", "ann 1 2", "ann 1 bob 1"], ["1 1", "ann 1 2", "ann 1 bob 1"], ["1", "ann\t1\t2", "ann\t1\tbob\t1"], ["99", "ann 1 2"], ["x"], [], ["1", "ann 1"], ["-1"],
-        ["1", "ann one two"], ["1", f"ann {'9' * 5000} 2"], ["9" * 5000], ["1 " * 1000], ["1", "ann 1 2 3 4 5"], ["1", "ann -1 2", "ann 1 bob 1"], ["0"], ["1e3"], ["\ufeff1", "ann 1 2"],
-        ["a,b,mated", "ann/0.png,ann/1.png,1", "ann/0.png,bob/0.png,0"], ["a,b,mated", "ann/0.png,ann/1.png,true"], ["a,b,mated", "ann/0.png,ann/1.png,2"], ["a,b", "x,y"],
-        ["a,b,mated", "0001,0002,1"], ["a,b,mated"], ["a,b,mated,mated", "x,y,1,0"], ["a,b,mated", ",,"], ["a,b,mated", "ann/0.png,ann/0.png,1"],
+        ["1", "ann 1 2", "ann 1 bob 1"], ["1 1", "ann 1 2", "ann 1 bob 1"], ["1", "ann\t1\t2", "ann\t1\tbob\t1"],
+        ["99", "ann 1 2"], ["x"], [], ["1", "ann 1"], ["-1"],
+        ["1", "ann one two"], ["1", f"ann {'9' * 5000} 2"], ["9" * 5000], ["1 " * 1000], ["1", "ann 1 2 3 4 5"],
+        ["1", "ann -1 2", "ann 1 bob 1"], ["0"], ["1e3"], ["\ufeff1", "ann 1 2"],
+        ["a,b,mated", "ann/0.png,ann/1.png,1", "ann/0.png,bob/0.png,0"], ["a,b,mated", "ann/0.png,ann/1.png,true"],
+        ["a,b,mated", "ann/0.png,ann/1.png,2"], ["a,b", "x,y"],
+        ["a,b,mated", "0001,0002,1"], ["a,b,mated"], ["a,b,mated,mated", "x,y,1,0"], ["a,b,mated", ",,"],
+        ["a,b,mated", "ann/0.png,ann/0.png,1"],
     ))  # fmt: skip
     data = "\n".join(lines).encode()
     return mutate(draw, data)[0] if data and draw.random() < 0.3 else data
@@ -139,9 +161,12 @@ evaluate: {fmr: [1.0e-3], rates: [0.2, 0.3]}
 """
 
 YAML_VALUES = (
-    "1", "-1", "0", "0.5", "-0.5", "1.0e+400", ".nan", ".inf", "-.inf", "true", "yes", "null", "~", "text", "''", "[]", "{}", "[1, a]", "{a: 1}", "'1'", "2020-01-01", "1:30", "0x10", "1e3",
-    "1_000", "0o7", "[[]]", "!!python/object/apply:os.system ['touch canary']", "!!python/name:os.system", "!!binary aGFsbG8=", "!!set {a}", "&a [*a]", "&a {b: *a}", "*none", "!x y", "? a", "1" * 5000,
-    "'" + "x" * 100_000 + "'", "[" * 5000 + "]" * 5000, "|\n  text", "!!float x", "!!int '0x'", "!!timestamp x", "9223372036854775808", "2001-99-99",
+    "1", "-1", "0", "0.5", "-0.5", "1.0e+400", ".nan", ".inf", "-.inf", "true", "yes", "null", "~", "text", "''", "[]",
+    "{}", "[1, a]", "{a: 1}", "'1'", "2020-01-01", "1:30", "0x10", "1e3",
+    "1_000", "0o7", "[[]]", "!!python/object/apply:os.system ['touch canary']", "!!python/name:os.system",
+    "!!binary aGFsbG8=", "!!set {a}", "&a [*a]", "&a {b: *a}", "*none", "!x y", "? a", "1" * 5000,
+    "'" + "x" * 100_000 + "'", "[" * 5000 + "]" * 5000, "|\n  text", "!!float x", "!!int '0x'", "!!timestamp x",
+    "9223372036854775808", "2001-99-99",
 )  # fmt: skip
 
 
@@ -156,8 +181,12 @@ def recipe(draw: random.Random) -> bytes:
     if kind == 1:
         return mutate(draw, RECIPE)[0]
     if kind == 2:
-        return draw.choice((b"", b"---\n---\n", b"[]", b"- a", b"text", b"null", b"\xff\xfe", RECIPE.decode().encode("utf-16"), b"\x89PNG\r\n\x1a\n" + bytes(500), b"\0" * 100, b"1: 2", b"{a: b", b"\xe9: 1",
-                            b"? [a]\n: b", b"? {a: b}\n: c", RECIPE + RECIPE, b"<<: [1]", b"<<: {network: x}\n" + RECIPE, b"%YAML 9.9\n---\n" + RECIPE, b"%TAG ! x\n", b"[" * 100_000, b"{a: " * 3000, b"- " * 50_000))  # fmt: skip
+        return draw.choice((b"", b"---\n---\n", b"[]", b"- a", b"text", b"null", b"\xff\xfe",
+            RECIPE.decode().encode("utf-16"), b"\x89PNG\r\n\x1a\n" + bytes(500), b"\0" * 100, b"1: 2", b"{a: b",
+            b"\xe9: 1",
+                            b"? [a]\n: b", b"? {a: b}\n: c", RECIPE + RECIPE, b"<<: [1]",
+                            b"<<: {network: x}\n" + RECIPE, b"%YAML 9.9\n---\n" + RECIPE, b"%TAG ! x\n",
+                            b"[" * 100_000, b"{a: " * 3000, b"- " * 50_000))  # fmt: skip
     lines = RECIPE.decode().strip().splitlines()
     place = draw.randrange(len(lines))
     section, _, rest = lines[place].partition(": ")
@@ -172,7 +201,8 @@ def recipe(draw: random.Random) -> bytes:
             lines[place] = f"{section}: {{{', '.join([*kept, f'{key}: {value}'])}}}"
     if kind == 9:
         lines.append(
-            f"{draw.choice(('peers', 'card', 'scenes', 'aikd', 'regression', 'diffusion', 'unknown', '1'))}: {draw.choice(YAML_VALUES)}"
+            draw.choice(("peers", "card", "scenes", "aikd", "regression", "diffusion", "unknown", "1"))
+            + f": {draw.choice(YAML_VALUES)}"
         )
     return "\n".join(lines).encode("utf-8", "surrogatepass")
 
@@ -186,9 +216,14 @@ def journal(draw: random.Random) -> bytes:
     first = {**JOURNAL_SETTINGS, "rows": 3}
     rows: list[Any] = [{"row": i, "path": path, "value": 0.5} for i, path in enumerate(JOURNAL_PATHS)]
     odd: tuple[Any, ...] = (
-        {"row": 9, "path": "x", "value": 1}, {"row": -1, "path": "bob/0.png", "value": 1}, {"row": "0", "path": "ann/0.png"}, {"path": "ann/0.png"}, {"row": 0}, [], 1, None, "x", {}, {"row": 0.5, "path": "ann/0.png"},
-        {"row": 0, "path": "ann/0.png", "value": "x"}, {"row": 0, "path": "ann/0.png", "value": [1]}, {"row": 0, "path": "ann/0.png", "error": 5}, {"row": True, "path": "ann/1.png", "value": 1}, {"row": 10**400, "path": "x"},
-        {"row": 0, "path": "ann/0.png", "value": None}, {"row": 0, "path": "ann/0.png", "value": 10**400}, {"row": 0, "path": "ann/0.png", "error": "", "value": 1},
+        {"row": 9, "path": "x", "value": 1}, {"row": -1, "path": "bob/0.png", "value": 1},
+        {"row": "0", "path": "ann/0.png"}, {"path": "ann/0.png"}, {"row": 0}, [], 1, None, "x", {},
+        {"row": 0.5, "path": "ann/0.png"},
+        {"row": 0, "path": "ann/0.png", "value": "x"}, {"row": 0, "path": "ann/0.png", "value": [1]},
+        {"row": 0, "path": "ann/0.png", "error": 5}, {"row": True, "path": "ann/1.png", "value": 1},
+        {"row": 10**400, "path": "x"},
+        {"row": 0, "path": "ann/0.png", "value": None}, {"row": 0, "path": "ann/0.png", "value": 10**400},
+        {"row": 0, "path": "ann/0.png", "error": "", "value": 1},
     )  # fmt: skip
     if draw.random() < 0.6:
         rows.insert(draw.randrange(4), draw.choice(odd))
@@ -283,10 +318,17 @@ def insightface_bin(draw: random.Random) -> bytes:
         kind == 4
     ):  # calls of what the reader knows, with arguments that it does not expect; endless growth; deep nesting
         data = draw.choice((
-            b"\x80\x02cnumpy\ndtype\n(I5\ntR.", b"\x80\x02cnumpy.core.multiarray\n_reconstruct\n(tR(I1\ntb.", b"\x80\x02cnumpy\nndarray\n(I99999999999\ntR.", b"\x80\x02c_codecs\nencode\n(S'x'\nS'rot13'\ntR.",
-            b"\x80\x02c_codecs\nencode\n(S'x'\nS'zlib'\ntR.", b"(" * 100_000 + b"t" * 100_000 + b".", b"]" + b"(" * 1000 + b"0" * 1000 + b".", b"\x80\x04\x95" + b"\xff" * 8 + b".", b"\x80\x02X\xff\xff\xff\x7fabc.", b"r\xff\xff\xff\xff.",
-            b"\x80\x02]q\0h\0a.", b"cos\nsystem\n(S'touch canary'\ntR.", b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x0ctouch canary\x85R.", b"cbuiltins\ngetattr\n(cos\nsystem\nS'x'\ntR.", b"\x80\x02]r\xff\xff\xff\x7f.", b"\x80\x02Nr\xff\xff\xff\x3f.",
-            b"\x80\x05\x96" + (1 << 40).to_bytes(8, "little") + b".", b"\x80\x02\x8a\x05\xff\xff\xff\xff\x7f.", b"I" + b"9" * 5000 + b"\n.", b"\x80\x02U\x04\xff\xfe\xfd\xfc.",
+            b"\x80\x02cnumpy\ndtype\n(I5\ntR.", b"\x80\x02cnumpy.core.multiarray\n_reconstruct\n(tR(I1\ntb.",
+            b"\x80\x02cnumpy\nndarray\n(I99999999999\ntR.", b"\x80\x02c_codecs\nencode\n(S'x'\nS'rot13'\ntR.",
+            b"\x80\x02c_codecs\nencode\n(S'x'\nS'zlib'\ntR.", b"(" * 100_000 + b"t" * 100_000 + b".",
+            b"]" + b"(" * 1000 + b"0" * 1000 + b".", b"\x80\x04\x95" + b"\xff" * 8 + b".",
+            b"\x80\x02X\xff\xff\xff\x7fabc.", b"r\xff\xff\xff\xff.",
+            b"\x80\x02]q\0h\0a.", b"cos\nsystem\n(S'touch canary'\ntR.",
+            b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x0ctouch canary\x85R.",
+            b"cbuiltins\ngetattr\n(cos\nsystem\nS'x'\ntR.", b"\x80\x02]r\xff\xff\xff\x7f.",
+            b"\x80\x02Nr\xff\xff\xff\x3f.",
+            b"\x80\x05\x96" + (1 << 40).to_bytes(8, "little") + b".", b"\x80\x02\x8a\x05\xff\xff\xff\xff\x7f.",
+            b"I" + b"9" * 5000 + b"\n.", b"\x80\x02U\x04\xff\xfe\xfd\xfc.",
         ))  # fmt: skip
     return data
 
@@ -309,11 +351,17 @@ def archive(draw: random.Random) -> bytes:
             add(name)
         links = ("/etc/passwd", "../../../home/x", "ann/0.png", "faces/self")
         odd: tuple[Callable[[], None], ...] = (
-            lambda: None, lambda: add("../outside.png"), lambda: add("/tmp/fiqa-outside.png"), lambda: add("faces/../../outside.png"), lambda: add("other/x.png"), lambda: add("faces/ann/0.png"),
-            lambda: add("faces/link", type=tarfile.SYMTYPE, linkname=draw.choice(links), size=0), lambda: add("faces/hard", type=tarfile.LNKTYPE, linkname=draw.choice(links), size=0),
-            lambda: (add("faces/dir", type=tarfile.SYMTYPE, linkname="/tmp", size=0), add("faces/dir/x.png"))[0], lambda: add("faces/pipe.png", type=tarfile.FIFOTYPE, size=0),
-            lambda: add("faces/null.png", type=tarfile.CHRTYPE, size=0), lambda: add("faces/" + "x" * 90 + "/0.png"), lambda: add("faces/ann/0.PNG"), lambda: add("faces/ann/0.jpg"), lambda: add("faces/ann"),
-            lambda: add("faces/bad\n.png"), lambda: add("faces/mode.png", mode=0), lambda: add("faces/ann/text.png", b"text"), lambda: add("faces/é/1.png"), lambda: add("faces", mode=0, type=tarfile.DIRTYPE, size=0),
+            lambda: None, lambda: add("../outside.png"), lambda: add("/tmp/fiqa-outside.png"),
+            lambda: add("faces/../../outside.png"), lambda: add("other/x.png"), lambda: add("faces/ann/0.png"),
+            lambda: add("faces/link", type=tarfile.SYMTYPE, linkname=draw.choice(links), size=0),
+            lambda: add("faces/hard", type=tarfile.LNKTYPE, linkname=draw.choice(links), size=0),
+            lambda: (add("faces/dir", type=tarfile.SYMTYPE, linkname="/tmp", size=0), add("faces/dir/x.png"))[0],
+            lambda: add("faces/pipe.png", type=tarfile.FIFOTYPE, size=0),
+            lambda: add("faces/null.png", type=tarfile.CHRTYPE, size=0), lambda: add("faces/" + "x" * 90 + "/0.png"),
+            lambda: add("faces/ann/0.PNG"), lambda: add("faces/ann/0.jpg"), lambda: add("faces/ann"),
+            lambda: add("faces/bad\n.png"), lambda: add("faces/mode.png", mode=0),
+            lambda: add("faces/ann/text.png", b"text"), lambda: add("faces/é/1.png"),
+            lambda: add("faces", mode=0, type=tarfile.DIRTYPE, size=0),
         )  # fmt: skip
         draw.choice(odd)()
     data = out.getvalue()

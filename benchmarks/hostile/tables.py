@@ -241,6 +241,7 @@ def _make_crops(place: Path, given: Input) -> None:
 
 
 DOORS = {
-    "manifest": _read, "labels": _read_labels, "pairs": _read_pairs, "vectors": _open_vectors, "judge": _judge, "landmarks": _landmarks, "bin": _read_bin,
+    "manifest": _read, "labels": _read_labels, "pairs": _read_pairs, "vectors": _open_vectors, "judge": _judge,
+    "landmarks": _landmarks, "bin": _read_bin,
     "unpack": _unpack, "recipe": _read_recipe, "run": _run, "journal": _open_journal, "prepare": _make_crops,
 }  # fmt: skip
