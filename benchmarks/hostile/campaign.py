@@ -12,13 +12,13 @@ from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
-from hostile.worker import Outcome, draw_input, serve
+from hostile.worker import Outcome, draw_input, seconds_of, serve
 
 MOST_SECONDS, MOST_MEGABYTES = 5.0, 700
 """What is promised of any input."""
 
 PATIENCE = 30.0
-"""Seconds after which a worker is killed. More than is promised, for the machine may be busy: see `Campaign._judge`."""
+"""Seconds after which a worker is killed."""
 
 START = 120.0
 """Seconds that a worker may take for its imports."""
@@ -110,7 +110,7 @@ class Campaign:
     def _give(self, worker: Worker, tasks: Iterator[int | str]) -> bool:
         """Give a worker something to do; False when it has nothing."""
         if worker.task is None:
-            worker.task, worker.since = next(tasks, None), time.monotonic()
+            worker.task, worker.since = next(tasks, None), seconds_of(worker.process.pid)
             if worker.task is not None:
                 worker.pipe.send(worker.task)
         return worker.task is not None
@@ -130,16 +130,16 @@ class Campaign:
                 said = (worker.folder / "stderr").read_text(errors="replace")[-1000:]
                 raise SystemExit(f"the campaign itself failed at {self.kind} {worker.task}: {said}") from None
             return Outcome(f"crash: {signal.Signals(-code).name}", True, tired=True)
-        if time.monotonic() - worker.since > PATIENCE:
+        if seconds_of(worker.process.pid) - worker.since > PATIENCE:
             return Outcome(f"over {PATIENCE:.0f} s", True, seconds=PATIENCE, tired=True)
         return None
 
     def _judge(self, task: int | str, outcome: Outcome) -> Outcome:
-        """Compare with what is promised. What took too long is tried once more, alone in a new worker: others use the
-        machine, too."""
+        """Compare with what is promised. What took too long is tried once more, in a new worker: it may have
+        been the machine."""
         if outcome.seconds > MOST_SECONDS:
             worker = self._start()
-            worker.task, worker.since = task, time.monotonic()
+            worker.task, worker.since = task, seconds_of(worker.process.pid)
             worker.pipe.send(task)
             again = None
             while again is None:

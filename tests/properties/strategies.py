@@ -1,0 +1,45 @@
+"""What several property-based tests draw from, and how many examples they try."""
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+
+FEW, SOME, MANY = (
+    settings(
+        max_examples=count, derandomize=True, deadline=None, database=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+    for count in (30, 80, 200)
+)  # fmt: skip
+
+any_text = st.text(st.characters(exclude_categories=()), max_size=30)
+"""Lone surrogates and control characters, too."""
+
+names = st.text(st.characters(exclude_categories=("Cs",)), max_size=20) | st.sampled_from(
+    [
+        "001",
+        "1e5",
+        "NaN",
+        "null",
+        "true",
+        "2020-01-01",
+        "..",
+        ".",
+        " ",
+        "a/b",
+        "=1+1",
+        '"',
+        "'",
+        "a,b",
+        "a\nb",
+        "#N/A",
+        "\ufeff",
+    ]
+)
+"""Names of people and files that readers of tables take for something else."""
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | any_text,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(any_text, inner, max_size=4),
+    max_leaves=8,
+)
+"""Anything that JSON can say, and NaN and infinity, which it cannot."""
