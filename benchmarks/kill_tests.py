@@ -37,6 +37,9 @@ SIGNALS = (signal.SIGKILL,) * 4 + (signal.SIGTERM, signal.SIGINT)
 PATIENCE = 120.0
 """Seconds that a stopped process may take to end: others may use the machine."""
 
+ATTEMPTS = 4
+"""Starts for each kill at most: a command may end before it is killed."""
+
 MOST_LEFT = 3
 """Temporary files that may be left in all, however often a command was killed."""
 
@@ -316,9 +319,11 @@ def run(job: Job, kills: int, seed: int, place: Path) -> Tally:
         return tally
     seconds, wanted = time.monotonic() - begin, job.result(whole)
     own = {path.name for path in whole.rglob("*")}
-    for number in range(kills):
+    for _ in range(ATTEMPTS * kills):
+        if tally.kills.total() == kills:
+            break
         kill(job, folder, log, draw.uniform(0.2, 1.0) * seconds, draw.choice(SIGNALS), tally)
-        if draw.random() < 0.5 or number == kills - 1:
+        if draw.random() < 0.5 or tally.kills.total() == kills:
             finish(job, folder, log, tally, wanted)
             clear(job, folder)
             tally.left = sum(path.is_file() and path.name not in own for path in folder.rglob("*"))
