@@ -1,5 +1,6 @@
 # make demo    score real faces with the embedded model, offline, and write a report
 # make test    run every test
+# make reliability  the tables of docs/reliability.md, in half an hour
 # make lint types bench wheel clean
 #
 # Each target sets up what it needs in .venv. Needed beforehand: Python 3.10 or newer, make, a C compiler.
@@ -13,7 +14,7 @@ NEW_ENOUGH := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))
 PYTHON ?= $(shell for p in $(PYTHONS); do $$p -c "$(NEW_ENOUGH)" 2>/dev/null && echo $$p && break; done)
 PYTEST_ARGS ?=
 
-.PHONY: demo test lint types bench wheel clean
+.PHONY: demo test lint types bench reliability wheel clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
@@ -34,6 +35,9 @@ types: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/cpu_scoring.py
+
+reliability: $(VENV)/.dev
+	@failed=0; for each in hostile_inputs kill_tests kill_training; do $(BIN)/python benchmarks/$$each.py || failed=1; done; exit $$failed
 
 wheel: $(VENV)/.dev
 	rm -rf build

@@ -14,7 +14,7 @@ from export.inspection import inspect_file
 from hostile.cards import odd_card, odd_text
 from hostile.checkpoints import CHECKPOINTS, odd_npz
 from hostile.inputs import Input, mutate, pick
-from hostile.onnx_files import change_model, change_wire, detector, quality_network
+from hostile.onnx_files import change_model, change_wire, detector, quality_network, wire
 from sdk import FaceDetector, QualityScorer
 from sdk.errors import ModelError
 from sdk.models.card import ModelCard
@@ -72,8 +72,6 @@ def _onnx_card(draw: random.Random) -> Input:
     """A good file with a bad card in it."""
     card, about = odd_card(draw, CARD)
     text = json.dumps(card).encode() if draw.random() < 0.8 else odd_text(draw, CARD)
-    from hostile.onnx_files import wire
-
     entry = wire(1 << 3 | 2, b"fiqa_card") + wire(2 << 3 | 2, text)
     return Input(
         draw.choice(("scorer", "load", "inspect", "detector")),
