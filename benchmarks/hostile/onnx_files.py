@@ -37,13 +37,18 @@ def quality_network() -> bytes:
 @cache
 def detector() -> bytes:
     """A detector whose cells say what the pixels say: uint8 (1, H, W, 3) -> (1, cells, 15)."""
-    nodes = [
-        helper.make_node("Cast", ["image"], ["f"], to=1),
-        helper.make_node("ReduceMean", ["f"], ["m"], axes=[1, 2, 3], keepdims=0),
-        helper.make_node("Reshape", ["m", "one"], ["r"]), helper.make_node("Expand", ["r", "size"], ["cells"]),
-    ]  # fmt: skip
-    cells = sum((64 // stride) ** 2 for stride in (8, 16, 32))
-    tensors = {"one": np.array([1, 1, 1], np.int64), "size": np.array([1, cells, 15], np.int64)}
+    nodes = [helper.make_node("Cast", ["image"], ["f"], to=1)]
+    nodes.append(helper.make_node("Transpose", ["f"], ["t"], perm=[0, 3, 1, 2]))
+    for side in (8, 16, 32):
+        pool = {"kernel_shape": [side, side], "strides": [side, side]}
+        nodes += [
+            helper.make_node("AveragePool", ["t"], [f"p{side}"], **pool),
+            helper.make_node("Conv", [f"p{side}", "w"], [f"c{side}"], kernel_shape=[1, 1]),
+            helper.make_node("Transpose", [f"c{side}"], [f"l{side}"], perm=[0, 2, 3, 1]),
+            helper.make_node("Reshape", [f"l{side}", "shape"], [f"r{side}"]),
+        ]
+    nodes.append(helper.make_node("Concat", ["r8", "r16", "r32"], ["cells"], axis=1))
+    tensors = {"w": np.full((15, 3, 1, 1), 1 / 765, np.float32), "shape": np.array([1, -1, 15], np.int64)}
     ends = ["image", TensorProto.UINT8, [1, "H", "W", 3]], ["cells", TensorProto.FLOAT, [1, "cells", 15]]
     return _model(nodes, tensors, *ends, DETECTION).SerializeToString()
 
