@@ -85,11 +85,7 @@ def method_scores(manifest: Manifest, columns: Sequence[str], models: Sequence[s
 
 
 def _numbers(manifest: Manifest, column: str) -> NDArray[np.float64]:
-    found = manifest.column(column)
-    try:
-        values = np.array(found, np.float64)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"the column {column!r} is not of numbers ({error}), so no quality; see --methods") from error
+    values = manifest.numbers(column)
     _check_complete(np.isnan(values), manifest, f"no {column}")
     return values
 
