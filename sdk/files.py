@@ -19,6 +19,7 @@ import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from sdk.errors import FiqaError, InputError, OutputError
 
@@ -63,10 +64,33 @@ def check_name(path: str | os.PathLike[str], kind: type[FiqaError] = InputError)
         raise kind(f"{os.fspath(path)!r} holds a NUL character, which no name of a file has; correct it")
 
 
-def read_file(path: Path, kind: type[FiqaError], advice: str, most: int | None = None) -> bytes:
-    """Read a regular file whole.
+@contextmanager
+def open_file(path: Path, kind: type[FiqaError], advice: str) -> Iterator[BinaryIO]:
+    """Open a regular file for reading; what fails while it is read becomes the same error.
 
     A pipe would be waited for and a device might never end, so both are refused without being opened.
+
+    Args:
+        path: The file.
+        kind: Error to raise.
+        advice: What to do, as the end of the message.
+
+    Raises:
+        FiqaError: Of the `kind`: the file cannot be read, or is no regular file.
+    """
+    check_name(path, kind)
+    try:
+        with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            if not stat.S_ISREG(mode):
+                raise kind(f"{path} is {_name_kind(mode)}, wanted a file; {advice}")
+            yield file
+    except OSError as error:
+        raise kind(f"{path} cannot be read: {error.strerror or error}; {advice}") from error
+
+
+def read_file(path: Path, kind: type[FiqaError], advice: str, most: int | None = None) -> bytes:
+    """Read a regular file whole; see `open_file`.
 
     Args:
         path: The file.
@@ -77,17 +101,10 @@ def read_file(path: Path, kind: type[FiqaError], advice: str, most: int | None =
     Raises:
         FiqaError: Of the `kind`: the file cannot be read, is no regular file, or is too large.
     """
-    check_name(path, kind)
-    try:
-        with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            if not stat.S_ISREG(mode):
-                raise kind(f"{path} is {_name_kind(mode)}, wanted a file; {advice}")
-            data = file.read() if most is None else file.read(most + 1)
-    except OSError as error:
-        raise kind(f"{path} cannot be read: {error.strerror or error}; {advice}") from error
-    if most is not None and len(data) > most:
-        size = path.stat().st_size
+    with open_file(path, kind, advice) as file:
+        size = os.fstat(file.fileno()).st_size
+        data = b"" if most is not None and size > most else file.read() if most is None else file.read(most + 1)
+    if most is not None and max(size, len(data)) > most:
         raise kind(f"{path} has {size:,} bytes, wanted at most {most:,}; {advice}")
     return data
 
