@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from sdk.errors import InputError
 from sdk.files import write_file, write_json
 from sdk.models.card import METADATA_KEY
+from train.data.archive import unpack
 from train.data.manifest import Manifest, read_manifest, write_table
 from train.data.mislabelled import find_mislabelled
-from train.data.prepare import prepare, unpack
+from train.data.prepare import prepare
 from train.evaluation.judge import Judge
 from train.evaluation.results import EvaluationSettings
 from train.evaluation.run import Methods, Protocol, evaluate

@@ -206,7 +206,7 @@ A, B = "P_0/P_0_0001.png", "P_0/P_0_0002.png"
         (text("p.txt", ""), "not a pairs.txt"),
         (text("p.txt", "1\nP_0 1\nP_0 1 2\n"), "'P_0 1' has 2 fields"),
         (text("p.txt", "1\nP_0 1 9\nP_0 1 P_1 1\n"), "names 1 images .*P_0/P_0_0009"),
-        (lambda folder: folder / "absent.txt", "no file at"),
+        (lambda folder: folder / "absent.txt", "absent.txt cannot be read: No such file"),
     ],
 )  # fmt: skip
 def test_wrong_lists_of_pairs(make: Callable[[Path], Path], message: str, faces: Path) -> None:
@@ -303,7 +303,7 @@ def nan_label(folder: Path, manifest: Manifest) -> Any:
         (lambda folder, manifest: judged(folder, manifest.select(range(29)), "e.npy"), "30 rows and .* 29"),
         (lambda folder, manifest: judged(folder, manifest, "no.npz"), "no.npz cannot be read"),
         (nan_label, "1 of 30 images have no good, first 'P_2/P_2_0002.png'"),
-        (lambda folder, manifest: method_scores(manifest, ["path"], [], folder), "'path' is not of numbers"),
+        (lambda folder, manifest: method_scores(manifest, ["path"], [], folder), "'path' does not hold numbers: 'P_0/P_0_0001.png' in row 1"),
         (
             lambda folder, manifest: method_scores(manifest, ["absent"], [], folder),
             "^the manifest has no column",

@@ -51,7 +51,8 @@ class Judge:
             vectors = _by_name(path, part)
         else:
             vectors = _by_model(self.source, self.weights, part, out)
-        _check_complete(np.asarray(np.isnan(vectors).any(axis=1)), part, f"no embedding in {self.source}")
+        # An embedding that is infinite is none: no comparison with it means anything.
+        _check_complete(np.asarray(~np.isfinite(vectors).all(axis=1)), part, f"no embedding in {self.source}")
         return vectors
 
 
@@ -99,10 +100,10 @@ def _check_complete(missing: NDArray[np.bool_], manifest: Manifest, what: str) -
 
 
 def _by_name(path: Path, manifest: Manifest) -> Vectors:
-    names, vectors = read_by_name(path, "embeddings", (-1,))
+    names, vectors = read_by_name(path, {"embeddings": (None,)})
     rows = {name: row for row, name in enumerate(names)}
     _check_complete(np.array([name not in rows for name in manifest.paths]), manifest, f"no embedding in {path}")
-    return np.asarray(vectors[[rows[name] for name in manifest.paths]])
+    return np.asarray(vectors["embeddings"][[rows[name] for name in manifest.paths]])
 
 
 def _by_model(model: str, weights: Path | None, manifest: Manifest, out: Path) -> Vectors:

@@ -12,11 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from sdk.detectors import cell_grid, decode, suppress
+from sdk.files import make_folder
 from sdk.models.card import METADATA_KEY
 from train.data.dataset import normalised
+from train.data.archive import unpack
 from train.data.manifest import read_manifest
 from train.data.photos import find_faces, read_photos
-from train.data.prepare import PrepareSettings, split_people, unpack
+from train.data.prepare import PrepareSettings, split_people
 from train.data.scene_dataset import SceneDataset
 from train.evaluation.detection import confidence_at, match
 from train.methods.detector_loss import detection_loss
@@ -101,7 +103,7 @@ def fit_detector(recipe: Recipe, source: Path, landmarks: Path | None, out: Path
     scenes = settings_from(SceneSettings, recipe.get("scenes"))
     training = settings_from(FitSettings, recipe.get("training"))
     split = settings_from(PrepareSettings, recipe.get("prepare"))
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     manifest = read_manifest(unpack(source, out / "images"))
     photos, people = read_photos(find_faces(manifest, landmarks, scenes.teacher, out / "photos.parquet"))
     splits = split_people(people, split)
