@@ -3,6 +3,8 @@
 A message names the thing, the value found, the value wanted, and the next step.
 """
 
+from typing import Any
+
 
 class FiqaError(Exception):
     """Base of all errors raised by fiqa; catching it catches nothing else."""
@@ -18,6 +20,18 @@ class ModelError(FiqaError):
 
 class DeviceError(FiqaError, RuntimeError):
     """A device or an execution provider that was asked for is not there."""
+
+
+class ScoreError(FiqaError):
+    """A model gave NaN or infinity for a face.
+
+    Attributes:
+        scores: float32 (N,), NaN where there is none.
+    """
+
+    def __init__(self, message: str, scores: Any) -> None:
+        super().__init__(message)
+        self.scores = scores
 
 
 class OutputError(FiqaError):

@@ -103,7 +103,7 @@ class NotATensor:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("absent.pth", None, "No such file"),
+        ("absent.pth", None, "no checkpoint at"),
         ("text.pth", b"hello", "not a checkpoint of tensors only"),
         ("text.safetensors", b"hello", "not a safetensors file"),
         ("model.onnx", b"", "wanted .safetensors or .pth"),

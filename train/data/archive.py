@@ -1,6 +1,7 @@
 """Archives of folders of images: a `.tar` is unpacked whole or not at all, and nothing outside the folder is written."""
 
 import logging
+import os
 import shutil
 import tarfile
 from collections import Counter
@@ -37,6 +38,8 @@ def unpack(source: Path, unpacked: Path) -> Path:
     if source.suffix.lower() != ".tar":
         return source
     if not unpacked.exists():
+        if not os.path.lexists(source):
+            raise InputError(f"no file at {source}; give a .tar of a folder of images")
         temporary = unpacked.with_name(unpacked.name + ".tmp")
         with open_file(source, InputError, "give a .tar of a folder of images") as file:
             with write_errors(unpacked):

@@ -31,6 +31,7 @@ from train.data.exclusive import exclusive
 from train.data.manifest import Manifest, make_manifest, read_manifest, write_table
 from train.data.perturbation import perturb
 from train.kept import check_kept, read_kept
+from train.recipes import check_least
 
 logger = logging.getLogger(__name__)
 
@@ -57,9 +58,7 @@ class PrepareSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("copies", "test_copies", "misaligned"):
-            if getattr(self, name) < 0:
-                raise InputError(f"{name} is {getattr(self, name)}, wanted 0 or more")
+        check_least(self, 0, "copies", "test_copies", "misaligned", "seed")
         for name in ("test", "validation"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is {getattr(self, name)}, wanted a share from 0 to 1")

@@ -21,7 +21,7 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from sdk.errors import InputError
-from sdk.files import check_suffix, make_folder, read_file, replace_file
+from sdk.files import check_name, make_folder, read_file, replace_file
 
 PATHS = ("path", "original", "source", "a", "b")
 """Columns of names of images."""
@@ -202,7 +202,9 @@ def check_table_path(path: Path) -> None:
         InputError: The file's ending is neither .csv nor .parquet, or the folder cannot be made or written.
         OutputError: The disk is full.
     """
-    check_suffix("--out", path, _SUFFIXES)
+    check_name(path)
+    if path.suffix.lower() not in _SUFFIXES:
+        raise InputError(f"{path} ends in {path.suffix or 'nothing'!r}, wanted .csv or .parquet")
     make_folder(path.parent)
 
 

@@ -5,6 +5,7 @@ A pickle can run any code, so this one is read by `train.evaluation.unpickling`,
 
 import hashlib
 import logging
+import os
 import shutil
 from pathlib import Path
 
@@ -47,6 +48,8 @@ def unpack_bin(path: Path, out: Path) -> Path:
         InputError: The file is truncated, holds something else, or not two 112 x 112 images a pair.
         OutputError: The disk is full.
     """
+    if not os.path.lexists(path):
+        raise InputError(f"no file at {path}; give a .bin of insightface")
     data = read_file(path, InputError, _ADVICE, LARGEST)
     digest = hashlib.sha256(data).hexdigest()
     folder = out / f"{path.stem}-{digest[:12]}"

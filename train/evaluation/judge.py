@@ -1,7 +1,6 @@
 """Embeddings that decide which comparisons match, and quality scores: given as files, or made on the way."""
 
 import hashlib
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,11 +11,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sdk.errors import InputError
-from sdk.files import write_json
+from sdk.errors import InputError, ModelError
+from sdk.files import read_file, write_errors, write_json
 from train.data.embeddings import open_embeddings, read_by_name
 from train.data.manifest import Manifest
 from train.evaluation.results import Scores
+from train.kept import read_kept
 from train.methods.labelling import label_manifest
 
 logger = logging.getLogger(__name__)
@@ -114,14 +114,15 @@ def _by_model(model: str, weights: Path | None, manifest: Manifest, out: Path) -
     images = "\n".join(str((manifest.root / name).resolve()) for name in manifest.paths)
     made = {"model": model, "images": hashlib.sha256(images.encode()).hexdigest()}
     if weights is not None:
-        made["weights"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+        made["weights"] = hashlib.sha256(read_file(weights, ModelError, "give a .safetensors or .pth file")).hexdigest()
     vectors, of = out / "embeddings.npy", out / "embeddings.json"
     if of.exists():
-        if json.loads(of.read_text()) == made:
+        if read_kept(of) == made:
             logger.info("%s has the embeddings already", vectors)
-            return np.asarray(np.load(vectors))
-        of.unlink()
-        vectors.unlink(missing_ok=True)
+            return np.array(open_embeddings(vectors, manifest, manifest.root))
+        with write_errors(vectors):
+            of.unlink()
+            vectors.unlink(missing_ok=True)
     found = np.array(embed_manifest(manifest, network, vectors))  # in memory: the file may be replaced
     write_json(of, made)
     return found

@@ -7,6 +7,7 @@ here the threshold is fixed by the FMR, so that all folds are one set.
 """
 
 import math
+import os
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
@@ -80,6 +81,8 @@ def _read_csv(path: Path) -> Iterable[NamedPair]:
 
 
 def _read_text(path: Path) -> Iterable[NamedPair]:
+    if not os.path.lexists(path):
+        raise InputError(f"no file at {path}; give a .csv or a pairs.txt")
     text = read_text(path, InputError, "give a .csv or a pairs.txt")
     lines = [line.split("\t") if "\t" in line else line.split() for line in text.splitlines() if line]
     try:

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import zipfile
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -79,6 +80,8 @@ def read_state(path: Path, fits: Fits | None = None, first: tuple[str, ...] = ()
             is preferred.
     """
     suffix = path.suffix.lower()
+    if not os.path.lexists(path):
+        raise ModelError(f"no checkpoint at {path}; {_ADVICE}")
     with open_file(path, ModelError, _ADVICE):
         pass
     if suffix == ".safetensors":
