@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sdk.errors import InputError
-from sdk.files import write_file, write_json
+from sdk.files import check_outputs, write_file, write_json
 from sdk.models.card import METADATA_KEY
 from train.data.archive import unpack
 from train.data.embeddings import open_vectors
@@ -84,9 +84,11 @@ def run_recipe(recipe: Recipe, data: Path, out: Path) -> Path:
         if not recipe.get(section):
             raise InputError(f"the recipe has no section {section!r}: it is for `fiqa-train fit`, not a whole road")
     files = Files(out)
+    outputs = (files.labels, files.scores, files.embeddings, files.weights, out / "recipe.json")
     _check_same(recipe, out / "recipe.json")
     model, weights = text_of(recipe["teacher"], "model", "teacher"), data / text_of(recipe["teacher"], "weights", "teacher")
     images, landmarks = (data / text_of(recipe["prepare"], name, "prepare") for name in FILES_OF_PREPARE)
+    check_outputs({path.name: path for path in outputs}, [weights, images, landmarks])
     settings = RegressorRecipe.from_recipe(recipe)
     prepare(images, out / "faces", settings.prepare, landmarks)
     _label(dict(recipe["faceqan"]), model, weights, files)

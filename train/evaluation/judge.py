@@ -37,6 +37,11 @@ class Judge:
     source: str
     weights: Path | None = None
 
+    @property
+    def makes_embeddings(self) -> bool:
+        """Whether the source is a model and no file of embeddings."""
+        return Path(self.source).suffix.lower() not in (".npy", ".npz")
+
     def embeddings(self, manifest: Manifest, rows: NDArray[np.int64], out: Path) -> Vectors:
         """Embeddings (n, D) of some rows; those that a model makes are kept in `out`, for the next time.
 
@@ -45,9 +50,9 @@ class Judge:
         """
         part = manifest.select(rows)
         path = Path(self.source)
-        if path.suffix == ".npy":
+        if path.suffix.lower() == ".npy":
             vectors: Vectors = open_embeddings(path, manifest, manifest.root)[rows]
-        elif path.suffix == ".npz":
+        elif path.suffix.lower() == ".npz":
             vectors = _by_name(path, part)
         else:
             vectors = _by_model(self.source, self.weights, part, out)
