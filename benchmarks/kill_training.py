@@ -23,10 +23,6 @@ import numpy as np
 import torch
 
 # Loaded here, once: the forked processes then start with their work.
-import train.evaluation.run
-import train.methods.embed
-import train.methods.fit_regressor
-import train.methods.label_faceqan
 from train.cli import app
 from train.networks import create_network, save_network
 
@@ -57,7 +53,8 @@ JOBS = (
     ),
     Job(
         "fit",
-        ("fit", "regression", "recipe.yaml", "--labels", "faces.csv", "--backbone", "teacher.safetensors", "--out", "{out}"),
+        ("fit", "regression", "recipe.yaml", "--labels", "faces.csv", "--backbone", "teacher.safetensors",
+         "--out", "{out}"),
         ("best.safetensors", "last.safetensors", "history.json"),
     ),
 )  # fmt: skip

@@ -35,7 +35,7 @@ def parse_kept(text: str | bytes, path: Path) -> dict[str, Any]:
     return found
 
 
-def check_kept(found: dict[str, Any], wanted: dict[str, Any], what: str, advice: str) -> None:
+def check_kept(found: dict[str, Any], wanted: dict[str, Any], what: str, advice: str, here: str = "this one") -> None:
     """Refuse to go on with what a run with other settings has begun.
 
     Args:
@@ -43,6 +43,7 @@ def check_kept(found: dict[str, Any], wanted: dict[str, Any], what: str, advice:
         wanted: Settings of this run.
         what: The file or folder and its kind, such as "labels.journal is of a run".
         advice: What to do, as the end of the message.
+        here: What has the settings that are wanted.
 
     Raises:
         InputError: They differ; names the first.
@@ -51,4 +52,4 @@ def check_kept(found: dict[str, Any], wanted: dict[str, Any], what: str, advice:
         if key not in found or key not in wanted or found[key] != wanted[key]:
             shown = shortened(key, 60)
             old, new = (shortened(repr(each[key])) if key in each else "nothing" for each in (found, wanted))
-            raise InputError(f"{what} with {shown}={old}, this run has {shown}={new}; {advice}")
+            raise InputError(f"{what} with {shown}={old}, {here} has {shown}={new}; {advice}")

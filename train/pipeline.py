@@ -86,7 +86,10 @@ def run_recipe(recipe: Recipe, data: Path, out: Path) -> Path:
     files = Files(out)
     outputs = (files.labels, files.scores, files.embeddings, files.weights, out / "recipe.json")
     _check_same(recipe, out / "recipe.json")
-    model, weights = text_of(recipe["teacher"], "model", "teacher"), data / text_of(recipe["teacher"], "weights", "teacher")
+    model, weights = (
+        text_of(recipe["teacher"], "model", "teacher"),
+        data / text_of(recipe["teacher"], "weights", "teacher"),
+    )
     images, landmarks = (data / text_of(recipe["prepare"], name, "prepare") for name in FILES_OF_PREPARE)
     check_outputs({path.name: path for path in outputs}, [weights, images, landmarks])
     settings = RegressorRecipe.from_recipe(recipe)
@@ -116,7 +119,9 @@ def _label(section: dict[str, Any], model: str, weights: Path, files: Files) -> 
         return
     bf16, batch = section.pop("bf16", False), section.pop("batch", 16)
     if not isinstance(bf16, bool) or type(batch) is not int or batch < 1:
-        raise InputError(f"faceqan has bf16={bf16!r}, batch={batch!r}; wanted true or false, and a whole number above 0")
+        raise InputError(
+            f"faceqan has bf16={bf16!r}, batch={batch!r}; wanted true or false, and a whole number above 0"
+        )
     options = LabelFaceQAN(settings_from(FaceQANSettings, section), model, bf16=bf16, batch=batch)
     manifest, unchecked = files.folder / "faces" / "manifest.csv", files.labels.with_stem("labels-unchecked")
     if not unchecked.exists():

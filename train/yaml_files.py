@@ -20,14 +20,16 @@ MOST_VALUES = 10_000
 """Values of a file, those behind aliases counted as often as they stand there."""
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
     """Refuses a key that stands twice, of which YAML would silently take the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for index, key in enumerate(keys):
             if key in keys[:index] and key != "<<":
-                raise InputError(f"the key {shortened(repr(key))} stands twice in line {node.value[index][0].start_mark.line + 1}")
+                raise InputError(
+                    f"the key {shortened(repr(key))} stands twice in line {node.value[index][0].start_mark.line + 1}"
+                )
         return super().construct_mapping(node, deep)
 
 
@@ -40,7 +42,7 @@ def read_yaml(path: Path) -> Any:
     text = read_text(path, InputError, "give a recipe, a YAML file", LARGEST)
     try:
         _check_size(text)
-        found = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+        found = yaml.load(text, _Loader)
         _check_values(found, "the recipe")
     except InputError as error:
         raise InputError(f"{path} is no recipe: {error}") from error
@@ -98,4 +100,4 @@ def _check_values(value: Any, where: str) -> None:
     elif isinstance(value, int) and abs(value) >= 1 << 63:
         raise InputError(f"{where} is a number of {value.bit_length()} bits, wanted at most 63")
     elif value is not None and not isinstance(value, str | int | float):
-        raise InputError(f"{where} is {shortened(repr(value))}, a {type(value).__name__}, wanted text, numbers or lists")
+        raise InputError(f"{where} is {shortened(repr(value))}, wanted text, numbers or lists")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from sdk.errors import InputError
 from tests.weights import golden_image
+from train.data.crops import crop_stems
 from train.data.degradations import (
     DEGRADATIONS,
     VERSION,
@@ -20,7 +21,6 @@ from train.data.degradations import (
     draw_damages,
     worst_grade,
 )
-from train.data.crops import crop_stems
 from train.data.manifest import Manifest, make_manifest, read_manifest
 from train.data.prepare import PrepareSettings, prepare, split_people
 from train.methods.targets import TargetSettings, centre_cosines, label_column, make_targets, mid_rank
@@ -197,7 +197,9 @@ def fewer_landmarks(path: Path) -> None:
 )
 def test_damaged_landmarks(archive: tuple[Path, Path], tmp_path: Path, spoil: Callable[[Path], object]) -> None:
     spoil(archive[1])
-    with pytest.raises(InputError, match=r"marks\.npz.*; wanted an \.npz with names \(N,\) and landmarks \(N, \.\.\.\)"):
+    with pytest.raises(
+        InputError, match=r"marks\.npz.*; wanted an \.npz with names \(N,\) and landmarks \(N, \.\.\.\)"
+    ):
         prepare(archive[0], tmp_path / "out", PrepareSettings(), archive[1])
 
 
@@ -228,7 +230,8 @@ NFD, NFC = "Zoe\u0308", "Zo\u00eb"
 @pytest.mark.parametrize(
     "names",
     [
-        ("p/b.png", "p/b.bmp"), ("p/b.png", "p/b-2.png", "p/b-2-1.png"), ("p/b.png", "p/B.png"), ("p/b.png", "p/b~2.bmp"),
+        ("p/b.png", "p/b.bmp"), ("p/b.png", "p/b-2.png", "p/b-2-1.png"), ("p/b.png", "p/B.png"),
+        ("p/b.png", "p/b~2.bmp"),
         (f"p/{NFD}.png", f"p/{NFC}.png"), ("Ann/b.png", "ann/b.png"), (f"{NFD}/b.png", f"{NFC}/b.png"),
         ("p/" + "n" * 251 + ".png", "p/" + "n" * 250 + ".png"), ("b.png", "b.bmp"),
     ],

@@ -133,17 +133,19 @@ def room_for(index: int) -> bytes:
     [
         room_for(2**32 - 1), b"\x80\x04\x95" + b"\xff" * 8 + b"N.", b"\x80\x04\x8e" + b"\xff" * 7 + b"\x0fx.",
         b"\x80\x04\x8d" + b"\x00" * 7 + b"\x10x.", b"N2" * 100 + b".", b"(" * 100_000 + b"N" + b"t" * 100_000 + b".",
-        b"]" * 10 + b"a" * 20 + b".", b"h\x07.", b"}.", b"c__builtin__\neval\n.", b"NR.", b"]]\x94b.", b"I" + b"9" * 9000 + b"\n.",
+        b"]" * 10 + b"a" * 20 + b".", b"h\x07.", b"}.", b"c__builtin__\neval\n.", b"NR.", b"]]\x94b.",
+        b"I" + b"9" * 9000 + b"\n.",
         b"\x8a\xff" + b"\x01" * 255 + b".", b"\x80\x04X\x01\x00\x00\x00\xff.", b"e.", b".", b"u." , b"\x88\x88\x86.",
         # Bytes that are encoded again and again from one text of the file.
-        b"(c_codecs\nencode\nq\x00X\x00\x04\x00\x00" + b"x" * 1024 + b"X\x06\x00\x00\x00latin1\x86q\x01R" + b"h\x00h\x01R" * 99 + b"l.",
+        b"(c_codecs\nencode\nq\x00X\x00\x04\x00\x00" + b"x" * 1024 + b"X\x06\x00\x00\x00latin1\x86q\x01R"
+        + b"h\x00h\x01R" * 99 + b"l.",
     ],
 )  # fmt: skip
 def test_programs_that_want_more_than_there_is(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "x.bin").write_bytes(data)
     tracemalloc.start()
     try:
-        with pytest.raises(InputError, match="x.bin"):
+        with pytest.raises(InputError, match=r"x\.bin"):
             unpack_bin(tmp_path / "x.bin", tmp_path)
         assert tracemalloc.get_traced_memory()[1] < 100e6
     finally:

@@ -1,8 +1,8 @@
 """Networks against the recorded outputs of the published implementations, and strict loading."""
 
-import json
 import argparse
 import io
+import json
 import os
 import zipfile
 from pathlib import Path
@@ -137,7 +137,7 @@ def fits(state: dict[str, torch.Tensor]) -> bool:
         ("a.bin", {"network": {"weights": STATE}}),
         ("a.pth.tar", {"model": OTHER, "model_ema": prefixed("module."), "optimizer": {"state": {0: OTHER}}}),
         ("a.pt", {"state_dict": OTHER, "state_dict_ema": STATE, "args": argparse.Namespace(lr=0.1)}),
-        ("a.pt", {"model": OTHER, "ema": {**prefixed("online_model.", OTHER), **prefixed("ema_model."), "step": torch.ones(1)}}),
+        ("a.pt", {"model": OTHER, "ema": {**prefixed("online_model.", OTHER), **prefixed("ema_model.")}}),
         ("a.pt", {"n_averaged": torch.tensor(2), **prefixed("module.")}),
         ("a.pt", {"state_dict": {}, "model": {}, "net": STATE}),
         ("a.pt", {"teacher": STATE, "epoch": 1}),
@@ -194,7 +194,7 @@ def test_views_and_half_precision_load(tmp_path: Path) -> None:
     loaded = load_network("fiqa-nano", tmp_path / "a.pth").state_dict()
     assert all(torch.equal(loaded[key], value.to(loaded[key].dtype)) for key, value in state.items())
     torch.save({**state, "mlp.l1.weight": state["mlp.l1.weight"].to(torch.int8)}, tmp_path / "a.pth")
-    with pytest.raises(ModelError, match="torch.int8, wanted floating-point"):
+    with pytest.raises(ModelError, match=r"torch\.int8, wanted floating-point"):
         load_network("fiqa-nano", tmp_path / "a.pth")
 
 

@@ -1,4 +1,4 @@
-"""Archives of folders of images: a `.tar` is unpacked whole or not at all, and nothing outside the folder is written."""
+"""Archives of folders of images: a `.tar` is unpacked whole or not at all, and never outside its folder."""
 
 import logging
 import os
@@ -73,7 +73,7 @@ def _extract(file: BinaryIO, source: Path, folder: Path) -> None:
     count = 0
     with tarfile.open(fileobj=file, mode="r:") as archive:
         while (member := archive.next()) is not None:
-            archive.members = []  # else each stays in memory
+            archive.members = []  # type: ignore[attr-defined]  # else each stays in memory
             count += 1
             if count > MOST_MEMBERS:
                 raise InputError(f"{source} has more than {MOST_MEMBERS:,} files, wanted fewer; divide it")

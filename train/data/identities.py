@@ -35,7 +35,8 @@ def check_identity(name: str) -> str:
 def identities_from_folders(paths: Sequence[str]) -> list[str]:
     """Name the person of each image by its folder: `ann/1.png` is `ann`, `vgg/0001/1.png` is `vgg~0001`.
 
-    An image that is in no folder is a person of its own, named by the file, or by a digest of a name that cannot be one.
+    An image that is in no folder is a person of its own, named by the file, or by a digest where that cannot be a
+    name.
 
     Raises:
         InputError: Two folders, or a folder and a file, give one name, or one gives none that can be used.
@@ -59,4 +60,3 @@ def identities_from_folders(paths: Sequence[str]) -> list[str]:
                 )
         found.append(names[parts])
     return found
-

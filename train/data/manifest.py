@@ -7,7 +7,8 @@ A manifest is a table, CSV or Parquet, with a row an image:
 - `landmarks` (optional): ten numbers `x1 y1 ... x5 y5` in image pixels, as text or as a list. With them the face is
   aligned when it is read; without them the image must be an aligned 112 x 112 crop.
 
-Names are text, letter by letter, see `train.data.tables`. Any further column is kept. A folder of images, one sub-folder a person, is a manifest too.
+Names are text, letter by letter, see `train.data.tables`. Any further column is kept. A folder of images, one
+sub-folder a person, is a manifest too.
 """
 
 import logging

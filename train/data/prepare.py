@@ -134,7 +134,7 @@ def _check_same(decides: dict[str, Any], path: Path) -> None:
         logger.warning("%s is gone, so nothing says how the crops beside it were made", path)
         return
     found = {name: value for name, value in read_kept(path).items() if name in decides}
-    check_kept(found, decides, f"{path.parent} has crops that were made", "give another --out")
+    check_kept(found, decides, f"{path.parent} has crops that were made", "give another --out", "this run")
 
 
 def _outside(manifest: Manifest, out: Path) -> Manifest:
@@ -275,4 +275,3 @@ def copy_damages(name: str, copy: int, copies: int, seed: int) -> tuple[list[Dam
     """
     rng = np.random.default_rng([seed, copy, zlib.crc32(name.encode())])
     return draw_damages(((copy - 1) / copies, copy / copies), rng), rng
-

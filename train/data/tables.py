@@ -256,11 +256,15 @@ def numbers(table: pa.Table, name: str) -> NDArray[np.float64]:
     if pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_null(column.type):
         values = np.asarray(column.cast(pa.float64()).to_numpy(), np.float64)
     else:
-        values = np.array([_number(value, row, table, name) for row, value in enumerate(column.to_pylist())], np.float64)
+        values = np.array(
+            [_number(value, row, table, name) for row, value in enumerate(column.to_pylist())], np.float64
+        )
     infinite = np.isinf(values)
     if infinite.any():
         row = int(np.argmax(infinite))
-        raise InputError(f"the column {name!r} is infinite in {where(table, row)}, wanted a number; correct or empty it")
+        raise InputError(
+            f"the column {name!r} is infinite in {where(table, row)}, wanted a number; correct or empty it"
+        )
     return values
 
 

@@ -115,10 +115,12 @@ def _parse(data: bytes, path: Path) -> tuple[list[bytes], NDArray[np.bool_]]:
     images, mated = (list(part.data) if index and isinstance(part, Array) else part for index, part in enumerate(found))
     if not isinstance(images, list | tuple) or not isinstance(mated, list | tuple):
         raise InputError(f"{path} is not insightface's .bin, wanted a list of images and one of decisions; {_ADVICE}")
-    encoded = [image.data if isinstance(image, Array) else image for image in images]
-    for index, image in enumerate(encoded):
-        if not isinstance(image, bytes):
+    encoded: list[bytes] = []
+    for index, image in enumerate(images):
+        content = image.data if isinstance(image, Array) else image
+        if not isinstance(content, bytes):
             raise InputError(f"{path} holds a {type(image).__name__} as image {index}, wanted an encoded image's bytes")
+        encoded.append(content)
     if not all(isinstance(value, int) for value in mated):
         raise InputError(f"{path} holds decisions that are neither true nor false; {_ADVICE}")
     decisions = [bool(value) for value in mated]

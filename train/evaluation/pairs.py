@@ -89,7 +89,9 @@ def _read_text(path: Path) -> Iterable[NamedPair]:
         wanted = 2 * math.prod(int(number) for number in lines[0])
         pairs = [_parse(fields) for fields in lines[1:]]
     except (ValueError, IndexError) as error:
-        raise InputError(f"{path} is not a pairs.txt as LFW has it: {shortened(error)}; see docs/evaluation.md") from error
+        raise InputError(
+            f"{path} is not a pairs.txt as LFW has it: {shortened(error)}; see docs/evaluation.md"
+        ) from error
     if len(pairs) != wanted:
         raise InputError(f"{path} has {len(pairs)} pairs, its first line says {wanted}; copy or download it again")
     return pairs

@@ -158,5 +158,7 @@ def width_of(state: Mapping[str, Tensor], path: Path) -> int:
         )
     values = sum(tensor.numel() for tensor in state.values())
     if values < LEAST_VALUES * shape[0] ** 2:  # else a small file could ask for a network of any size
-        raise ModelError(f"{path} has {values:,} values, too few for a diffusion model of width {shape[0]}; fetch it again")
+        raise ModelError(
+            f"{path} has {values:,} values, too few for a diffusion model of width {shape[0]}; fetch it again"
+        )
     return shape[0]

@@ -15,8 +15,8 @@ from sdk.detectors import cell_grid, decode, suppress
 from sdk.errors import InputError
 from sdk.files import make_folder
 from sdk.models.card import METADATA_KEY
-from train.data.dataset import normalised
 from train.data.archive import unpack
+from train.data.dataset import normalised
 from train.data.manifest import read_manifest
 from train.data.photos import find_faces, read_photos
 from train.data.prepare import PrepareSettings, split_people

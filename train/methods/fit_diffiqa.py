@@ -7,8 +7,8 @@ the degradation, the step and the noise. So a run that is interrupted ends with 
 import contextlib
 import hashlib
 import json
-import math
 import logging
+import math
 from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,8 +28,8 @@ from train.data.bsrgan import degrade_face
 from train.data.dataset import EpochBatches, FaceDataset, Item, normalised
 from train.data.exclusive import exclusive
 from train.data.manifest import Manifest, read_manifest
-from train.methods.diffusion import TRAINED_STEPS, Diffusion
 from train.kept import check_kept
+from train.methods.diffusion import TRAINED_STEPS, Diffusion
 from train.methods.fitting import make_accelerator, reading_state
 from train.networks import save_network
 from train.networks.checkpoints import replace_checkpoint
@@ -203,7 +203,9 @@ class _Run:
             for _ in range(left):
                 self.losses.append(self._step(batches))
                 if not math.isfinite(self.losses[-1]):
-                    raise InputError(f"the loss is {self.losses[-1]} at step {len(self.losses)}; lower the learning rate")
+                    raise InputError(
+                        f"the loss is {self.losses[-1]} at step {len(self.losses)}; lower the learning rate"
+                    )
                 self._after_step(len(self.losses))
                 advance(1)
         batches.close()

@@ -23,7 +23,6 @@ from train.data.embeddings import open_vectors
 from train.data.tables import shortened
 from train.kept import check_kept, parse_kept
 
-
 _ANEW = "delete it to start anew"
 _OR_ELSEWHERE = "delete it to start anew, or give another --out"
 _LONGEST_LINE = 1 << 20

@@ -211,11 +211,12 @@ def cluster_people(people: Indices, read: ReadRows, settings: OptimisationSettin
     with opened as file, progress_bar("clusters", len(ends) - 1) as advance, threadpool_limits(1):
         file.seek(0)
         found = np.fromfile(file, np.int32)
-        if len(found) > ends[-1] or ((found < 0) | (found >= settings.clusters)).any():
-            raise InputError(f"{kept} is damaged: it has other clusters than 0 to {settings.clusters - 1}; delete it")
         done = int(np.searchsorted(ends, len(found), "right")) - 1  # people; the last one's may have been cut off
+        kept_ones = found[: ends[done]]
+        if ((kept_ones < 0) | (kept_ones >= settings.clusters)).any():
+            raise InputError(f"{kept} is damaged: it has other clusters than 0 to {settings.clusters - 1}; delete it")
         file.truncate(4 * ends[done])
-        result[images[: ends[done]]] = found[: ends[done]]
+        result[images[: ends[done]]] = kept_ones
         advance(done)
         for begin, end in pairwise(ends[done:]):
             members = images[begin:end]

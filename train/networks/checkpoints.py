@@ -1,4 +1,4 @@
-"""Checkpoints: strict loading from `.safetensors` and from torch's own files, weights only, however they are wrapped."""
+"""Checkpoints: strict loading from `.safetensors` and from torch's files, weights only, however they are wrapped."""
 
 import argparse
 import logging
@@ -63,7 +63,7 @@ def load_checkpoint(network: nn.Module, path: Path, what: str) -> None:
 
 
 def read_state(path: Path, fits: Fits | None = None, first: tuple[str, ...] = ()) -> StateDict:
-    """Read a state dict, out of the sections and without the prefixes that it is wrapped in, see `train.networks.wrapping`.
+    """Read a state dict, out of the sections and prefixes that it is wrapped in, see `train.networks.wrapping`.
 
     Where several are in the file, averages win, and the log says which was taken.
 
@@ -171,7 +171,9 @@ def _check_stored(loaded: object, sizes: set[int], path: Path) -> None:
             if value.layout == torch.strided and value.device.type == "cpu":
                 size = value.untyped_storage().nbytes()
                 if size and size not in sizes:
-                    raise ModelError(f"{path} says that {shortened(key)!r} has {size:,} bytes, which it has not; {_AGAIN}")
+                    raise ModelError(
+                        f"{path} says that {shortened(key)!r} has {size:,} bytes, which it has not; {_AGAIN}"
+                    )
 
 
 def _check_tensor(key: str, value: Tensor, path: Path) -> None:

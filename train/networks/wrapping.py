@@ -73,7 +73,9 @@ def _without_prefixes(candidate: Candidate, depth: int = 0) -> Iterator[Candidat
         return
     for prefix in PREFIXES:
         state = {
-            key[len(prefix) :]: value for key, value in candidate.state.items() if key.startswith(prefix) and key != prefix
+            key[len(prefix) :]: value
+            for key, value in candidate.state.items()
+            if key.startswith(prefix) and key != prefix
         }
         if state:
             yield from _without_prefixes(Candidate((*candidate.place, prefix), state), depth + 1)
