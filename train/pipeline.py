@@ -81,20 +81,20 @@ def run_recipe(recipe: Recipe, data: Path, out: Path) -> Path:
         InputError: The recipe lacks a section, the folder is of another recipe, or a stage refuses its input.
     """
     for section in ("prepare", "teacher", "faceqan"):
-        if not recipe.get(section):
+        if section not in recipe:
             raise InputError(f"the recipe has no section {section!r}: it is for `fiqa-train fit`, not a whole road")
     files = Files(out)
     outputs = (files.labels, files.scores, files.embeddings, files.weights, out / "recipe.json")
     _check_same(recipe, out / "recipe.json")
     model, weights = (
-        text_of(recipe["teacher"], "model", "teacher"),
-        data / text_of(recipe["teacher"], "weights", "teacher"),
+        text_of(recipe["teacher"] or {}, "model", "teacher"),
+        data / text_of(recipe["teacher"] or {}, "weights", "teacher"),
     )
-    images, landmarks = (data / text_of(recipe["prepare"], name, "prepare") for name in FILES_OF_PREPARE)
+    images, landmarks = (data / text_of(recipe["prepare"] or {}, name, "prepare") for name in FILES_OF_PREPARE)
     check_outputs({path.name: path for path in outputs}, [weights, images, landmarks])
     settings = RegressorRecipe.from_recipe(recipe)
     prepare(images, out / "faces", settings.prepare, landmarks)
-    _label(dict(recipe["faceqan"]), model, weights, files)
+    _label(dict(recipe["faceqan"] or {}), model, weights, files)
     if settings.targets.average:
         _label_average(settings.targets.average, recipe, data, files)
     inputs = FitFiles(files.labels, weights, files.embeddings, unpack(images, out / "faces" / "images"), landmarks)
