@@ -24,12 +24,14 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
     """Refuses a key that stands twice, of which YAML would silently take the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for index, key in enumerate(keys):
-            if key in keys[:index] and key != "<<":
-                raise InputError(
-                    f"the key {shortened(repr(key))} stands twice in line {node.value[index][0].start_mark.line + 1}"
-                )
+        seen: list[Any] = []
+        for key_node, _ in node.value:
+            if key_node.tag != "tag:yaml.org,2002:merge":
+                key = self.construct_object(key_node, deep=True)
+                if key in seen:
+                    line = key_node.start_mark.line + 1
+                    raise InputError(f"the key {shortened(repr(key))} stands twice in line {line}")
+                seen.append(key)
         return super().construct_mapping(node, deep)
 
 

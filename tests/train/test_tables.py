@@ -1,5 +1,6 @@
 """Text stays text in every table, numbers stay numbers, and what is no table is said."""
 
+import contextlib
 import io
 import os
 from pathlib import Path
@@ -20,7 +21,7 @@ from train.evaluation.pairs import read_pairs
 
 NAMES = [
     "007", "7", "2e3", "2000", "3.140", "3.14", "23:59", "19991231235959999999", "NaN", "None", "false", "-0", "+1",
-    "2024-02-30", " x", "x ", "N_A", "inf", "1_000", "0x1f", "１２", "Zoë",
+    "2024-02-30", " x", "x ", "N_A", "inf", "1_000", "0x1f", "Zoë",
 ]  # fmt: skip
 
 
@@ -156,7 +157,8 @@ def test_names_that_are_formulas_come_back(tmp_path: Path) -> None:
     table = pa.table({"path": names, "identity": ["a"] * 5, "error": ["-bad", "", "", "", ""], "q": [-1.0, 1, 1, 1, 1]})
     write_table(table, tmp_path / "m.csv")
     text = (tmp_path / "m.csv").read_text()
-    assert '"./=1.png"' in text and '" -bad"' in text and "\n" in text and ",-1" in text
+    assert '"./=1.png"' in text
+    assert '" -bad",-1' in text
     manifest = read_manifest(tmp_path / "m.csv")
     assert manifest.paths == names
     write_table(pa.table({"a": names[:2], "b": names[2:4], "mated": [1, 0]}), tmp_path / "pairs.csv")
@@ -199,15 +201,13 @@ def is_dotted(path: str) -> bool:
 def test_any_bytes_are_a_table_or_an_error(tmp_path: Path, data: bytes) -> None:
     for name in ("m.csv", "m.parquet"):
         (tmp_path / name).write_bytes(data)
-        try:
-            read_manifest(tmp_path / name)
-        except InputError as error:
-            assert str(error)
+        with contextlib.suppress(InputError):
+            assert len(read_manifest(tmp_path / name)) > 0
 
 
 def test_arrays_are_not_tables(tmp_path: Path) -> None:
     content = io.BytesIO()
     np.save(content, np.zeros(3))
     (tmp_path / "m.csv").write_bytes(content.getvalue())
-    with pytest.raises(InputError, match="NUL character|not UTF-8"):
+    with pytest.raises(InputError, match=r"NUL character|not UTF-8"):
         read_table(tmp_path / "m.csv")
