@@ -275,7 +275,7 @@ def test_bad_input(files: Files) -> None:
     files.embeddings[[4, 50], 1] = np.nan
     with pytest.raises(InputError, match=r"2 of 60 labelled images have no embedding, such as b/50.png"):
         files.optimise()
-    assert sorted(path.name for path in files.folder.iterdir()) == ["embeddings.npy", "labels.csv", "out.csv"]
+    assert sorted(path.name for path in files.folder.iterdir()) == ["embeddings.npy", "labels.csv"]
 
 
 @pytest.mark.parametrize(
