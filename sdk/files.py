@@ -393,8 +393,9 @@ def cache_dir() -> Path:
         import pooch
 
         folder = Path(pooch.os_cache("fiqa"))
-    except (RuntimeError, KeyError) as error:
-        raise FileNotFoundError(errno.ENOENT, "there is no home folder; set FIQA_CACHE") from error
+    except (RuntimeError, KeyError, ImportError) as error:
+        reason = "pooch is not installed" if isinstance(error, ImportError) else "there is no home folder"
+        raise FileNotFoundError(errno.ENOENT, f"{reason}; set FIQA_CACHE") from error
     if not folder.is_absolute():  # "~" stays where nobody knows the home folder
         raise FileNotFoundError(errno.ENOENT, "there is no home folder; set FIQA_CACHE")
     return folder
@@ -422,8 +423,8 @@ def keep_in_cache(data: bytes, *parts: str) -> Path | None:
 def find_in_cache(*parts: str) -> bytes | None:
     """Read a file that `keep_in_cache` wrote; None where it is not there or cannot be read."""
     try:
-        return cache_dir().joinpath(*parts).read_bytes()
-    except OSError:
+        return read_file(cache_dir().joinpath(*parts), FiqaError, "it is made again")
+    except (OSError, FiqaError):
         return None
 
 

@@ -144,11 +144,7 @@ def _request(url: str) -> urllib.request.Request:
 
 @contextlib.contextmanager
 def _bar(progress: Any, total: int) -> Iterator[Any]:
-    if progress is True:
-        from tqdm import tqdm
-
-        progress = tqdm(unit="B", unit_scale=True)
-    if progress is False or progress is None:
+    if progress is False:
         yield None
         return
     progress.reset()

@@ -59,7 +59,7 @@ def fetch_model(name: str, progress: Any = False) -> Path:
 
     Args:
         name: Name in the catalogue.
-        progress: An object with `total`, `update`, `reset` and `close`, such as tqdm's; True for a bar of tqdm.
+        progress: False, or an object with `total`, `update`, `reset` and `close`, such as a bar of tqdm.
 
     Returns:
         Path of the file, its hash checked.
@@ -93,7 +93,8 @@ def obtain_model(name: str, progress: Any = False) -> tuple[Path, bytes]:
     failures = []
     for url in addresses:
         for attempt in range(ATTEMPTS):
-            time.sleep(attempt)
+            if attempt:
+                time.sleep(1)
             try:
                 data = download(url, entry.size or LARGEST, progress)
                 _check_hash(data, entry)

@@ -1,6 +1,7 @@
 """OpenVINO on the CPU: its own files (.xml with .bin), and ONNX files as they are. Needs the extra `openvino`."""
 
 import queue
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -33,12 +34,7 @@ class OpenVinoRuntime:
     device = "openvino"
 
     def __init__(self, model: Model, precision: str | None = None, threads: int = 1) -> None:
-        try:
-            import openvino
-        except (ImportError, OSError) as error:
-            raise DeviceError(
-                f"OpenVINO is not installed ({error}): pip install 'fiqa[openvino]', or use an .onnx file on the cpu"
-            ) from error
+        openvino = load_openvino()
         core = openvino.Core()
         bf16, quantised = precision == "bf16", model.card.precision.startswith("int8")
         self.precision = "int8+bf16" if bf16 and quantised else precision or model.card.precision
@@ -95,6 +91,22 @@ class OpenVinoRuntime:
         while not self._idle.empty():
             self._idle.get()
         self._compiled = self._output = None
+
+
+def load_openvino() -> Any:
+    """The module.
+
+    Raises:
+        DeviceError: It is not installed, or does not load.
+    """
+    try:
+        return import_module("openvino")
+    except (ImportError, OSError) as error:
+        raise DeviceError(
+            f"OpenVINO is not installed ({error}): pip install 'fiqa[openvino]', or use an .onnx file on the cpu"
+        ) from error
+    except RuntimeError as error:  # what it asks for when it is imported
+        raise DeviceError("OpenVINO cannot be loaded by a user who has no home folder; set HOME to one") from error
 
 
 def _end(value: Any, wanted: str = "") -> End:
