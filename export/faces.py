@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from export.verify import BATCHES
+from export.runtimes import BATCHES
 from sdk import FaceDetector
 from sdk.batch import images_below
 from sdk.errors import InputError

@@ -148,7 +148,9 @@ class FaceCells:
         self._path = model.path
         self._input = check_input(model, [end_of(value) for value in self._session.get_inputs()]).name
         outputs = [end_of(value) for value in self._session.get_outputs()]
-        if [(end.name, end.dtype, (end.shape or ())[-1:]) for end in outputs] != [(model.card.output, "float32", (15,))]:
+        if [(end.name, end.dtype, (end.shape or ())[-1:]) for end in outputs] != [
+            (model.card.output, "float32", (15,))
+        ]:
             given = ", ".join(map(str, outputs))
             raise ModelError(f"{model.path} gives {given}, wanted {model.card.output!r} with 15 values a cell")
 

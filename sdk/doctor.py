@@ -15,7 +15,12 @@ from sdk.files import cache_dir
 from sdk.models.catalog import catalog
 from sdk.models.store import locate_model
 from sdk.runtimes.providers import (
-    ONNXRUNTIME, PROVIDERS, gpu_architecture, installed_wheels, library_version, load_onnxruntime,
+    ONNXRUNTIME,
+    PROVIDERS,
+    gpu_architecture,
+    installed_wheels,
+    library_version,
+    load_onnxruntime,
 )  # fmt: skip
 from sdk.runtimes.select import NUMBERED
 from sdk.scorer import QualityScorer, available_cores

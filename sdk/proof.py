@@ -225,8 +225,8 @@ def load_proof(folder: Path, card: ModelCard) -> tuple[Faces, Scores, str]:
         )
     if source != card.source_sha256:
         raise InputError(
-            f"{path} is of a source with SHA-256 {ascii(source[:12])[1:-1]}..., the file of one with {card.source_sha256[:12]}...: "
-            "give --against and --faces, or export into a folder of its own"
+            f"{path} is of a source with SHA-256 {ascii(source[:12])[1:-1]}..., the file of one with "
+            f"{card.source_sha256[:12]}...: give --against and --faces, or export into a folder of its own"
         )
     with np.errstate(over="ignore"):  # beyond float32 is infinity, which is no score
         return faces, scores.astype(np.float32), str(path)

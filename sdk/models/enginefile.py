@@ -15,6 +15,7 @@ logger = logging.getLogger(__name__)
 
 _BUILT = ("engines", "built")
 
+
 def check_engine(path: Path, data: bytes, card: ModelCard, trust: bool) -> None:
     """Compare an engine with its card, and see whether it may run here.
 

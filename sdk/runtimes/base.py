@@ -91,9 +91,8 @@ def check_output(model: Model, outputs: Sequence[End], dtypes: Sequence[str] = F
     named = [end for end in outputs if end.name == model.card.output]
     named = named or [end for end in outputs if not model.card.output and len(outputs) == 1]
     if not named:
-        raise ModelError(
-            f"{model.path} has the outputs {', '.join(end.name for end in outputs)}, its card says {model.card.output!r}; correct the card"
-        )
+        names = ", ".join(end.name for end in outputs)
+        raise ModelError(f"{model.path} has the outputs {names}, its card says {model.card.output!r}; correct the card")
     shape = named[0].shape
     fits = shape is None or (len(shape) > 0 and _fits(shape[1:], (1,) * len(shape[1:])))
     if named[0].dtype not in dtypes or not fits:

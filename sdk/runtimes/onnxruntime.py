@@ -16,11 +16,22 @@ from sdk.errors import DeviceError, FiqaError, ModelError
 from sdk.files import cache_dir, find_in_cache, keep_in_cache
 from sdk.models.loading import Model
 from sdk.runtimes.base import (
-    End, check_input, check_output, check_scores, is_out_of_memory, memory_error, pad_batch,
+    End,
+    check_input,
+    check_output,
+    check_scores,
+    is_out_of_memory,
+    memory_error,
+    pad_batch,
 )  # fmt: skip
 from sdk.runtimes.prelu import VERSION, replace_prelu
 from sdk.runtimes.providers import (
-    PROFILE, RECORD_ASSIGNMENT, check_assignment, load_onnxruntime, provider_options, require_provider,
+    PROFILE,
+    RECORD_ASSIGNMENT,
+    check_assignment,
+    load_onnxruntime,
+    provider_options,
+    require_provider,
 )  # fmt: skip
 
 logger = logging.getLogger(__name__)
@@ -28,7 +39,12 @@ logger = logging.getLogger(__name__)
 CPU_BATCH = 8
 """Most faces a call on the CPU; larger batches fall out of its caches."""
 
-_TYPES = {"tensor(uint8)": "uint8", "tensor(float16)": "float16", "tensor(float)": "float32", "tensor(double)": "float64"}
+_TYPES = {
+    "tensor(uint8)": "uint8",
+    "tensor(float16)": "float16",
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+}
 
 
 class OnnxRuntime:

@@ -120,7 +120,7 @@ def test_a_proof_file_beside(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"is of a source with SHA-256 0123456789ab"):
         prove(path, device="cpu")
     (tmp_path / "proof.npz").write_text("no zip file")
-    with pytest.raises(InputError, match="damaged .npz archive, or none.*export the model again"):
+    with pytest.raises(InputError, match=r"damaged \.npz archive, or none.*export the model again"):
         prove(path, device="cpu")
 
 
