@@ -43,7 +43,7 @@ class QualityScorer:
 
     May be used from several threads, and as a context manager. Dropped without `close`, it lets go of its model and
     threads by itself. It pickles as its arguments (a path is made absolute): a copy, and a scorer in a forked process,
-    opens the model again. A GPU does not survive a fork: there a call is a `DeviceError` at once.
+    opens the model again. Only the device `cpu` survives a fork: on any other, a call is a `DeviceError` at once.
 
     Args:
         model: Name in the catalogue (`fiqa models` lists it), or path of an .onnx, .xml (OpenVINO) or .engine
@@ -280,11 +280,14 @@ def _open(
 def _reopen(
     model: str | PathLike[str], device: str, card: ModelCard | None, precision: str | None, threads: int, trust: bool
 ) -> Runtime:
-    """Open the model in a forked process."""
-    if device not in ON_CPU:
+    """Open the model in a forked process.
+
+    OpenVINO could be opened too, and then sometimes hangs: what its threads held at the fork is held for ever.
+    """
+    if device != "cpu":
         raise DeviceError(
-            f"the scorer on {device} was made before this process was forked, and a GPU cannot be used on both sides "
-            "of a fork; make the scorer in the new process, or start processes with 'spawn'"
+            f"the scorer on {device} was made before this process was forked, and {device} cannot be used on both "
+            "sides of a fork; make the scorer in the new process, start processes with 'spawn', or use device='cpu'"
         )
     return _open(model, device, card, precision, threads, trust)[1]
 
