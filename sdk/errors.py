@@ -3,6 +3,12 @@
 A message names the thing, the value found, the value wanted, and the next step.
 """
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 
 class FiqaError(Exception):
     """Base of all errors raised by fiqa; catching it catches nothing else."""
@@ -14,6 +20,18 @@ class ImageError(FiqaError, ValueError):
 
 class ModelError(FiqaError):
     """A model is unknown, damaged, of another kind, or cannot be fetched."""
+
+
+class ScoreError(FiqaError):
+    """A model gave NaN or infinity for a face.
+
+    Attributes:
+        scores: float32 (N,), NaN where there is no score.
+    """
+
+    def __init__(self, message: str, scores: "NDArray[np.float32]") -> None:
+        super().__init__(message)
+        self.scores = scores
 
 
 class DeviceError(FiqaError, RuntimeError):

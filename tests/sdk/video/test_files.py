@@ -13,7 +13,7 @@ from squares import BlueScorer, SquareDetector, frame, walk
 
 from sdk import InputError, OutputError, VideoScorer
 from sdk.video import BestShots
-from sdk.video.files import JsonRecords, Lines, ShotFolder, VideoFile, open_records
+from sdk.video.files import JsonRecords, ShotFolder, VideoFile, open_records
 
 needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 
@@ -59,35 +59,6 @@ def test_lines_on_a_full_disk() -> None:
     records = JsonRecords(Path("/dev/full"))
     with score(walk(1)) as video, pytest.raises(OutputError, match="No space left on device; make room"):
         records.write(next(video))
-
-
-def test_a_line_that_does_not_fit_is_taken_back(tmp_path: Path) -> None:
-    class Nearly:
-        """A file with room for so many bytes more."""
-
-        def __init__(self, file: object, room: int) -> None:
-            self.file, self.room = file, room
-
-        def write(self, data: bytes) -> int:
-            if not self.room:
-                raise OSError(errno.ENOSPC, "No space left on device")
-            part = data[: self.room]
-            self.room -= len(part)
-            return self.file.write(part)
-
-        def __getattr__(self, name: str) -> object:
-            return getattr(self.file, name)
-
-    path = tmp_path / "a.jsonl"
-    lines = Lines(path)
-    lines.write({"a": 1})
-    lines._file = Nearly(lines._file, 4)
-    with pytest.raises(OutputError, match=r"a\.jsonl cannot be written: No space left"):
-        lines.write({"b": 2})
-    assert path.read_text() == '{"a": 1}\n'
-    lines._file.room = 100
-    lines.write({"c": 3})
-    assert path.read_text() == '{"a": 1}\n{"c": 3}\n'
 
 
 def test_video_keeps_time(tmp_path: Path) -> None:
