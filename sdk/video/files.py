@@ -81,7 +81,7 @@ class ParquetRecords:
         pa = import_pyarrow()
         import pyarrow.parquet
 
-        _refuse_existing("--out", path)
+        check_records(path)
         face = {
             "track": pa.int64(), "score": pa.float32(), "box": pa.list_(pa.float32()),
             "landmarks": pa.list_(pa.float32()), "confidence": pa.float32(),
@@ -123,13 +123,34 @@ RECORDS: dict[str, Callable[[Path], Records]] = {".jsonl": JsonRecords, ".parque
 """Tables of results by suffix; what is no regular file, such as `/dev/stdout`, takes lines whatever its name."""
 
 
+def check_records(path: Path) -> None:
+    """Refuse a table of results that is of another kind, or would be lost.
+
+    Raises:
+        InputError: So it is.
+    """
+    check_suffix("--out", path, RECORDS)
+    if path.suffix.lower() == ".parquet":
+        _refuse_existing("--out", path)
+
+
+def check_video(path: Path) -> None:
+    """Refuse a video of another kind, or one that would be lost.
+
+    Raises:
+        InputError: So it is.
+    """
+    check_suffix("--save", path, VIDEO_CODECS)
+    _refuse_existing("--save", path)
+
+
 def open_records(path: Path) -> Records:
     """Open a table of results by its suffix.
 
     Raises:
         InputError: The suffix is another, pyarrow is missing, the place cannot be written, or there is something else.
     """
-    check_suffix("--out", path, RECORDS)
+    check_records(path)
     return RECORDS.get(path.suffix.lower(), JsonRecords)(path)
 
 
@@ -147,8 +168,7 @@ class VideoFile:
     """
 
     def __init__(self, path: Path, fps: float) -> None:
-        check_suffix("--save", path, VIDEO_CODECS)
-        _refuse_existing("--save", path)
+        check_video(path)
         self._path, self._fps = path, fps
         self._code = cv2.VideoWriter.fourcc(*VIDEO_CODECS.get(path.suffix.lower(), "MJPG"))
         self._draft = _Draft(path)

@@ -7,11 +7,13 @@ import asyncio
 import base64
 import hashlib
 import json
+import logging
 import re
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.resources import files
 from typing import Any
@@ -25,6 +27,8 @@ from sdk.video.frames import FrameResult
 from sdk.video.http import Answer, Server
 from sdk.video.meter import Counters
 from sdk.video.overlay import Overlay
+
+log = logging.getLogger(__name__)
 
 PICTURES_PER_SECOND = 12
 """Of the live picture; a frame is encoded only when somebody looks, once for all."""
@@ -77,6 +81,7 @@ class Page:
         self._points: deque[tuple[float, int, float]] = deque(maxlen=POINTS)
         self._started = time.monotonic()
         self._viewers = 0
+        self._failed = False
         self._html = (files("sdk.video") / "page.html").read_bytes()
         self._server = Server(self._answer, _headers(self._html), host, port)
         self._most_viewers = max(1, min(VIEWERS, self._server.most // 2))
@@ -89,7 +94,7 @@ class Page:
 
     def show(self, result: FrameResult) -> None:
         """Take in a frame."""
-        with self._lock:
+        with self._aside(), self._lock:
             self._overlay.note(result)
             self._result = result
             self._points.extend(
@@ -102,12 +107,23 @@ class Page:
         """Take in a track's best shot."""
         if not word.shots:
             return
-        best = word.shots[0]
-        data = cv2.imencode(".jpg", best.picture)[1].tobytes()
-        with self._lock:
-            self._made += 1
-            about = {"id": self._made, "track": word.track, "score": round(best.score, 3), "final": word.final}
-            self._shots.append((about, data))
+        with self._aside():
+            best = word.shots[0]
+            data = cv2.imencode(".jpg", best.picture)[1].tobytes()
+            with self._lock:
+                self._made += 1
+                about = {"id": self._made, "track": word.track, "score": round(best.score, 3), "final": word.final}
+                self._shots.append((about, data))
+
+    @contextmanager
+    def _aside(self) -> Iterator[None]:
+        """Log an error of the page, the first time, and let the stream go on."""
+        try:
+            yield
+        except Exception:
+            if not self._failed:
+                log.exception("the page does not show everything; the stream goes on")
+            self._failed = True
 
     def close(self) -> None:
         """Stop serving."""

@@ -98,49 +98,56 @@ def open_source(source: VideoSource, live: bool | None = None) -> Source:
     )
 
 
-def _open_text(text: str, live: bool | None) -> Source:
-    """Open what a text names. A file that exists is always meant, whatever its name looks like."""
+def find_file(text: str) -> Path | None:
+    """Find the file, folder or device that a text names; a file that is there is meant, whatever its name looks like.
+
+    Raises:
+        InputError: The text cannot name anything.
+    """
     check_name(text)
-    if text and not os.path.exists(text):
-        if text[:5].lower() == "file:":
-            return _open_path(_named_by_url(text))
-        pipeline = jetson_pipeline(text) or (text if " ! " in text else None)
-        if pipeline is not None:
-            return Capture.pipeline(pipeline)
-        address = stream_address(text)
-        if address is not None:
-            return Capture.stream(address, live is not False)
-        if re.fullmatch("[0-9]{1,9}", text):
-            return Capture.camera(int(text))
-        if not os.path.lexists(text):
-            raise InputError(
-                f"{without_secrets(text)} does not exist; give a video file, a folder of images, the index of a camera "
-                "or a URL"
-            )
-    return _open_path(text)
+    if os.path.lexists(text):
+        return Path(text)
+    return _named_by_url(text) if text[:5].lower() == "file:" else None
 
 
-def _named_by_url(url: str) -> str:
+def _open_text(text: str, live: bool | None) -> Source:
+    path = find_file(text)
+    if path is not None:
+        return _open_path(path)
+    pipeline = jetson_pipeline(text) or (text if " ! " in text else None)
+    if pipeline is not None:
+        return Capture.pipeline(pipeline)
+    address = stream_address(text)
+    if address is not None:
+        return Capture.stream(address, live is not False)
+    if re.fullmatch("[0-9]{1,9}", text):
+        return Capture.camera(int(text))
+    raise InputError(
+        f"{without_secrets(text)} does not exist; give a video file, a folder of images, the index of a camera or a URL"
+    )
+
+
+def _named_by_url(url: str) -> Path:
     """Path of `file:clip.mp4` or `file:///home/me/my%20clip.mp4`."""
     path = re.sub("^//(localhost)?(?=/)", "", url[5:], flags=re.IGNORECASE)
-    return path if os.path.exists(path) else unquote(path)
+    return Path(path if os.path.lexists(path) else unquote(path))
 
 
-def _open_path(text: str) -> Source:
-    path = Path(text)
+def _open_path(path: Path) -> Source:
+    check_name(path)
     try:
-        mode = os.stat(text).st_mode
-    except (OSError, ValueError) as error:
-        raise InputError(f"{text} cannot be opened: {getattr(error, 'strerror', error)}; give a video file") from error
-    camera = re.fullmatch(r"/dev/video([0-9]{1,3})", os.path.realpath(text))
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise InputError(f"{path} cannot be opened: {error.strerror}; give a video file") from error
+    camera = re.fullmatch(r"/dev/video([0-9]{1,3})", os.path.realpath(path))
     if camera is not None and stat.S_ISCHR(mode):
         return Capture.camera(int(camera[1]))
     if stat.S_ISDIR(mode):
         return Images.of_folder(path)
     if not stat.S_ISREG(mode):
-        raise InputError(f"{text} is a pipe or a device, wanted a video file, a folder of images or a camera")
+        raise InputError(f"{path} is a pipe or a device, wanted a video file, a folder of images or a camera")
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        return Images(text, [path])
+        return Images(str(path), [path])
     _refuse_text(path)
     return Capture.file(path)
 
