@@ -67,7 +67,7 @@ class Capture:
         self._opened = time.monotonic()
         if self._first is None:
             self.close()
-            raise InputError(f"{name} cannot be opened, or gives no frame; {hint}")
+            raise InputError(f"{name} cannot be opened, or gives no frame; {self._hint}")
 
     @classmethod
     def camera(cls, index: int) -> "Capture":

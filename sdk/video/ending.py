@@ -48,7 +48,8 @@ class Signals:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         for number, before in self._before.items():
-            signal.signal(number, before)
+            # The process ends after a signal; another one would only change its exit code.
+            signal.signal(number, signal.SIG_IGN if number in self._heard else before)
 
     def _is_news(self, number: int) -> bool:
         news = number not in self._heard and not self._closing

@@ -252,7 +252,7 @@ class Server:
         for authority in authorities:
             host = _parse_authority(authority)[0]
             try:
-                known = not self._local or _is_loopback(ip_address(host))
+                known = _is_loopback(ip_address(host)) or not self._local
             except ValueError:
                 known = host in self._names
             if not known:
@@ -304,7 +304,7 @@ async def _drain_rest(reader: asyncio.StreamReader) -> None:
 def _listen(host: str, port: int) -> socket.socket:
     error: Exception = OSError("wanted an address or a name of this machine, and a port from 0 to 65535")
     try:
-        valid = bool(host) and 0 <= port <= 65535
+        valid = bool(host) and host.isprintable() and 0 <= port <= 65535
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE) if valid else []
     except (OSError, ValueError) as failed:  # also a name that no host can have
         found, error = [], failed
