@@ -176,6 +176,7 @@ class VideoFile:
         self._size = (0, 0)
         self._start = 0.0
         self._written = 0
+        self._found = 0.0
 
     def write(self, image: NDArray[np.uint8], timestamp: float) -> None:
         """Add a frame, as often as its time wants it.
@@ -206,7 +207,8 @@ class VideoFile:
         """Finish the file and give it its name. Without a frame there is none.
 
         Raises:
-            OutputError: It cannot be read again: OpenCV does not say when it fails to write.
+            OutputError: It is cut short, or cannot be read again and is not kept: OpenCV says nothing when it fails to
+                write, for a quota for example.
         """
         writer, self._writer = self._writer, None
         if writer is None or not self._written:
@@ -214,10 +216,14 @@ class VideoFile:
             return
         writer.release()
         self._draft.finish(self._check)
+        if self._found < self._written:
+            raise OutputError(f"{self._path} is cut short: not all of {self._written} frames found room; make room")
 
     def _check(self) -> None:
-        if not cv2.VideoCapture(str(self._draft.path), cv2.CAP_FFMPEG).read()[0]:
+        capture = cv2.VideoCapture(str(self._draft.path), cv2.CAP_FFMPEG)
+        if not capture.read()[0]:
             raise OutputError(f"{self._path} could not be written whole; make room, or try .avi")
+        self._found = capture.get(cv2.CAP_PROP_FRAME_COUNT)
 
 
 class _Draft:

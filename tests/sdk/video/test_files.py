@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import subprocess
+import sys
 from collections import namedtuple
 from pathlib import Path
 
@@ -221,6 +223,38 @@ def test_a_video_that_was_not_written_whole_leaves_nothing(tmp_path: Path) -> No
     with pytest.raises(OutputError, match="could not be written whole; make room"):
         video.close()
     assert os.listdir(tmp_path) == []
+
+
+SHORT = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+sys.path.insert(0, {here!r})
+from pathlib import Path
+from squares import frame
+from sdk import OutputError
+from sdk.video.files import VideoFile
+video = VideoFile(Path(sys.argv[1]), 25)
+for index in range(100):
+    video.write(frame(), index / 25)
+try:
+    video.close()
+except OutputError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "message", "kept"),
+    [("a.avi", "is cut short: not all of 100 frames", ["a.avi"]), ("a.mp4", "could not be written whole", [])],
+)
+def test_a_video_that_found_no_room(tmp_path: Path, name: str, message: str, kept: list[str]) -> None:
+    script = SHORT.format(here=str(Path(__file__).parents[1]))
+    command = [sys.executable, "-c", script, str(tmp_path / name)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert message in done.stdout
+    assert os.listdir(tmp_path) == kept
+    for left in kept:
+        assert cv2.VideoCapture(str(tmp_path / left)).read()[0]
 
 
 def test_a_table_on_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
