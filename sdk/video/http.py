@@ -150,6 +150,7 @@ class Server:
             connection = _Connection(accepted)
             self._connections.append(connection)
             connection.task = self._loop.create_task(self._handle(connection))
+            await asyncio.sleep(0)  # let it begin: a task that is cancelled before would not clean up
 
     async def _make_room(self) -> bool:
         """Let go of the connection that has waited longest without a request, if there is one."""

@@ -213,6 +213,22 @@ def test_who_waits_longest_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
     server.close()
 
 
+def test_a_burst_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sdk.video.http._most_connections", lambda: 2)
+    server = Server(answer, {}, "127.0.0.1", 0)
+    burst = [connect(server) for _ in range(12)]  # all of them wait when it begins
+    server.start()
+    try:
+        for gone in burst[:10]:
+            assert gone.recv(1) == b""
+        assert len(server._connections) <= 2
+        assert get(server, "Host: localhost") == 200
+        for one in burst:
+            one.close()
+    finally:
+        server.close()
+
+
 def test_a_viewer_who_takes_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sdk.video.http.TAKE_SECONDS", 0.5)
     large = Server(lambda path: Answer(200, "text/plain", bytes(64 << 20)), {}, "127.0.0.1", 0)
