@@ -96,7 +96,7 @@ def video(
                 stream = VideoScorer(
                     opened, scorer, detectors, best_shots=shots, every=every, max_fps=max_fps, min_size=min_size
                 )
-                stack.callback(stream.close)
+                stack.callback(stream.close)  # where an output cannot be opened
                 if best_shots is not None:
                     folder = ShotFolder(best_shots)
                     stack.callback(folder.close)
@@ -150,7 +150,13 @@ def _check_outputs(source: str, model: str, *, out: Path | None, save: Path | No
         InputError: One is the source, the model or another output, is there already, or has a wrong suffix.
     """
     read = find_file(source)
-    if best_shots is not None and read is not None and best_shots.is_dir() and os.path.samefile(best_shots, read):
+    if (
+        best_shots is not None
+        and read is not None
+        and read.is_dir()
+        and best_shots.is_dir()
+        and best_shots.samefile(read)
+    ):
         raise InputError(f"--best-shots {best_shots} is the folder of the frames, {source}; choose another folder")
     if out is not None:
         check_records(out)

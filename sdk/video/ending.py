@@ -49,7 +49,7 @@ class Signals:
     ) -> None:
         for number, before in self._before.items():
             # The process ends after a signal; another one would only change its exit code.
-            signal.signal(number, signal.SIG_IGN if number in self._heard else before)
+            signal.signal(number, signal.SIG_IGN if number in self._heard else before or signal.SIG_DFL)
 
     def _is_news(self, number: int) -> bool:
         news = number not in self._heard and not self._closing

@@ -30,8 +30,8 @@ HEAD_SECONDS, HEAD_BYTES = 5.0, 16384
 TAKE_SECONDS = 10.0
 """An answer, or a part of one that never ends, is taken in this time."""
 
-BACKLOG = 16
-"""Connections that wait to be taken."""
+BACKLOG = 128
+"""Connections that wait to be taken; they are the system's, and take no file of this process."""
 
 PAUSE = 0.5
 """Seconds until the next connection is taken when the system gives none, because too many files are open."""
