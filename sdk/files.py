@@ -103,7 +103,10 @@ def read_file(path: Path, kind: type[FiqaError], advice: str, most: int | None =
     """
     with open_file(path, kind, advice) as file:
         size = os.fstat(file.fileno()).st_size
-        data = b"" if most is not None and size > most else file.read() if most is None else file.read(most + 1)
+        # Not `most` at once: as much room as is asked for is taken.
+        data = b"" if most is not None and size > most else file.read() if most is None else file.read(size + 1)
+        while most is not None and size < len(data) <= most and (block := file.read(_BLOCK)):
+            data += block
     if most is not None and max(size, len(data)) > most:
         raise kind(f"{path} has {size:,} bytes, wanted at most {most:,}; {advice}")
     return data
