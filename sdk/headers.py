@@ -28,6 +28,9 @@ _HARMLESS = 1 << 31
 
 _STEP = 1 << 14
 
+_MOST_TABLES, _TABLE_BYTES = 1 << 16, 5700
+"""Of lossless WebP; each set of tables is 20 bits at least in the file."""
+
 _DAMAGED = "copy or download it again"
 
 
@@ -87,6 +90,10 @@ def read_header(data: bytes) -> Header:
     raise ImageError(f"this is not an image: it starts with {data[:12]!r}, wanted {FORMATS}")
 
 
+HEIF_FORMATS = frozenset({"HEIC", "AVIF"})
+"""What pillow-heif and Pillow read where they are installed."""
+
+
 def is_readable(head: bytes) -> bool:
     """Whether a file that starts so is of a format in `FORMATS`."""
     return (
@@ -117,9 +124,6 @@ def advice_for(foreign: str) -> str:
         return "`pip install pillow-heif` to read it, or save it as JPEG"
     return "save it as JPEG or PNG"
 
-
-HEIF_FORMATS = frozenset({"HEIC", "AVIF"})
-"""What pillow-heif and Pillow read where they are installed."""
 
 _BRANDS = {
     **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), "HEIC"),
@@ -197,9 +201,7 @@ def _check_png_pixels(pieces: list[memoryview], width: int, height: int, depth: 
             except zlib.error as error:
                 raise ImageError(f"the PNG image is damaged ({error}); {_DAMAGED}") from error
             if unpacked > wanted:
-                raise ImageError(
-                    f"the PNG's pixels unpack to more than the {width} x {height} of its header; it is damaged: {_DAMAGED}"
-                )
+                raise ImageError(f"the PNG's pixels unpack to more than {width} x {height}; it is damaged: {_DAMAGED}")
 
 
 def _bmp(data: bytes) -> Header:
@@ -211,7 +213,7 @@ def _bmp(data: bytes) -> Header:
 def _webp(data: bytes) -> Header:
     """The first chunk's size: libwebp refuses a frame of another size than the canvas."""
     kind = data[12:16]
-    bytes_a_pixel = 8  # BGRA, BGR and the alpha channel
+    bytes_a_pixel = 6
     if kind == b"VP8X":
         width, height = (1 + int.from_bytes(data[at : at + 3], "little") for at in (24, 27))
         if data[20] & 2:  # animated: two canvases of BGRA
@@ -223,8 +225,12 @@ def _webp(data: bytes) -> Header:
         width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", data, 26))
     else:
         raise ImageError(f"the WebP file holds a chunk {kind!r}, wanted VP8, VP8L or VP8X; it is damaged: {_DAMAGED}")
+    tables = 0
+    if b"VP8L" in data or b"ALPH" in data:  # lossless coding: BGRA and BGR, and a set of tables for each 4 x 4 pixels
+        bytes_a_pixel = max(bytes_a_pixel, 8)
+        tables = _TABLE_BYTES * min(_MOST_TABLES, width * height // 16, len(data) // 2)
     complete = len(data) >= 8 + struct.unpack_from("<I", data, 4)[0]
-    return Header("WebP", width, height, complete, bytes_a_pixel * width * height, data)
+    return Header("WebP", width, height, complete, bytes_a_pixel * width * height + tables, data)
 
 
 def _gif(data: bytes) -> Header:

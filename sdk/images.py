@@ -50,13 +50,12 @@ STRIP = 1 << 20
 
 MEMORY_A_PIXEL = 9.1
 """Bytes for each of the largest number of pixels: with the file, what decoding may take. It is enough for every kind of
-image of 64 megapixels but progressive JPEGs without chroma subsampling in files over 6 MB, and WebP with an animation.
+image of 64 megapixels but progressive JPEGs without chroma subsampling in files over 6 MB, TIFFs in one compressed
+piece, and WebPs that are lossless (25 megapixels pass) or animated (50).
 """
 
 
-def load_image(
-    source: ImageSource, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES
-) -> NDArray[np.uint8]:
+def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES) -> NDArray[np.uint8]:
     """Turn any image into pixels.
 
     Args:
@@ -124,7 +123,7 @@ def _decode(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
     memory = header.memory + len(data) + (len(header.data) if header.data is not data else 0)
     if memory > MEMORY_A_PIXEL * max_pixels:
         raise ImageError(
-            f"this {header.format} image of {header.width} x {header.height} would take {memory / 1e6:.0f} MB to decode, "
+            f"this {header.format} image of {header.width} x {header.height} takes {memory / 1e6:.0f} MB to decode, "
             f"wanted at most {MEMORY_A_PIXEL * max_pixels / 1e6:.0f}; make it smaller, or raise the limit of pixels"
         )
     try:
@@ -181,7 +180,7 @@ def _pil_orientation(image: "PIL.Image.Image") -> int:
     """1 to 8. Damaged EXIF data turn nothing, as in OpenCV."""
     try:
         value = image.getexif().get(0x0112)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - a parser of untrusted data raises what it likes
         logger.debug("EXIF data that cannot be read: %s", error)
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1

@@ -19,7 +19,9 @@ PICTURE_TAGS = frozenset(
 )
 """What the decoder needs: sizes, places and coding of the samples, palette, orientation, kind of colours."""
 
-_ONE_NUMBER = frozenset({WIDTH, HEIGHT, COMPRESSION, PHOTOMETRIC, 266, 274, SAMPLES, ROWS, 284, 317, TILE_WIDTH, TILE_HEIGHT})
+_ONE_NUMBER = frozenset(
+    {WIDTH, HEIGHT, COMPRESSION, PHOTOMETRIC, 266, 274, SAMPLES, ROWS, 284, 317, TILE_WIDTH, TILE_HEIGHT}
+)
 _COMPRESSIONS = {1: "none", 5: "LZW", 8: "deflate", 32946: "deflate", 32773: "PackBits"}
 _PHOTOMETRICS = frozenset({0, 1, 2, 3, 5, 6})  # grey, RGB, palette, CMYK, YCbCr; CIELab takes a minute
 _UNSIGNED, _FLOATING_POINT = 1, 3
@@ -89,7 +91,9 @@ def _chunk_memory(values: dict[int, tuple[int, ...]], width: int, height: int) -
         raise ImageError(f"the TIFF holds {samples} samples of {bits} bits, wanted integers of 1 to 16; save it again")
     photometric = values.get(PHOTOMETRIC, (1,))[0]
     if photometric not in _PHOTOMETRICS:
-        raise ImageError(f"the TIFF's colours are of kind {photometric}, wanted grey, RGB, CMYK or YCbCr; save it again")
+        raise ImageError(
+            f"the TIFF's colours are of kind {photometric}, wanted grey, RGB, CMYK or YCbCr; save it again"
+        )
     if compression not in _COMPRESSIONS:
         names = ", ".join(dict.fromkeys(_COMPRESSIONS.values()))
         raise ImageError(f"the TIFF is compressed by method {compression}, wanted one of: {names}; save it again")
