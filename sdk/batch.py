@@ -1,7 +1,6 @@
-"""Many files: which they are, and their scores, several in flight, in the order given."""
+"""Scores of many files, several in flight, in the order given."""
 
-import glob
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sdk.errors import ImageError, InputError
+from sdk.errors import ImageError
 from sdk.images import load_image
 from sdk.parallel import bounded_map
 from sdk.scorer import QualityScorer
-
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
-"""What is taken for an image in a folder; a file that is named itself is always tried."""
 
 NO_FACE = "no face found"
 
@@ -49,27 +45,6 @@ class ScoredFace:
     thumbnail: bytes = b""
 
 
-def find_images(names: Iterable[str]) -> list[Path]:
-    """Files, folders (searched to the bottom, by suffix) and glob patterns -> files, each once, in the order given.
-
-    Raises:
-        InputError: A name is neither a file nor a folder and matches nothing, or there is no image at all.
-    """
-    names = list(names)
-    found: dict[Path, None] = {}
-    for name in names:
-        path = Path(name)
-        matches = [path] if path.exists() else sorted(Path(match) for match in glob.glob(name, recursive=True))
-        if not matches:
-            raise InputError(f"{name}: no such file or folder, and no match as a pattern; correct the path")
-        for match in matches:
-            found.update(dict.fromkeys(images_below(match) if match.is_dir() else [match]))
-    if not found:
-        wanted = ", ".join(sorted(IMAGE_SUFFIXES))
-        raise InputError(f"no image in {', '.join(names)}; looked for {wanted}; name other files themselves")
-    return list(found)
-
-
 def score_files(
     scorer: QualityScorer, paths: Sequence[Path], *, aligned: bool = False, thumbnails: bool = False
 ) -> Iterator[list[ScoredFace]]:
@@ -90,11 +65,6 @@ def score_files(
     work = _score_crop if aligned else _score_photo
     with ThreadPoolExecutor(scorer.threads, thread_name_prefix="fiqa-files") as pool:
         yield from bounded_map(pool, lambda path: work(scorer, path, thumbnails), paths, 2 * scorer.threads + 1)
-
-
-def images_below(folder: Path) -> list[Path]:
-    """All images of a folder and its sub-folders, by suffix, sorted."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
 
 
 def _score_crop(scorer: QualityScorer, path: Path, thumbnails: bool) -> list[ScoredFace]:

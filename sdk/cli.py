@@ -16,13 +16,14 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from sdk import __version__
-from sdk.batch import ScoredFace, find_images, score_files
+from sdk.batch import ScoredFace, score_files
 from sdk.bench import Configuration, Measured, measure, numbers, recommend, write_csv, write_plot
 from sdk.console import FAILED, INTERRUPTED, SOME_FAILED, error_exits, print_plain, progress_bar
 from sdk.detection import FaceDetector
 from sdk.doctor import examine
 from sdk.errors import InputError
 from sdk.files import check_place, make_folder
+from sdk.folders import find_images
 from sdk.models.cli import models
 from sdk.models.loading import load_model
 from sdk.proof import prove, read_faces, record_proof
@@ -96,7 +97,10 @@ def score(
     faces: list[ScoredFace] = []
     interrupted = False
     with error_exits():
-        files = find_images(paths)
+        images = find_images(paths)
+        files = images.files
+        for left_out in images.left_out:
+            print_plain(Console(stderr=True), f"left out: {left_out}", "yellow")
         if out is not None:
             check_table(out)  # before the work, so that it is not lost
         if report is not None:
@@ -119,7 +123,8 @@ def score(
             write_page(report, faces, run)
     if out is None and report is None:
         _show_scores(faces)
-    raise typer.Exit(_summarise(faces, run, [path for path in (out, report) if path], interrupted))
+    code = _summarise(faces, run, [path for path in (out, report) if path], interrupted)
+    raise typer.Exit(code or (SOME_FAILED if any(one.unreadable for one in images.left_out) else 0))
 
 
 def _show_scores(faces: list[ScoredFace]) -> None:

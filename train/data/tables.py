@@ -105,7 +105,9 @@ def _header(data: bytes, path: Path) -> list[str]:
         line = data.count(b"\n", 0, error.start) + 1
         raise InputError(f"{path} is not UTF-8 (line {line}: {error.reason}); save it as CSV in UTF-8") from error
     if data.count(b'"') % 2:
-        raise InputError(f"{path} has a quotation mark that is not closed, so that rows would be lost; write each twice")
+        raise InputError(
+            f"{path} has a quotation mark that is not closed, so that rows would be lost; write each twice"
+        )
     first = data[: 1 << 20].removeprefix(b"\xef\xbb\xbf").decode("utf-8", "ignore")
     try:
         names = next(csv.reader(io.StringIO(first, newline="")), [])
