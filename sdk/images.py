@@ -38,12 +38,14 @@ MIN_SIDE = 16
 """Smallest side, pixels; no detector finds a face in less."""
 
 
-def load_image(source: ImageSource) -> NDArray[np.uint8]:
+def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES) -> NDArray[np.uint8]:
     """Turn any image into pixels.
 
     Args:
         source: Path of an image file, the bytes of one, an array (H, W), (H, W, 1), (H, W, 3) BGR or (H, W, 4) BGRA of
             uint8 or uint16, or a PIL image.
+        max_pixels: Largest image file, width x height.
+        max_bytes: Largest file.
 
     Returns:
         uint8 (H, W, 3), BGR, C-contiguous. A uint8 BGR array that is so already is returned itself, not copied.
@@ -56,28 +58,28 @@ def load_image(source: ImageSource) -> NDArray[np.uint8]:
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _decode(bytes(source))
     if isinstance(source, (str, PathLike)):
-        return _from_file(Path(source))
+        return _from_file(Path(source), max_pixels, max_bytes)
     pil = sys.modules.get("PIL.Image")  # a PIL image can only exist if its owner imported PIL
     if pil is not None and isinstance(source, pil.Image):
         return _from_pil(source)
     raise ImageError(f"an image is a {type(source).__name__}, wanted a path, bytes, a numpy array or a PIL image")
 
 
-def _from_file(path: Path) -> NDArray[np.uint8]:
+def _from_file(path: Path, max_pixels: int, max_bytes: int) -> NDArray[np.uint8]:
     try:
         size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise ImageError(f"{path} has {size:,} bytes, wanted at most {MAX_BYTES:,}; make it smaller")
-        return _decode(path.read_bytes())
+        if size > max_bytes:
+            raise ImageError(f"{path} has {size:,} bytes, wanted at most {max_bytes:,}; make it smaller")
+        return _decode(path.read_bytes(), max_pixels)
     except OSError as error:
         raise ImageError(f"{path} cannot be read: {error.strerror}; give the path of an image file") from error
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from error
 
 
-def _decode(data: bytes) -> NDArray[np.uint8]:
+def _decode(data: bytes, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     header = read_header(data)
-    _check_size(header.width, header.height)
+    _check_size(header.width, header.height, max_pixels)
     damaged = f"the {header.format} image is truncated or damaged; copy or download it again"
     if not header.complete:
         raise ImageError(damaged)
@@ -122,8 +124,8 @@ def _from_array(array: NDArray[Any]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(array[..., :3])
 
 
-def _check_size(width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise ImageError(f"the image is {width} x {height}, wanted at most {MAX_PIXELS:,} pixels; make it smaller")
+def _check_size(width: int, height: int, max_pixels: int = MAX_PIXELS) -> None:
+    if width * height > max_pixels:
+        raise ImageError(f"the image is {width} x {height}, wanted at most {max_pixels:,} pixels; make it smaller")
     if min(width, height) < MIN_SIDE:
         raise ImageError(f"the image is {width} x {height}, wanted at least {MIN_SIDE} x {MIN_SIDE}")

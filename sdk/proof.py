@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sdk.batch import images_below
 from sdk.errors import InputError, ModelError
 from sdk.files import write_file
+from sdk.folders import images_below
 from sdk.images import load_image
 from sdk.models.card import ModelCard
 from sdk.models.loading import card_path, load_model

@@ -51,6 +51,8 @@ class QualityScorer:
         wait_ms: Milliseconds that a face in `score` waits for faces of other threads, to be scored together. 0 for
             none, and the quickest answer to a single caller.
         trust: Load an engine that was built on another machine; an engine is code.
+        max_pixels: Largest image that `assess` takes, width x height; None for `sdk.images.MAX_PIXELS`.
+        max_bytes: Largest file that it takes; None for `sdk.images.MAX_BYTES`.
 
     Raises:
         ModelError: The model is unknown, cannot be fetched, or is not what its card says.
@@ -77,6 +79,8 @@ class QualityScorer:
         precision: str | None = None,
         wait_ms: float = 0,
         trust: bool = False,
+        max_pixels: int | None = None,
+        max_bytes: int | None = None,
     ) -> None:
         if threads is not None and threads < 1:
             raise InputError(f"threads is {threads}, wanted at least 1, or None for all cores")
@@ -99,6 +103,8 @@ class QualityScorer:
         self._plan = BatchPlan(runtime.batch, plan_key(loaded, runtime, self._threads))
         self._pool: ThreadPoolExecutor | None = None
         self._detector = detector
+        limits = {"max_pixels": max_pixels, "max_bytes": max_bytes}
+        self._limits = {name: value for name, value in limits.items() if value is not None}
         self._lock = threading.Lock()
         self._room = self._make_room(runtime.batch, wait_ms / 1000) if wait_ms else None
 
@@ -179,7 +185,7 @@ class QualityScorer:
         from sdk.detection import FaceDetector  # with OpenCV, which a scorer of crops does without
         from sdk.images import load_image
 
-        pixels = load_image(image)
+        pixels = load_image(image, **self._limits)
         with self._lock:
             if self._detector is None:
                 self._detector = FaceDetector()

@@ -13,8 +13,8 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from sdk.batch import IMAGE_SUFFIXES
 from sdk.errors import ImageError, InputError
+from sdk.folders import IMAGE_SUFFIXES
 from sdk.images import load_image
 from sdk.video.capture import Capture
 from sdk.video.jetson import jetson_pipeline

@@ -24,9 +24,9 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from sdk.alignment import align
-from sdk.batch import IMAGE_SUFFIXES, images_below
 from sdk.errors import ImageError, InputError
 from sdk.files import make_folder, replace_file
+from sdk.folders import IMAGE_SUFFIXES, images_below
 from sdk.images import load_image
 
 
