@@ -349,10 +349,12 @@ def check_outputs(outputs: Mapping[str, Path | None], inputs: Iterable[Path] = (
     if not taken:
         return
     for path in inputs:
-        with suppress(OSError, ValueError):  # whether it can be read is found out where it is read
+        try:
             key = _identity(path)
-            if key in taken:
-                raise InputError(f"{taken[key]} is an input, {path}, and would be overwritten; choose another place")
+        except (OSError, ValueError):  # whether it can be read is found out where it is read
+            continue
+        if key in taken:
+            raise InputError(f"{taken[key]} is an input, {path}, and would be overwritten; choose another place")
 
 
 def make_folder(path: Path) -> None:

@@ -77,7 +77,7 @@ def score(
         scoring = Scoring(found, table, Tally(report_faces if report is not None else 0), resume)
         if not scoring.left and report is None:
             scoring.finish()
-            raise typer.Exit(_summarise(scoring, "nothing left to do"))
+            raise typer.Exit(_summarise(scoring, "nothing was left to do"))
         started = time.perf_counter()
         finder = None if detector is None or aligned else FaceDetector(detector)
         scorer = stack.enter_context(
@@ -93,6 +93,7 @@ def score(
             write_page(report, scoring.tally, run, scoring.pictures)
         code = _summarise(scoring, f"{run.seconds:.1f} s on {run.device} with {run.card.name}", report)
         if scoring.stopped:
+            scoring.close()
             leave(code, THREADS)
         raise typer.Exit(code)
 
@@ -104,8 +105,8 @@ def _check_options(out: Path | None, resume: bool, report: Path | None) -> None:
     if out is not None:
         check_table(out)
     if report is not None:
-        check_suffix("--report", report, (".html", ".htm"))
         check_place(report)
+        check_suffix("--report", report, (".html", ".htm"))
 
 
 class Scoring:
@@ -176,6 +177,11 @@ class Scoring:
         """Finish the table, within a time."""
         self.made = self.table is None or self.table.finish(seconds)
 
+    def close(self) -> None:
+        """Close the table."""
+        if self.table is not None:
+            self.table.close()
+
     def _writer(self, page: bool) -> tuple[Callable[[Sequence[ScoredFace]], None], bool]:
         """Where rows go, and whether that is a terminal."""
         if self.table is not None:
@@ -239,15 +245,15 @@ def _summarise(scoring: Scoring, how: str, report: Path | None = None) -> int:
     for left in scoring.found.left_out:
         _say(f"not looked at: {left.count:,} x {left.kind}, the first {left.first}; {left.advice}", "yellow")
     if scoring.earlier:
-        _say(f"{scoring.earlier:,} files were in the table already")
+        _say(f"{scoring.earlier} files were in the table already")
     _say(
         f"{tally.scores.count} faces in {tally.scored_files} of {tally.files} files; "
         f"{tally.failed} without a score; {how}"
     )
-    if table is not None and scoring.made:
-        _say(f"wrote {path_text(table.path)}")
-    elif table is not None:
+    if table is not None and not scoring.made:
         _say(f"{path_text(table.path)} is not made yet; its rows are in {path_text(table.rows_at)}", "yellow")
+    elif table is not None and table.written:
+        _say(f"wrote {path_text(table.path)}")
     if report is not None:
         _say(f"wrote {path_text(report)}")
     if scoring.stopped:

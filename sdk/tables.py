@@ -176,6 +176,9 @@ class Table:
         InputError: The place is wrong, another run writes there, or the rows of a Parquet table that was not finished
             are there and `resume` is not given.
         OutputError: The disk is full.
+
+    Attributes:
+        written: Whether anything was written to it.
     """
 
     def __init__(self, path: Path, resume: bool = False) -> None:
@@ -191,7 +194,7 @@ class Table:
             made = not os.path.lexists(self._place)
         self._file = LineFile(self._place, heal=False)
         self._temporary = made or self._parquet  # goes when it is empty
-        self._begun = self._copied = False
+        self._begun = self._copied = self._closed = self.written = False
         if self._parquet and not resume and self._size():
             self._file.close()
             raise InputError(
@@ -209,14 +212,14 @@ class Table:
         return self._place
 
     def name(self, path: Path) -> str:
-        """Return a path as it stands in the table."""
-        return self._kind.name(path)
+        """Return the text of a path that `earlier` gives for its file."""
+        return str(Path(self._kind.name(path)))
 
     def earlier(self) -> Iterator[list[ScoredFace]]:
         """Read what earlier runs wrote, and cut off what the last one did not write whole.
 
         Yields:
-            All rows of one file, its path as it stands in the table.
+            All rows of one file, its path as it stands in the table; see `name`.
 
         Raises:
             InputError: It is no table of scores; it is left as it is.
@@ -259,7 +262,7 @@ class Table:
             self._file.cut()
             lines = self._kind.header + lines
         self._file.write(lines)
-        self._begun, self._copied = True, False
+        self._begun, self._copied, self.written = True, False, True
 
     def finish(self, seconds: float | None = None) -> bool:
         """Make the Parquet table of its rows; other tables are finished at any time.
@@ -282,10 +285,14 @@ class Table:
             except _TooLate:
                 return False
             self._file.cut()
+            self.written = True
         return True
 
     def close(self) -> None:
         """Close the file and let others write. Nothing is left where nothing was added."""
+        if self._closed:
+            return
+        self._closed = True
         if self._copied:
             self._file.cut()
         if self._temporary and not self._size():
