@@ -101,7 +101,6 @@ def test_a_child_that_drops_or_keeps_it_ends(tiny_path: Path, settings: str) -> 
     check_program(
         scorer(settings)
         + """
-calls()
 pid = os.fork()
 if pid == 0:
     signal.alarm(60)
