@@ -1,4 +1,4 @@
-"""Threads of a scorer: those that collect faces, the end of a dropped scorer, `close` against calls, the end of Python."""
+"""Threads of a scorer: those that collect faces, a dropped scorer, `close` against calls, the end of Python."""
 
 import gc
 import pickle
@@ -141,10 +141,19 @@ def test_dropped_by_one_of_its_own_threads(tiny_path: Path) -> None:
     held = [QualityScorer(tiny_path, "cpu", 2)]
     held[0].score_batch(faces(20))
     engine = held[0]._engine
-    engine._crew._run = lambda parts: [held.pop(), gc.collect()][:1]
-    engine._crew.renew()
-    assert engine._crew.do([faces(1)])
-    gc.collect()
+    runtime = engine._native._thing
+    assert runtime is not None
+    run = runtime.run
+
+    def drop(batch: np.ndarray) -> np.ndarray:
+        held.clear()
+        gc.collect()
+        return run(batch)
+
+    runtime.run = drop  # type: ignore[method-assign]
+    with pytest.raises(ModelError, match="is closed"):
+        engine.score_batch(faces(200))
+    assert engine._native._thing is None
     wait_for_the_end_of_threads()
 
 
@@ -350,9 +359,10 @@ def test_assess_keeps_the_good_faces(tmp_path: Path) -> None:
     class TwoFaces(OneFace):
         def detect(self, image: np.ndarray) -> list[Face]:
             face = super().detect(image)[0]
-            return [face, Face(face.box, face.landmarks + np.float32([120, 0]), 0.8)]
+            left, right = (face.landmarks + np.float32([x, 150]) for x in (150, 550))
+            return [Face(face.box, left, 0.9), Face(face.box, right, 0.8)]
 
-    image = np.concatenate([np.full((120, 120, 3), 255, np.uint8), np.full((120, 120, 3), 77, np.uint8)], 1)
+    image = np.concatenate([np.full((400, 400, 3), value, np.uint8) for value in (255, 77)], 1)
     scorer = QualityScorer(nan_model(tmp_path / "nan.onnx"), detector=TwoFaces())  # type: ignore[arg-type]
     with pytest.raises(ScoreError, match="1 of 2 faces") as raised:
         scorer.assess(image)
