@@ -146,7 +146,7 @@ def _open_path(path: Path) -> Source:
         return Images.of_folder(path)
     if not stat.S_ISREG(mode):
         raise InputError(f"{path} is a pipe or a device, wanted a video file, a folder of images or a camera")
-    if path.suffix.lower() in IMAGE_SUFFIXES:
+    if path.suffix.lower() in IMAGE_SUFFIXES - {".gif"}:  # which may be a video
         return Images(str(path), [path])
     _refuse_text(path)
     return Capture.file(path)
