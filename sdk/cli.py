@@ -122,6 +122,8 @@ def bench(
             raise InputError(f"no file runs on {', '.join(device or [])}; see docs/runtimes.md for what runs where")
         if out is not None:
             make_folder(out)
+            written = {f"--out {name}": out / name for name in ("bench.csv", "bench.svg")}
+            check_outputs(written, map(Path, files))
         crops = read_faces(faces) if faces is not None else _noise()
         with progress_bar("rounds", len(plan) * (rounds + 1)) as advance:
             measured = measure(
