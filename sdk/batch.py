@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdk.alignment import CROP_SIZE, align
-from sdk.errors import ImageError
+from sdk.errors import ImageError, ScoreError
 from sdk.images import MAX_BYTES, MAX_PIXELS, load_image
 from sdk.parallel import bounded_map
 from sdk.scorer import QualityScorer
@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 logger = logging.getLogger(__name__)
 
 NO_FACE = "no face found"
-NO_NUMBER = "the model gives no number for this face; try it in fp32, or verify its file (fiqa verify)"
+NO_NUMBER = "the model gives no number for this face; try it in fp32, and check its file (fiqa models verify)"
 NO_MEMORY = "not enough memory for this picture; make it smaller, or take fewer --threads"
 
 THREADS = "fiqa-files"
@@ -88,9 +88,17 @@ def score_files(
 
     def score_crop(path: Path) -> list[ScoredFace]:
         crop = load_image(path, max_pixels=max_pixels, max_bytes=max_bytes)
-        return [ScoredFace(path, 0, scorer.score(crop), thumbnail=_jpeg(crop) if thumbnails else b"")]
+        try:
+            score = scorer.score(crop)
+        except ScoreError:
+            score = math.nan
+        return [ScoredFace(path, 0, score, thumbnail=_jpeg(crop) if thumbnails else b"")]
 
     def score_photo(path: Path) -> list[ScoredFace]:
+        try:
+            faces = scorer.assess(path)
+        except ScoreError as error:
+            faces = error.faces
         return [
             ScoredFace(
                 path,
@@ -101,7 +109,7 @@ def score_files(
                 face.landmarks,
                 thumbnail=_jpeg(face.crop) if thumbnails else b"",
             )
-            for index, face in enumerate(scorer.assess(path))
+            for index, face in enumerate(faces)
         ]
 
     work = score_crop if aligned else score_photo

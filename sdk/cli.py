@@ -17,7 +17,7 @@ from sdk.bench import Configuration, Measured, measure, numbers, recommend, writ
 from sdk.console import FAILED, Commands, PlainFormatter, cell, error_exits, print_plain, progress_bar
 from sdk.doctor import examine
 from sdk.errors import InputError
-from sdk.files import make_folder
+from sdk.files import check_outputs, make_folder
 from sdk.models.cli import models
 from sdk.models.loading import load_model
 from sdk.options import DeviceOption, PrecisionOption, TrustOption
