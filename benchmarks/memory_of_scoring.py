@@ -1,6 +1,6 @@
 """Resident memory of `fiqa score` against the number of files: `python benchmarks/memory_of_scoring.py`.
 
-Crops are hard links to a hundred files of noise, and the model has four layers, so that Python's share is measured and not
+Crops are hard links to files of noise, and the model has four layers, so that Python's share is measured and not
 the network's. Every run is a process of its own. Prints a table: peak resident memory in MB, and what a file costs.
 """
 
