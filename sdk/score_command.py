@@ -261,7 +261,8 @@ def _summarise(scoring: Scoring, how: str, report: Path | None = None) -> int:
         rest = "the same command with --resume goes on" if goes_on else "the other files were not looked at"
         _say(f"stopped; {rest}", "yellow")
         return INTERRUPTED
-    return SOME_FAILED if tally.failed else 0
+    missing = any(left.unreadable for left in scoring.found.left_out)
+    return SOME_FAILED if tally.failed or missing else 0
 
 
 def _say_failures(tally: Tally) -> None:

@@ -18,8 +18,6 @@ from sdk import Face, QualityScorer, __version__
 from sdk.batch import NO_FACE, score_files
 from sdk.cli import app
 from sdk.doctor import ONNXRUNTIME, _wheels
-from sdk.errors import InputError
-from sdk.folders import find_images
 from sdk.tables import COLUMNS
 from tests.sdk.tiny_models import faces
 
@@ -191,20 +189,6 @@ def test_parquet_without_pyarrow_is_refused_before_the_work(
     _, err = run("score", crops, "--aligned", "--model", tiny_path, "--out", "scores.parquet", code=2)
     assert "pip install 'fiqa[report]'" in err
     assert not Path("scores.parquet").exists()
-
-
-def test_find_images(crops: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(crops)
-    (crops / "notes.txt").write_text("no image")
-    (crops / "UPPER.JPG").write_bytes(b"")
-    below_a = [Path("a/0.png"), Path("a/1.png"), Path("a/2.png")]
-    assert find_images(["a"]).files == below_a
-    assert find_images(["a/1.png", "a"]).files == [below_a[1], below_a[0], below_a[2]]
-    assert find_images(["**/[34].png"]).files == [Path("b/3.png"), Path("b/4.png")]
-    assert find_images(["notes.txt"]).files == [Path("notes.txt")]
-    assert find_images(["."]).files == [Path("UPPER.JPG"), *below_a, Path("b/3.png"), Path("b/4.png")]
-    with pytest.raises(InputError, match=r"gone\.png"):
-        find_images(["a", "gone.png"])
 
 
 def test_what_was_scored_is_written_when_interrupted(

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from sdk import ImageError
-from sdk.headers import Header, read_header
+from sdk.headers import read_header
 from sdk.images import MAX_PIXELS, load_image
 
 RAMP = np.linspace(0, 255, 40 * 60 * 3).astype(np.uint8).reshape(40, 60, 3)
@@ -68,16 +68,16 @@ def rgb_image() -> Image.Image:
 
 @pytest.mark.parametrize(("suffix", "name"), FORMATS.items())
 def test_header_of_each_format(suffix: str, name: str) -> None:
-    assert read_header(encode(RAMP, suffix)) == Header(name, 60, 40, True)
+    assert read_header(encode(RAMP, suffix))[:4] == (name, 60, 40, True)
 
 
 @pytest.mark.parametrize("options", [{}, {"lossless": True}, {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0"}])
 def test_header_of_each_kind_of_webp(options: dict[str, object]) -> None:
-    assert read_header(pil_bytes(rgb_image(), "WEBP", **options)) == Header("WebP", 60, 40, True)
+    assert read_header(pil_bytes(rgb_image(), "WEBP", **options))[:4] == ("WebP", 60, 40, True)
 
 
 def test_header_of_a_gif() -> None:
-    assert read_header(pil_bytes(rgb_image(), "GIF")) == Header("GIF", 60, 40, True)
+    assert read_header(pil_bytes(rgb_image(), "GIF"))[:4] == ("GIF", 60, 40, True)
 
 
 @pytest.mark.parametrize(

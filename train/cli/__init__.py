@@ -1,6 +1,7 @@
 """fiqa-train: prepare | label | embed | fit | evaluate | evaluate-video | recipe.
 
-Exit codes: 0 done; 1 an error; 2 wrong usage or input; 3 done, but some images could not be labelled.
+Exit codes: 0 done; 1 an error; 2 wrong usage or input; 3 done, but some images could not be labelled;
+130 stopped by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP: the same command goes on.
 """
 
 import logging
@@ -14,15 +15,19 @@ from rich.logging import RichHandler
 from sdk.console import Commands, PlainFormatter, error_exits, print_plain
 from sdk.errors import FiqaError
 from train.cli import embed, evaluate, fit, label
+from train.stopping import MESSAGE, Stopped, stoppable
 
 
 class _Commands(Commands):
     """Tells what to install where that is missing."""
 
     def invoke(self, ctx: Any) -> Any:
-        with error_exits():
+        with stoppable(), error_exits():
             try:
                 return super().invoke(ctx)
+            except Stopped as stopped:
+                print_plain(Console(stderr=True), MESSAGE, "yellow")
+                raise typer.Exit(stopped.code) from stopped
             except ModuleNotFoundError as error:
                 if error.name is None or error.name.partition(".")[0] in ("sdk", "export", "train"):
                     raise
