@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 logger = logging.getLogger(__name__)
 
 NO_FACE = "no face found"
-NO_NUMBER = "the model gives no number for this face; try it in fp32, or verify its file (fiqa verify)"
+NO_NUMBER = "the model gives no number for this face; try it in fp32, and check its file (fiqa models verify)"
 NO_MEMORY = "not enough memory for this picture; make it smaller, or take fewer --threads"
 
 THREADS = "fiqa-files"

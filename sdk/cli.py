@@ -17,7 +17,7 @@ from sdk.bench import Configuration, Measured, measure, numbers, recommend, writ
 from sdk.console import FAILED, Commands, PlainFormatter, cell, error_exits, print_plain, progress_bar
 from sdk.doctor import examine
 from sdk.errors import InputError
-from sdk.files import make_folder
+from sdk.files import check_outputs, make_folder
 from sdk.models.cli import models
 from sdk.models.loading import load_model
 from sdk.options import DeviceOption, PrecisionOption, TrustOption
@@ -122,6 +122,8 @@ def bench(
             raise InputError(f"no file runs on {', '.join(device or [])}; see docs/runtimes.md for what runs where")
         if out is not None:
             make_folder(out)
+            written = {f"--out {name}": out / name for name in ("bench.csv", "bench.svg")}
+            check_outputs(written, map(Path, files))
         crops = read_faces(faces) if faces is not None else _noise()
         with progress_bar("rounds", len(plan) * (rounds + 1)) as advance:
             measured = measure(

@@ -16,9 +16,10 @@ import pytest
 from onnx import numpy_helper
 from typer.testing import CliRunner
 
-from sdk import QualityScorer
+from sdk import FaceQuality, QualityScorer
 from sdk.batch import NO_NUMBER, cut_picture, score_files
 from sdk.cli import app
+from sdk.errors import ScoreError
 from sdk.files import LineFile
 from sdk.folders import Found, LeftOut
 from sdk.tables import COLUMNS
@@ -333,6 +334,22 @@ def test_a_face_without_a_number_is_an_error_of_its_own(crops: Path, tmp_path: P
     rows = [json.loads(line) for line in table.read_text().splitlines()]
     assert [(row["face"], row["score"], row["error"]) for row in rows] == [(0, None, NO_NUMBER)] * COUNT
     assert f"0 faces in 0 of {COUNT} files; {COUNT} without a score" in err
+
+
+def test_faces_without_a_number_leave_the_others_of_the_file(
+    tiny_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crop = faces(1)[0]
+    box, points = (0.0, 0.0, 112.0, 112.0), np.zeros((5, 2), np.float32)
+    found = [FaceQuality(box, points, 0.9, score, crop) for score in (0.25, float("nan"), 0.75)]
+
+    def assess(self: QualityScorer, image: Path) -> list[FaceQuality]:
+        raise ScoreError("no number", np.array([face.score for face in found], np.float32), found)
+
+    monkeypatch.setattr(QualityScorer, "assess", assess)
+    with QualityScorer(tiny_path) as scorer:
+        (rows,) = score_files(scorer, [tmp_path / "a.png"], thumbnails=True)
+    assert [(row.face, row.score, row.error) for row in rows] == [(0, 0.25, ""), (1, None, NO_NUMBER), (2, 0.75, "")]
 
 
 def test_no_memory_for_one_picture(crops: Path, tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
