@@ -199,10 +199,10 @@ def _check_png_pixels(pieces: list[memoryview], width: int, height: int, depth: 
             unpacked += len(inflater.decompress(part))
         except zlib.error as error:
             raise ImageError(f"the PNG's pixels are damaged ({error}); {_DAMAGED}") from error
-        if inflater.eof:  # the decoder does not unpack what comes behind
-            return
         if unpacked > wanted:
             raise ImageError(f"the PNG's pixels unpack to more than {width} x {height}; it is damaged: {_DAMAGED}")
+        if inflater.eof:  # the decoder does not unpack what comes behind
+            return
 
 
 def _bmp(data: bytes) -> Header:
