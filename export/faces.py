@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from export.verify import BATCHES
+from export.runtimes import BATCHES
 from sdk import FaceDetector
 from sdk.errors import InputError
 from sdk.folders import images_below

@@ -18,6 +18,7 @@ from sdk.detection import FaceDetector
 from sdk.errors import InputError
 from sdk.images import load_image
 from sdk.parallel import bounded_map
+from train.data.embeddings import read_by_name
 from train.data.manifest import Manifest, read_manifest, write_table
 
 logger = logging.getLogger(__name__)
@@ -109,8 +110,7 @@ def overlaps(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.flo
 
 
 def _known_faces(path: Path) -> dict[str, Rows]:
-    with np.load(path, allow_pickle=False) as file:
-        count = len(file["names"])
-        parts = file["box_xywh"], file["landmarks"].reshape(count, 10), np.ones((count, 1))
-        rows = np.concatenate(parts, 1).astype(np.float32)
-        return {name: row[None] for name, row in zip(file["names"].tolist(), rows, strict=True)}
+    names, found = read_by_name(path, {"box_xywh": (4,), "landmarks": (5, 2)})
+    parts = found["box_xywh"], found["landmarks"].reshape(-1, 10), np.ones((len(names), 1))
+    rows = np.concatenate(parts, 1).astype(np.float32)
+    return {name: row[None] for name, row in zip(names, rows, strict=True) if np.isfinite(row).all()}
