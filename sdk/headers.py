@@ -194,14 +194,15 @@ def _check_png_pixels(pieces: list[memoryview], width: int, height: int, depth: 
     wanted = _HARMLESS // 64 + 4 * height + width * height * depth * _PNG_CHANNELS.get(colour, 1) // 8
     inflater = zlib.decompressobj()
     unpacked = 0
-    for piece in pieces:
-        for start in range(0, len(piece), _STEP):
-            try:
-                unpacked += len(inflater.decompress(piece[start : start + _STEP]))
-            except zlib.error as error:
-                raise ImageError(f"the PNG image is damaged ({error}); {_DAMAGED}") from error
-            if unpacked > wanted:
-                raise ImageError(f"the PNG's pixels unpack to more than {width} x {height}; it is damaged: {_DAMAGED}")
+    for part in (piece[start : start + _STEP] for piece in pieces for start in range(0, len(piece), _STEP)):
+        try:
+            unpacked += len(inflater.decompress(part))
+        except zlib.error as error:
+            raise ImageError(f"the PNG's pixels are damaged ({error}); {_DAMAGED}") from error
+        if unpacked > wanted:
+            raise ImageError(f"the PNG's pixels unpack to more than {width} x {height}; it is damaged: {_DAMAGED}")
+        if inflater.eof:  # the decoder does not unpack what comes behind
+            return
 
 
 def _bmp(data: bytes) -> Header:

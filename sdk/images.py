@@ -51,7 +51,7 @@ STRIP = 1 << 20
 MEMORY_A_PIXEL = 9.1
 """Bytes for each of the largest number of pixels: with the file, what decoding may take. It is enough for every kind of
 image of 64 megapixels but progressive JPEGs without chroma subsampling in files over 6 MB, TIFFs in one compressed
-piece, and WebPs that are lossless (25 megapixels pass) or animated (50).
+piece, and WebPs that are lossless (22 megapixels pass) or animated (50).
 """
 
 
