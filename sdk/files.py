@@ -173,6 +173,60 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
         write(draft)
 
 
+def move_file(draft: Path, path: Path) -> None:
+    """Put a whole file in the place of another; see `replacing`.
+
+    Raises:
+        InputError: The place is wrong.
+        OutputError: The disk is full.
+    """
+    check_name(path)
+    with write_errors(path):
+        target = Path(os.path.realpath(path))
+        if is_stream(path) or os.stat(target.parent).st_dev != os.stat(draft).st_dev:
+            import shutil
+
+            replace_file(path, lambda new: shutil.copyfile(draft, new))
+            return
+        _copy_rights(target, draft)
+        os.replace(draft, target)
+
+
+@contextmanager
+def filling(folder: Path, name: str | None = None) -> Iterator[Path]:
+    """Give an empty folder to write files in, and move them into another when the block ends without an error.
+
+    Every file appears there whole; when one cannot, none does, as far as that can be known before.
+
+    Args:
+        folder: Where the files go; it is made.
+        name: Of the empty folder, inside it; what a killed run has left there is removed. None for a new name. Only
+            one process may fill a folder by one name.
+
+    Raises:
+        InputError: The place is wrong.
+        OutputError: The disk is full.
+    """
+    import shutil
+
+    make_folder(folder)
+    draft = folder / (name or f".fiqa-{os.urandom(6).hex()}")
+    try:
+        with write_errors(draft):
+            if name is not None and draft.is_dir():
+                shutil.rmtree(draft)
+            draft.mkdir()
+        yield draft
+        with write_errors(folder):
+            files = sorted(file for file in draft.iterdir() if file.is_file())
+        for file in files:
+            check_place(folder / file.name)
+        for file in files:
+            move_file(file, folder / file.name)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
 def write_file(path: Path, data: bytes | str) -> None:
     """Write a file whole; text as UTF-8. See `replacing`.
 
@@ -203,13 +257,14 @@ class LineFile:
 
     Args:
         path: Its folder is made.
+        heal: Look after a last line without its end; if not, the caller does.
 
     Raises:
         InputError: The place is wrong, or another process is writing there.
         OutputError: The disk is full.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, heal: bool = True) -> None:
         self.path = path
         check_name(path)
         with write_errors(path):
@@ -218,14 +273,13 @@ class LineFile:
                 self._file = open_stream(path)
                 return
             _make_parents(path)
-            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
-            self._file = open(os.open(path, flags, 0o666), "r+b", 0)  # noqa: SIM115 - closed by `close`
-            try:
-                _lock(self._file.fileno(), path)
-                self._heal()
-            except BaseException:
-                self._file.close()
-                raise
+            self._file = _open_locked(path)
+            if heal:
+                try:
+                    self._heal()
+                except BaseException:
+                    self._file.close()
+                    raise
 
     def write(self, lines: bytes) -> None:
         """Add whole lines.
@@ -250,6 +304,12 @@ class LineFile:
         if not self.stream:
             with write_errors(self.path):
                 self._file.truncate(end)
+
+    def remove(self) -> None:
+        """Remove the file, while nobody else can have begun to write to it; then it can only be closed."""
+        if not self.stream:
+            with suppress(OSError):
+                self.path.unlink()
 
     def close(self) -> None:
         """Close the file, and let others write."""
@@ -398,8 +458,9 @@ def cache_dir() -> Path:
         import pooch
 
         folder = Path(pooch.os_cache("fiqa"))
-    except (RuntimeError, KeyError) as error:
-        raise FileNotFoundError(errno.ENOENT, "there is no home folder; set FIQA_CACHE") from error
+    except (RuntimeError, KeyError, ImportError) as error:
+        reason = "pooch is not installed" if isinstance(error, ImportError) else "there is no home folder"
+        raise FileNotFoundError(errno.ENOENT, f"{reason}; set FIQA_CACHE") from error
     if not folder.is_absolute():  # "~" stays where nobody knows the home folder
         raise FileNotFoundError(errno.ENOENT, "there is no home folder; set FIQA_CACHE")
     return folder
@@ -427,8 +488,8 @@ def keep_in_cache(data: bytes, *parts: str) -> Path | None:
 def find_in_cache(*parts: str) -> bytes | None:
     """Read a file that `keep_in_cache` wrote; None where it is not there or cannot be read."""
     try:
-        return cache_dir().joinpath(*parts).read_bytes()
-    except OSError:
+        return read_file(cache_dir().joinpath(*parts), FiqaError, "it is made again")
+    except (OSError, FiqaError):
         return None
 
 
@@ -486,6 +547,22 @@ def _lock(descriptor: int, path: Path) -> None:
         raise InputError(f"{path} is being written by another run; wait for it, stop it, or write elsewhere") from error
     except OSError as error:
         logger.info("%s is not locked: %s", path, error)
+
+
+def _open_locked(path: Path) -> io.FileIO:
+    """Open a file for one writer, and make sure that it was not removed by the writer before while it was opened."""
+    while True:
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
+        file = open(os.open(path, flags, 0o666), "r+b", 0)  # noqa: SIM115 - closed by the caller
+        try:
+            _lock(file.fileno(), path)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                    return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()
 
 
 def _is_json(text: bytes) -> bool:

@@ -11,15 +11,14 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
-from typer.core import TyperGroup
 
-from sdk.console import error_exits, print_plain
+from sdk.console import Commands, PlainFormatter, error_exits, print_plain
 from sdk.errors import FiqaError
 from train.cli import embed, evaluate, fit, label
 from train.stopping import MESSAGE, Stopped, stoppable
 
 
-class _Commands(TyperGroup):
+class _Commands(Commands):
     """Tells what to install where that is missing."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -51,7 +50,8 @@ Out = Annotated[Path, typer.Option(help="Where to write.")]
 def main(verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False) -> None:
     """Set logging up."""
     handler = RichHandler(console=Console(stderr=True), show_path=False)
-    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format="%(message)s", handlers=[handler])
+    handler.setFormatter(PlainFormatter("%(message)s"))
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
     for name in ("matplotlib", "PIL", "urllib3"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
@@ -72,7 +72,7 @@ def prepare_command(
 
     with error_exits():
         settings = PrepareSettings(copies=copies, misaligned=misaligned, test=test, validation=validation, seed=seed)
-        typer.echo(prepare(source, out, settings, landmarks))
+        print_plain(Console(), str(prepare(source, out, settings, landmarks)))
 
 
 @app.command("recipe")
@@ -86,4 +86,4 @@ def recipe_command(
     from train.recipes import read_recipe
 
     with error_exits():
-        typer.echo(run_recipe(read_recipe(name), data, out))
+        print_plain(Console(), str(run_recipe(read_recipe(name), data, out)))
