@@ -116,7 +116,7 @@ class Found:
     """Images, and what was not looked at.
 
     Attributes:
-        files: Each file once, in the order of the names given; in natural order below a folder.
+        files: Each name of a file once, links included, in the order given; in natural order below a folder.
         left_out: By kind, in the order found.
     """
 
@@ -132,7 +132,7 @@ def find_images(names: Iterable[str | os.PathLike[str]]) -> Found:
     Raises:
         InputError: A name is neither a file nor a folder and matches nothing, or there is no image at all.
     """
-    search = _Search(by_file=True)
+    search = _Search()
     given = [os.fspath(name) for name in names]
     for name in given:
         search.add(name)
@@ -146,7 +146,7 @@ def find_images(names: Iterable[str | os.PathLike[str]]) -> Found:
 
 def images_below(folder: Path) -> list[Path]:
     """Find all images of a folder and its sub-folders, in natural order. What is left out is a warning in the log."""
-    search = _Search(by_file=False)
+    search = _Search()
     search.add_folder(str(folder))
     for one in search.left_out():
         logger.warning("left out in %s: %s", folder, one)
@@ -165,15 +165,10 @@ def _number_key(found: re.Match[str]) -> str:
 
 
 class _Search:
-    """One search: what was found, and which folders have been searched.
+    """One search: what was found, and which folders have been searched."""
 
-    Args:
-        by_file: Take a file once, even if links give it several names; else each name counts.
-    """
-
-    def __init__(self, by_file: bool) -> None:
+    def __init__(self) -> None:
         self.files: list[str] = []
-        self._by_file = by_file
         self._left_out: dict[str, LeftOut] = {}
         self._searched: set[str] = set()  # real paths of folders
         self._single: dict[str, set[str]] = {}  # real path of a folder: names of files in it that were taken already
@@ -245,7 +240,7 @@ class _Search:
             try:
                 if entry.is_file():
                     if entry.name not in taken and self._is_image(path):
-                        self._add_once(path) if is_link and self._by_file else self.files.append(path)
+                        self.files.append(path)
                 elif entry.is_dir():
                     yield path, os.path.realpath(path) if is_link else os.path.join(real, entry.name), is_link
                 else:
@@ -254,8 +249,8 @@ class _Search:
                 self._leave_broken(path, error)
 
     def _add_once(self, path: str) -> None:
-        """Add a file or a link to one, unless the file is there already, or comes with its folder."""
-        folder, name = os.path.split(os.path.realpath(path) if os.path.islink(path) else path)
+        """Add a file by its name, unless that is there already, or comes with its folder."""
+        folder, name = os.path.split(path)
         if folder != self._last[0]:
             self._last = folder, os.path.realpath(folder)
         folder = self._last[1]

@@ -159,11 +159,12 @@ class TestLinks:
         assert files("p") == files("p/*.png") == ["p/1.png"]
         assert left_out("p") == left_out("p/*.png") == {"a broken link": (1, "p/0.png")}
 
-    def test_a_file_of_two_names_is_scored_once_and_listed_twice(self) -> None:
+    def test_each_name_of_a_file_counts_once(self) -> None:
         make("p/1.png", "far/2.png")
         os.symlink("1.png", "p/0.png")
         os.symlink("../far/2.png", "p/3.png")
-        assert files("p", "far") == ["p/1.png", "p/3.png"]
+        assert files("p", "far") == ["p/0.png", "p/1.png", "p/3.png", "far/2.png"]
+        assert files("p/0.png", "p", "p/../p/0.png") == ["p/0.png", "p/1.png", "p/3.png"]
         assert images_below(Path("p")) == [Path("p/0.png"), Path("p/1.png"), Path("p/3.png")]
 
 
