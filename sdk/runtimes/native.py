@@ -7,6 +7,7 @@ process inherits is never touched there, not even to free it; it is opened again
 import atexit
 import ctypes
 import os
+import sys
 import threading
 import time
 import weakref
@@ -129,6 +130,16 @@ def _keep_for_ever(thing: object) -> None:
 def _renew_all() -> None:
     for thing in list(_ALIVE):
         thing.renew()
+    _skip_destructors()
+
+
+def _skip_destructors() -> None:
+    """End a forked process without the destructors of C++, after Python has ended as always.
+
+    That of onnxruntime waits for a thread which only the parent has, so that `sys.exit` would never return.
+    """
+    if "onnxruntime" in sys.modules and hasattr(_LIBC, "on_exit"):  # glibc
+        _LIBC.on_exit(_LIBC._exit, None)  # called first, for it is registered last; it gets the exit code
 
 
 def _leave() -> None:
@@ -138,6 +149,7 @@ def _leave() -> None:
         time.sleep(0.002)
 
 
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 _ALIVE: "weakref.WeakSet[PerProcess]" = weakref.WeakSet()
 _HERE = _Here()
 

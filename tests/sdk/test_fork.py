@@ -5,6 +5,7 @@ import importlib.util
 import multiprocessing
 import os
 import pickle
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,25 @@ print(in_child(child))
 """,
         tiny_path,
         said="0",
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux")
+def test_a_child_that_leaves_by_sys_exit_ends_with_its_code(tiny_path: Path) -> None:
+    check_program(
+        scorer("")
+        + """
+for code in (0, 7):
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(60)
+        scorer.score(batch[0])
+        print("bye", code)
+        sys.exit(code)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+""",
+        tiny_path,
+        said="bye 0\n0\nbye 7\n7",
     )
 
 
