@@ -469,6 +469,8 @@ def keep_in_cache(data: bytes, *parts: str) -> Path | None:
     """
     try:
         path = cache_dir().joinpath(*parts)
+        if is_stream(path):  # a pipe would be waited for
+            raise FileExistsError(errno.EEXIST, "a pipe or a device is in its place")
         write_file(path, data)
     except (OSError, FiqaError) as error:
         logger.info("%s is not kept: %s", "/".join(parts), error)
