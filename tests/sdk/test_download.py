@@ -115,7 +115,7 @@ def lead_to(url: str) -> Answer:
         (a_page, "404"),
         (no_http, "rubbish"),
         (lead_to("http://192.0.2.1/small.onnx"), "leads to http://192.0.2.1/small.onnx, which is not HTTPS"),
-        (lead_to("file:///etc/passwd"), "leads to file:///etc/passwd"),
+        (lead_to("file:///etc/passwd"), "file:///etc/passwd"),
         (lead_to("ftp://127.0.0.1/x"), "leads to ftp://127.0.0.1/x"),
     ],
 )
