@@ -132,6 +132,8 @@ def test_any_table_is_a_card_or_a_model_error(values: dict[str, Any]) -> None:
 
 def test_the_table_of_formats_knows_its_own_words() -> None:
     for format_ in FORMATS.values():
-        assert {precision for precision in format_.precisions if PRECISIONS[precision].in_files} == set(format_.precisions)
+        assert {precision for precision in format_.precisions if PRECISIONS[precision].in_files} == set(
+            format_.precisions
+        )
         assert format_.suffix == format_.suffix.lower()
         assert format_.devices[0] == "auto"

@@ -91,9 +91,7 @@ CELLS = np.zeros((1, len(cell_grid(64, 64)), 15), np.float32)
         (np.where(np.arange(15) == 0, np.nan, CELLS), ModelError, "confidences that are no numbers"),
     ],
 )
-def test_what_a_network_gives_wrong(
-    answer: object, error: type[Exception], words: str, detector: FaceCells
-) -> None:
+def test_what_a_network_gives_wrong(answer: object, error: type[Exception], words: str, detector: FaceCells) -> None:
     detector._session = Session(answer)
     with pytest.raises(error, match=words):
         detector.find(IMAGE)

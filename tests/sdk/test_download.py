@@ -176,7 +176,8 @@ def current_umask() -> int:
 
 
 @pytest.mark.parametrize(
-    "value", ["example.org", "file:///tmp", "https://", "https://[::1", "http://127.0.0.1.org", "https://a:b", "javascript:1"]
+    "value",
+    ["example.org", "file:///tmp", "https://", "https://[::1", "http://127.0.0.1.org", "https://a:b", "javascript:1"],
 )
 def test_mirrors_that_are_none(value: str, mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FIQA_MIRROR", value)

@@ -53,7 +53,9 @@ def nested(depth: int, inner: bytes, number: int = 6) -> bytes:
     """A file of graphs in each other by an attribute's field, the last with these fields."""
     graph = inner
     for _ in range(depth):
-        graph = write_field(1, write_field(4, "Loop") + write_field(5, write_field(1, "body") + write_field(number, graph)))
+        graph = write_field(
+            1, write_field(4, "Loop") + write_field(5, write_field(1, "body") + write_field(number, graph))
+        )
     return write_field(7, graph)
 
 

@@ -46,7 +46,9 @@ def test_what_is_no_file(make: Callable[[Path], None], suffix: str, tmp_path: Pa
         load_model(path)
 
 
-@pytest.mark.parametrize("name", ["a\0b.xml", "\udcff\ud800.engine", "n" * 5000 + ".onnx", "no/such/folder/m.onnx", ".xml"])
+@pytest.mark.parametrize(
+    "name", ["a\0b.xml", "\udcff\ud800.engine", "n" * 5000 + ".onnx", "no/such/folder/m.onnx", ".xml"]
+)
 def test_names_that_no_file_has(name: str) -> None:
     for load in (QualityScorer, FaceDetector, lambda name: load_model(Path(name))):
         with pytest.raises(ModelError):
