@@ -1,5 +1,6 @@
 """What an export writes to, and what it must not; and exports from a script without a main guard."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path

@@ -17,22 +17,24 @@ from sdk.models.formats import FORMATS, PRECISIONS
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("name", 5), ("name", ""), ("name", " "), ("name", None), ("name", "a\nb"), ("name", "a\x1b[2Jb"), ("name", "x" * 201),
-        ("name", "a\ud800"), ("variant", ["x"]), ("task", "Quality"), ("task", 1), ("summary", b"x"), ("summary", "a\0b"),
-        ("summary", "x" * 20_001), ("licence", "a\u202eb"), ("output", 0), ("output", "a\tb"), ("score_range", (0,)),
-        ("score_range", (1, 0)), ("score_range", (1, 1)), ("score_range", "01"), ("score_range", (0, math.inf)),
-        ("score_range", (math.nan, 1)), ("score_range", (False, True)), ("score_range", (0, 10**400)), ("score_range", 3),
-        ("format", "ONNX"), ("format", {"onnx": 1}), ("precision", "int4"), ("precision", "bf16"), ("precision", None),
-        ("proven", 1), ("proven", "yes"), ("source_sha256", "12"), ("source_sha256", "G" * 64), ("verification", [1]),
+        ("name", 5), ("name", ""), ("name", " "), ("name", None), ("name", "a\nb"), ("name", "a\x1b[2Jb"),
+        ("name", "x" * 201), ("name", "a\ud800"), ("variant", ["x"]), ("task", "Quality"), ("task", 1),
+        ("summary", b"x"), ("summary", "a\0b"), ("summary", "x" * 20_001), ("licence", "a\u202eb"), ("output", 0),
+        ("output", "a\tb"), ("score_range", (0,)), ("score_range", (1, 0)), ("score_range", (1, 1)),
+        ("score_range", "01"), ("score_range", (0, math.inf)), ("score_range", (math.nan, 1)),
+        ("score_range", (False, True)), ("score_range", (0, 10**400)), ("score_range", 3), ("format", "ONNX"),
+        ("format", {"onnx": 1}), ("precision", "int4"), ("precision", "bf16"), ("precision", None), ("proven", 1),
+        ("proven", "yes"), ("source_sha256", "12"), ("source_sha256", "G" * 64), ("verification", [1]),
         ("verification", {"cpu": "0"}), ("verification", {"cpu": math.nan}), ("verification", {1: 0.5}),
         ("engine", [1]), ("engine", {"sha": "1"}), ("engine", {"batches": [0]}), ("engine", {"batches": "1,8"}),
-        ("engine", {"batches": [True]}), ("engine", {"architectures": ["sm86"]}), ("engine", {"architectures": [8.6]}),
-        ("engine", {"layers": {"fp16": -1}}), ("engine", {"layers": ["fp16"]}), ("engine", {"command": "a\nb"}),
-        ("engine", {"version": 10.3}), ("engine", {"sha256": None}),
+        ("engine", {"batches": [True]}), ("engine", {"architectures": ["sm86"]}),
+        ("engine", {"architectures": [8.6]}), ("engine", {"layers": {"fp16": -1}}), ("engine", {"layers": ["fp16"]}),
+        ("engine", {"command": "a\nb"}), ("engine", {"version": 10.3}), ("engine", {"sha256": None}),
         ("input", "BGR"), ("input", {"color": "RGB"}), ("input", {"colour": "rgb"}), ("input", {"layout": "HWC"}),
-        ("input", {"dtype": "float64"}), ("input", {"height": -1}), ("input", {"width": 112.0}), ("input", {"width": True}),
-        ("input", {"height": 1 << 40}), ("input", {"mean": [0.5, 0.5]}), ("input", {"mean": "abc"}), ("input", {"std": [1, 1, 0]}),
-        ("input", {"std": [1, 1, 1e-30]}), ("input", {"std": [1, 1, math.nan]}), ("input", {"mean": [0, 0, 1e9]}),
+        ("input", {"dtype": "float64"}), ("input", {"height": -1}), ("input", {"width": 112.0}),
+        ("input", {"width": True}), ("input", {"height": 1 << 40}), ("input", {"mean": [0.5, 0.5]}),
+        ("input", {"mean": "abc"}), ("input", {"std": [1, 1, 0]}), ("input", {"std": [1, 1, 1e-30]}),
+        ("input", {"std": [1, 1, math.nan]}), ("input", {"mean": [0, 0, 1e9]}),
     ],
 )  # fmt: skip
 def test_a_wrong_value_names_itself(field: str, value: Any) -> None:
@@ -124,10 +126,9 @@ FIELDS = st.sampled_from([field.name for field in dataclasses.fields(ModelCard)]
 def test_any_table_is_a_card_or_a_model_error(values: dict[str, Any]) -> None:
     try:
         card = ModelCard.from_dict({"name": "x", **values})
-    except ModelError as error:
-        assert str(error).startswith("a model card")
-    else:
-        assert ModelCard.from_json(card.to_json()) == card
+    except ModelError:
+        return
+    assert ModelCard.from_json(card.to_json()) == card
 
 
 def test_the_table_of_formats_knows_its_own_words() -> None:

@@ -149,7 +149,7 @@ def silent(handler: BaseHTTPRequestHandler) -> None:
 def test_a_stall_ends_it(answer: Answer, mirror: Mirror, own_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "TIMEOUT", 0.5)
     mirror.answer = answer
-    with pytest.raises(ModelError, match="too slow|timed out"):
+    with pytest.raises(ModelError, match=r"too slow|timed out"):
         store.fetch_model("small")
     assert list(own_store.iterdir()) == []
 
@@ -181,7 +181,7 @@ def current_umask() -> int:
 )
 def test_mirrors_that_are_none(value: str, mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FIQA_MIRROR", value)
-    with pytest.raises(ModelError, match="is not HTTPS.*correct FIQA_MIRROR"):
+    with pytest.raises(ModelError, match=r"is not HTTPS.*correct FIQA_MIRROR"):
         store.fetch_model("small")
     assert mirror.asked == []
 

@@ -21,7 +21,7 @@ def test_files_appear_when_all_are_there(tmp_path: Path) -> None:
 
 def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("old")
-    with pytest.raises(ZeroDivisionError), filling(tmp_path, ".draft") as draft:
+    with pytest.raises(ZeroDivisionError), filling(tmp_path, ".draft") as draft:  # noqa: PT012
         (draft / "a.txt").write_text("new")
         raise ZeroDivisionError
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("a.txt", "old")]
@@ -29,7 +29,7 @@ def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
 
 def test_a_file_that_cannot_be_replaced_keeps_all_others(tmp_path: Path) -> None:
     (tmp_path / "b.txt").mkdir()
-    with pytest.raises(InputError, match=r"b\.txt is a folder"), filling(tmp_path) as draft:
+    with pytest.raises(InputError, match=r"b\.txt is a folder"), filling(tmp_path) as draft:  # noqa: PT012
         (draft / "a.txt").write_text("new")
         (draft / "b.txt").write_text("new")
     assert [file.name for file in tmp_path.iterdir()] == ["b.txt"]

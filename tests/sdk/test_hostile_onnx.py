@@ -3,6 +3,7 @@ runtime would make of them."""
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 import onnx
@@ -19,6 +20,12 @@ from sdk.models.protobuf import write_field
 GOOD = tiny_model(tiny_card())
 DATA = GOOD.SerializeToString()
 EXTERNAL = onnx.TensorProto(name="w", data_type=1, dims=[1], data_location=TensorProto.EXTERNAL)
+
+
+def read(data: bytes) -> None:
+    """Do what is done with the bytes of a file before anything else has them."""
+    check_onnx(data)
+    read_metadata(data)
 
 
 def varint(value: int, length: int = 0) -> bytes:
@@ -109,8 +116,7 @@ TEXT = varint(3) + b"bad"
 def test_refused(data: bytes, words: str) -> None:
     start = time.monotonic()
     with pytest.raises(ModelError, match=words):
-        check_onnx(data)
-        read_metadata(data)
+        read(data)
     assert time.monotonic() - start < 60
 
 
@@ -170,11 +176,8 @@ def test_any_damage_is_a_model_error_or_none(places: list[tuple[int, int]], cut:
     data = bytearray(DATA)
     for place, value in places:
         data[place] = value
-    try:
-        check_onnx(bytes(data[: places[0][0]] if cut else data))
-        read_metadata(bytes(data))
-    except ModelError as error:
-        assert str(error)
+    with suppress(ModelError):
+        read(bytes(data[: places[0][0]] if cut else data))
 
 
 @pytest.mark.parametrize(
