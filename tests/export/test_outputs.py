@@ -83,10 +83,7 @@ def test_a_proof_of_rubbish_in_the_folder_is_refused(tmp_path: Path) -> None:
 def test_scores_that_are_no_numbers_are_written_as_none() -> None:
     agreement = compare_scores(np.array([1, np.nan], np.float32), np.zeros(2, np.float32))
     assert figures({"cpu, batch 1": agreement}) == {}
-    assert (
-        as_json({"a": [agreement.largest, float("nan"), 1.5]})
-        == b'{\n  "a": [\n    null,\n    null,\n    1.5\n  ]\n}\n'
-    )
+    assert json.loads(as_json({"a": [agreement.largest, float("nan"), 1.5]})) == {"a": [None, None, 1.5]}
 
 
 def test_a_script_without_a_main_guard(tmp_path: Path) -> None:
