@@ -90,7 +90,8 @@ def test_a_script_without_a_main_guard(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         "from pathlib import Path\nimport numpy as np\nfrom export.runtimes import scores_apart\n"
-        f"faces = np.zeros((16, 112, 112, 3), np.uint8)\nfound = scores_apart('fiqa', Path({str(packaged())!r}), faces)\n"
+        f"faces = np.zeros((16, 112, 112, 3), np.uint8)\nmodel = Path({str(packaged())!r})\n"
+        "found = scores_apart('fiqa', model, faces)\n"
         "print('scored', [part.shape for part in found])\n"
     )
     ran = subprocess.run([sys.executable, script], capture_output=True, text=True, cwd=tmp_path, check=True)
