@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sdk import InputError
-from sdk.files import filling, move_file
+from sdk.filling import filling, move_file
 
 
 def test_files_appear_when_all_are_there(tmp_path: Path) -> None:
