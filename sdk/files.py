@@ -97,7 +97,10 @@ def read_file(path: Path, kind: type[FiqaError], advice: str, most: int | None =
     """
     with open_file(path, kind, advice) as file:
         size = os.fstat(file.fileno()).st_size
-        data = b"" if most is not None and size > most else file.read() if most is None else file.read(most + 1)
+        # Not `most` at once: as much room as is asked for is taken.
+        data = b"" if most is not None and size > most else file.read() if most is None else file.read(size + 1)
+        while most is not None and size < len(data) <= most and (block := file.read(_BLOCK)):
+            data += block
     if most is not None and max(size, len(data)) > most:
         raise kind(f"{path} has {size:,} bytes, wanted at most {most:,}; {advice}")
     return data
@@ -194,13 +197,14 @@ class LineFile:
 
     Args:
         path: Its folder is made.
+        heal: Look after a last line without its end; if not, the caller does.
 
     Raises:
         InputError: The place is wrong, or another process is writing there.
         OutputError: The disk is full.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, heal: bool = True) -> None:
         self.path = path
         check_name(path)
         with write_errors(path):
@@ -209,14 +213,13 @@ class LineFile:
                 self._file = open_stream(path)
                 return
             _make_parents(path)
-            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
-            self._file = open(os.open(path, flags, 0o666), "r+b", 0)  # noqa: SIM115 - closed by `close`
-            try:
-                _lock(self._file.fileno(), path)
-                self._heal()
-            except BaseException:
-                self._file.close()
-                raise
+            self._file = _open_locked(path)
+            if heal:
+                try:
+                    self._heal()
+                except BaseException:
+                    self._file.close()
+                    raise
 
     def write(self, lines: bytes) -> None:
         """Add whole lines.
@@ -241,6 +244,12 @@ class LineFile:
         if not self.stream:
             with write_errors(self.path):
                 self._file.truncate(end)
+
+    def remove(self) -> None:
+        """Remove the file, while nobody else can have begun to write to it; then it can only be closed."""
+        if not self.stream:
+            with suppress(OSError):
+                self.path.unlink()
 
     def close(self) -> None:
         """Close the file, and let others write."""
@@ -480,6 +489,22 @@ def _lock(descriptor: int, path: Path) -> None:
         raise InputError(f"{path} is being written by another run; wait for it, stop it, or write elsewhere") from error
     except OSError as error:
         logger.info("%s is not locked: %s", path, error)
+
+
+def _open_locked(path: Path) -> io.FileIO:
+    """Open a file for one writer, and make sure that it was not removed by the writer before while it was opened."""
+    while True:
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
+        file = open(os.open(path, flags, 0o666), "r+b", 0)  # noqa: SIM115 - closed by the caller
+        try:
+            _lock(file.fileno(), path)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                    return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()
 
 
 def _is_json(text: bytes) -> bool:

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdk.arrays import Wanted, read_npz
-from sdk.batch import images_below
 from sdk.errors import InputError, ModelError
+from sdk.folders import images_below
 from sdk.images import load_image
 from sdk.models.card import ModelCard
 from sdk.models.formats import PRECISIONS, Tolerance

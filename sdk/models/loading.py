@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
-from sdk.errors import ModelError
+from sdk.errors import InputError, ModelError
 from sdk.files import read_file, read_text, write_file
 from sdk.models.card import METADATA_KEY, MOST_BYTES, ModelCard
 from sdk.models.catalog import catalog
@@ -69,6 +69,23 @@ def load_model(model: str | PathLike[str], card: ModelCard | None = None, *, tru
             f"{path} carries no card ({METADATA_KEY} in its metadata_props); export it with fiqa-export, or give card="
         )
     return _fitting(Model(data, found, path), FORMATS["onnx"].suffix)
+
+
+def settle(model: str | PathLike[str]) -> str | Path:
+    """Return what `load_model` takes for the same model in any folder and process: a path is made absolute.
+
+    Raises:
+        InputError: It is neither text nor a path.
+        ModelError: A path cannot be made absolute, because the current folder is gone.
+    """
+    if not isinstance(model, (str, PathLike)) or not isinstance(os.fspath(model), str):
+        raise InputError(f"model is {model!r}, wanted a name in the catalogue or the path of a file")
+    if isinstance(model, str) and not is_path(model):
+        return model
+    try:
+        return Path(os.path.abspath(model))
+    except OSError as error:
+        raise ModelError(f"{model} cannot be found: there is no current folder ({error}); give a full path") from error
 
 
 def is_path(model: str) -> bool:

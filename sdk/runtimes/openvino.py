@@ -72,8 +72,8 @@ class OpenVinoRuntime:
         """See `Runtime.run`. More callers than `threads` wait for each other."""
         request = self._idle.get()
         try:
-            # Kept by name until the call is over: the request does not own the memory.
-            values = pad_batch(np.ascontiguousarray(batch), self.batch)
+            # Kept by name until the call is over: the request does not own the memory, which must be writable.
+            values = pad_batch(np.require(batch, requirements=("C", "W")), self.batch)
             request.set_input_tensor(self._tensor(values, shared_memory=True))
             request.infer()
             # Copied while no other caller has the request.
