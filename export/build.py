@@ -13,7 +13,8 @@ from export.targets import Target, get_target
 from sdk.bench import numbers
 from sdk.console import error_exits, print_plain
 from sdk.errors import InputError
-from sdk.files import check_outputs, check_place, filling, make_folder, write_file
+from sdk.files import check_outputs, check_place, make_folder, write_file
+from sdk.filling import filling
 from sdk.models.formats import ENGINES, FORMATS
 from sdk.models.loading import load_model, write_card_beside
 

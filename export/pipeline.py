@@ -24,7 +24,8 @@ from export.targets import Target
 from export.verify import check_form, compare, failures_of, figures
 from sdk.bench import numbers
 from sdk.errors import DeviceError, ModelError
-from sdk.files import check_outputs, filling, make_folder, write_file
+from sdk.files import check_outputs, make_folder, write_file
+from sdk.filling import filling
 from sdk.models.card import EngineFacts, ModelCard
 from sdk.models.catalog import find_entry
 from sdk.models.formats import ENGINES, PRECISIONS, SUFFIXES

@@ -90,16 +90,10 @@ def open_file(path: Path, kind: type[FiqaError], advice: str) -> Iterator[Binary
 
 
 def read_file(path: Path, kind: type[FiqaError], advice: str, most: int | None = None) -> bytes:
-    """Read a regular file whole; see `open_file`.
-
-    Args:
-        path: The file.
-        kind: Error to raise.
-        advice: What to do, as the end of the message.
-        most: Largest size, bytes; None for any.
+    """Read a regular file whole, of at most `most` bytes; None for any size. See `open_file`.
 
     Raises:
-        FiqaError: Of the `kind`: the file cannot be read, is no regular file, or is too large.
+        FiqaError: Of the `kind`: it cannot be read, is no regular file, or is too large.
     """
     with open_file(path, kind, advice) as file:
         size = os.fstat(file.fileno()).st_size
@@ -154,7 +148,7 @@ def replacing(path: Path) -> Iterator[Path]:
         _make_parents(target)
         draft = _draft(target)
         try:
-            _copy_rights(target, draft)
+            copy_rights(target, draft)
             yield draft
             os.replace(draft, target)
         finally:
@@ -171,60 +165,6 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     """
     with replacing(path) as draft:
         write(draft)
-
-
-def move_file(draft: Path, path: Path) -> None:
-    """Put a whole file in the place of another; see `replacing`.
-
-    Raises:
-        InputError: The place is wrong.
-        OutputError: The disk is full.
-    """
-    check_name(path)
-    with write_errors(path):
-        target = Path(os.path.realpath(path))
-        if is_stream(path) or os.stat(target.parent).st_dev != os.stat(draft).st_dev:
-            import shutil
-
-            replace_file(path, lambda new: shutil.copyfile(draft, new))
-            return
-        _copy_rights(target, draft)
-        os.replace(draft, target)
-
-
-@contextmanager
-def filling(folder: Path, name: str | None = None) -> Iterator[Path]:
-    """Give an empty folder to write files in, and move them into another when the block ends without an error.
-
-    Every file appears there whole; when one cannot, none does, as far as that can be known before.
-
-    Args:
-        folder: Where the files go; it is made.
-        name: Of the empty folder, inside it; what a killed run has left there is removed. None for a new name. Only
-            one process may fill a folder by one name.
-
-    Raises:
-        InputError: The place is wrong.
-        OutputError: The disk is full.
-    """
-    import shutil
-
-    make_folder(folder)
-    draft = folder / (name or f".fiqa-{os.urandom(6).hex()}")
-    try:
-        with write_errors(draft):
-            if name is not None and draft.is_dir():
-                shutil.rmtree(draft)
-            draft.mkdir()
-        yield draft
-        with write_errors(folder):
-            files = sorted(file for file in draft.iterdir() if file.is_file())
-        for file in files:
-            check_place(folder / file.name)
-        for file in files:
-            move_file(file, folder / file.name)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def write_file(path: Path, data: bytes | str) -> None:
@@ -374,7 +314,7 @@ def check_place(path: Path) -> None:
         _make_parents(target)
         draft = _draft(target)
         try:
-            _copy_rights(target, draft)
+            copy_rights(target, draft)
         finally:
             draft.unlink()
 
@@ -478,6 +418,8 @@ def keep_in_cache(data: bytes, *parts: str) -> Path | None:
     """
     try:
         path = cache_dir().joinpath(*parts)
+        if is_stream(path):
+            raise FileExistsError(errno.EEXIST, "a pipe or a device is there, which would be waited for")
         write_file(path, data)
     except (OSError, FiqaError) as error:
         logger.info("%s is not kept: %s", "/".join(parts), error)
@@ -507,7 +449,7 @@ def _draft(target: Path) -> Path:
             return draft
 
 
-def _copy_rights(target: Path, draft: Path) -> None:
+def copy_rights(target: Path, draft: Path) -> None:
     """Give a draft the rights of the file that it will replace.
 
     Raises:

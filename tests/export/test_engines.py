@@ -25,7 +25,7 @@ from export.quantise import quantise
 from export.rewrite import value_types
 from export.targets import get_target
 from sdk import DeviceError, InputError, ModelCard, ModelError, QualityScorer
-from sdk.models.card import METADATA_KEY
+from sdk.models.card import METADATA_KEY, EngineFacts
 from sdk.models.enginefile import was_built_here
 from sdk.models.loading import load_model
 from tests.weights import tame_network

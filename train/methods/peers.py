@@ -17,7 +17,7 @@ from sdk import FaceDetector, QualityScorer
 from sdk.alignment import TEMPLATE, similarity_transform
 from sdk.errors import ModelError, ScoreError
 from sdk.files import read_file
-from sdk.models.loading import load_model
+from sdk.models.loading import is_path, load_model
 from sdk.models.protobuf import read_message
 from train.methods.lazily import Lazily
 
@@ -116,4 +116,4 @@ class Model:
 
 def _found_anywhere(model: str) -> str:
     """The name of a model, or the whole path of a file, for a worker may run in another folder."""
-    return str(Path(model).resolve()) if model.endswith(".onnx") else model
+    return str(Path(model).resolve()) if is_path(model) else model
