@@ -27,7 +27,7 @@ import onnxruntime
 
 from sdk import ModelCard, QualityScorer
 from sdk.models.loading import Model, load_model
-from sdk.scorer import prepare
+from sdk.runtimes.engine import prepare
 
 ARCHITECTURES = ("ediffiqa-t", "ediffiqa-s")
 FLOAT_INPUT = {"colour": "RGB", "layout": "NCHW", "dtype": "float32"}

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdk import FaceDetector, QualityScorer, align
-from sdk.batch import images_below
+from sdk.folders import images_below
 from sdk.images import load_image
 from train.data.photos import read_photos
 from train.data.prepare import PrepareSettings, split_people

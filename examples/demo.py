@@ -13,7 +13,8 @@ from media.make_bad_copies import GRADES, make_bad_copies
 from sdk import FiqaError, QualityScorer
 from sdk.batch import ScoredFace, score_files
 from sdk.report import Run, write_page
-from sdk.tables import write_table
+from sdk.tables import Table
+from sdk.tally import FACES, Tally
 
 
 def main() -> int:
@@ -23,10 +24,14 @@ def main() -> int:
     try:
         with QualityScorer() as scorer:
             started = time.perf_counter()
-            faces = [face for found in score_files(scorer, paths, aligned=True, thumbnails=True) for face in found]
+            tally, faces = Tally(FACES), list[ScoredFace]()
+            with Table(out / "scores.csv") as table:
+                for found in score_files(scorer, paths, aligned=True, thumbnails=True):
+                    table.add(found)
+                    tally.add(found)
+                    faces += found
             run = Run(scorer.card, scorer.device, time.perf_counter() - started)
-        write_table(out / "scores.csv", faces)
-        write_page(out / "report.html", faces, run)
+        write_page(out / "report.html", tally, run)
     except FiqaError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -1,8 +1,5 @@
 """`fiqa-export build`: an engine from an exported ONNX file, on the machine that has the library. It needs no torch."""
 
-import json
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +12,13 @@ from export.engine import BuiltEngine, build_command, build_engine
 from export.targets import Target, get_target
 from sdk.bench import numbers
 from sdk.console import error_exits, print_plain
-from sdk.errors import InputError, OutputError
-from sdk.models.loading import card_path, load_model
+from sdk.errors import InputError
+from sdk.files import check_outputs, check_place, make_folder, write_file
+from sdk.filling import filling
+from sdk.models.formats import ENGINES, FORMATS
+from sdk.models.loading import load_model, write_card_beside
 
 BATCHES = "1,8,32"
-SHORT = {"tensorrt": "trt", "tensorrt-rtx": "rtx"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,27 +58,24 @@ def build_file(
     Raises:
         FiqaError: The file cannot be read, the engine cannot be built, or nothing can be written.
     """
-    if style not in SHORT:
-        raise InputError(f"--format is {style!r}, wanted one of: {', '.join(SHORT)}")
-    model = load_model(file)
+    if style not in ENGINES:
+        raise InputError(f"--format is {style!r}, wanted one of: {', '.join(ENGINES)}")
+    model, folder = load_model(file), out or file.parent
+    make_folder(folder)
+    check_outputs({"--timing-cache": timing_cache}, [file])
+    if timing_cache is not None:
+        check_place(timing_cache)
     built = build_engine(
         model.data, model.card, style, target, batches=batches, workspace_mib=workspace_mib, timing_cache=timing_cache,
         command=build_command(file.name, style, target, batches),
     )  # fmt: skip
-    architectures = "-".join(f"sm{name.replace('.', '')}" for name in built.card.engine["architectures"])
-    path = (out or file.parent) / f"{file.stem}-{SHORT[style]}-{architectures}.engine"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}.") as folder:
-            draft = Path(folder) / path.name
-            draft.write_bytes(built.data)
-            card = card_path(draft)
-            card.write_text(json.dumps(built.card.to_dict(), indent=2, sort_keys=True) + "\n", encoding="utf-8")
-            os.replace(draft, path)
-            os.replace(card, card_path(path))
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}; give --out another folder") from error
-    return WrittenEngine(path, built)
+    architectures = "-".join(f"sm{name.replace('.', '')}" for name in built.card.engine.architectures)
+    name = f"{file.stem}-{FORMATS[style].short}-{architectures}{FORMATS[style].suffix}"
+    check_outputs({"--out": folder / name, "--timing-cache": timing_cache}, [file])
+    with filling(folder) as draft:
+        write_file(draft / name, built.data)
+        write_card_beside(draft / name, built.card)
+    return WrittenEngine(folder / name, built)
 
 
 def build(
@@ -104,7 +100,7 @@ def build(
             workspace_mib=workspace, timing_cache=timing_cache, out=out,
         )  # fmt: skip
     console, card = Console(), written.built.card
-    layers = ", ".join(f"{count} take {precision}" for precision, count in card.engine["layers"].items())
-    print_plain(console, f"{written.path}: {len(written.built.data):,} bytes, SHA-256 {card.engine['sha256']}")
+    layers = ", ".join(f"{count} take {precision}" for precision, count in card.engine.layers.items())
+    print_plain(console, f"{written.path}: {len(written.built.data):,} bytes, SHA-256 {card.engine.sha256}")
     print_plain(console, f"layers: {layers}")
     print_plain(console, f"it is unproven: run `fiqa verify {written.path}` on its device")

@@ -11,13 +11,13 @@ from export.build import build
 from export.formats import KINDS, ExportSettings, check_settings
 from export.targets import targets
 from sdk.bench import numbers
-from sdk.console import FAILED, error_exits, print_plain
+from sdk.console import FAILED, Commands, cell, error_exits, print_plain
 from sdk.errors import InputError, ModelError
 
 if TYPE_CHECKING:
     from export.pipeline import Exported
 
-app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
+app = typer.Typer(cls=Commands, add_completion=False, pretty_exceptions_show_locals=False)
 
 _LINEAR = ("mobilefacenet128", "mobilefacenet", "iresnet18", "iresnet50", "iresnet100")
 DETECTOR = "fiqa-detector"
@@ -104,10 +104,10 @@ def _show(exported: "Exported") -> None:
     console = Console()
     if exported.agreements:
         title = f"{exported.path}, {exported.faces} faces"
-        table = Table("runtime and batch", "largest difference", "mean", "shift", "Spearman", title=title)
+        table = Table("runtime and batch", "largest difference", "mean", "shift", "Spearman", title=cell(title))
         for place, found in exported.agreements.items():
             figures = (f"{found.largest:.1e}", f"{found.mean:.1e}", f"{found.shift:+.1e}", f"{found.spearman:.5f}")
-            table.add_row(place, *figures)
+            table.add_row(cell(place), *figures)
         console.print(table)
     if exported.change is not None:
         change = exported.change
@@ -132,7 +132,7 @@ def _export_detector(weights: Path | None, settings: ExportSettings, out: Path |
             from export.detector import export_detector
         except ModuleNotFoundError as error:
             raise _missing(error) from error
-        typer.echo(export_detector(weights, out or Path(DETECTOR)))
+        print_plain(Console(), str(export_detector(weights, out or Path(DETECTOR))))
 
 
 @app.command()
@@ -167,9 +167,9 @@ def inspect(files: Annotated[list[Path], typer.Argument(help="Model files: .onnx
         except ModuleNotFoundError as error:
             raise _missing(error) from error
         found = [inspect_file(file) for file in files]
-    table = Table("", *(Column(str(file), overflow="fold") for file in files))
+    table = Table("", *(Column(cell(file), overflow="fold") for file in files))
     for row in dict.fromkeys(name for facts in found for name in facts):
-        table.add_row(row, *(facts.get(row, "") for facts in found))
+        table.add_row(cell(row), *(cell(facts.get(row, "")) for facts in found))
     Console().print(table)
     if any("error" in facts for facts in found):
         raise typer.Exit(FAILED)

@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import os
-import tempfile
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -14,15 +12,17 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from safetensors import safe_open
 from torch import Tensor, nn
 
+from export.card import with_card
 from export.frontend import IR_VERSION
 from export.graph import trace
+from export.load import trained_facts
 from sdk.detectors import STRIDES
 from sdk.errors import ModelError
+from sdk.files import check_outputs, read_file, replacing, write_file
 from sdk.images import load_image
-from sdk.models.card import METADATA_KEY, InputSpec, ModelCard
+from sdk.models.card import InputSpec, ModelCard
 from train.networks import load_state, read_state
 from train.networks.detector import VALUES, FaceCells
 
@@ -48,19 +48,18 @@ def export_detector(weights: Path, out: Path = Path()) -> Path:
     Raises:
         ModelError: The weights are not of this network, or the file differs from it.
     """
-    network = FaceCells()
+    network, path = FaceCells(), out / f"{NAME}.onnx"
+    check_outputs({"--out": path}, [weights])
     load_state(network, read_state(weights), f"{weights} as {NAME}")
     model = _any_size(_traced(_TakesImages(network.eval())))
-    out.mkdir(parents=True, exist_ok=True)
-    card = ModelCard.from_dict({**_facts(weights), "source_sha256": sha256(weights.read_bytes()).hexdigest()})
-    with tempfile.TemporaryDirectory(prefix=f".{NAME}.", dir=out) as folder:
-        draft = Path(folder) / f"{NAME}.onnx"
-        draft.write_bytes(_with_card(model, card))
+    digest = sha256(read_file(weights, ModelError, "give --weights a checkpoint")).hexdigest()
+    card = ModelCard.from_dict({**_facts(weights), "source_sha256": digest})
+    with replacing(path) as draft:
+        write_file(draft, with_card(model, card))
         onnx.checker.check_model(draft, full_check=True)
         found = _differences(draft, network)
-        draft.write_bytes(_with_card(model, dataclasses.replace(card, verification=found)))
-        os.replace(draft, out / draft.name)
-    return out / f"{NAME}.onnx"
+        write_file(draft, with_card(model, dataclasses.replace(card, verification=found)))
+    return path
 
 
 class _TakesImages(nn.Module):
@@ -150,14 +149,14 @@ def _expected(network: FaceCells, pictures: NDArray[np.uint8]) -> NDArray[np.flo
         return network(torch.from_numpy(values.astype(np.float32))).numpy()
 
 
-def _with_card(model: onnx.ModelProto, card: ModelCard) -> bytes:
-    onnx.helper.set_model_props(model, {METADATA_KEY: card.to_json()})
-    return model.SerializeToString(deterministic=True)
-
-
 def _facts(weights: Path) -> dict[str, object]:
     """What `fiqa-train` wrote into the weights, and what is so of every detector."""
-    with safe_open(weights, framework="pt") as file:
-        facts = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
     spec = dataclasses.asdict(InputSpec(height=0, width=0))
-    return {**facts, "name": NAME, "variant": NAME, "task": "detection", "input": spec, "output": OUTPUT}
+    return {
+        **trained_facts(weights),
+        "name": NAME,
+        "variant": NAME,
+        "task": "detection",
+        "input": spec,
+        "output": OUTPUT,
+    }

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from export.engine_report import Layer, check_precisions, products, read_report, summary
 from sdk.errors import DeviceError, InputError, ModelError
-from sdk.files import write_file
-from sdk.models.card import ModelCard
+from sdk.files import read_file, write_file
+from sdk.models.card import EngineFacts, ModelCard
 from sdk.models.enginefile import remember_engine
 from sdk.models.onnxfile import check_onnx, read_versions
 from sdk.runtimes.providers import gpu_architecture
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from export.targets import Target
 
 logger = logging.getLogger(__name__)
+
+_LARGEST_CACHE = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +109,7 @@ def build_engine(
         if style == "tensorrt-rtx":
             _set_capabilities(library, config, architectures)
         if timing_cache is not None:
-            known = timing_cache.read_bytes() if timing_cache.is_file() else b""
+            known = _read_cache(timing_cache)
             cache = config.create_timing_cache(known)
             if cache is None or not config.set_timing_cache(cache, False):
                 raise InputError(f"{timing_cache} is of another GPU or version, or no timing cache; give another file")
@@ -123,16 +126,17 @@ def build_engine(
     check_precisions(layers, products(model), card.precision)
     digest = hashlib.sha256(data).hexdigest()
     remember_engine(digest)
-    engine = {
-        "sha256": digest,
-        "version": library.__version__,
-        "architectures": architectures,
-        "batches": sizes,
-        "target": target.name if target else "",
-        "layers": summary(layers),
-        "command": command,
-    }
+    engine = EngineFacts(
+        sha256=digest, version=library.__version__, architectures=tuple(architectures), batches=tuple(sizes),
+        target=target.name if target else "", layers=summary(layers), command=command,
+    )  # fmt: skip
     return BuiltEngine(data, dataclasses.replace(card, format=style, engine=engine, proven=False), layers)
+
+
+def _read_cache(path: Path) -> bytes:
+    if not os.path.exists(path):
+        return b""
+    return read_file(path, InputError, "give --timing-cache another file", _LARGEST_CACHE)
 
 
 def build_command(file: str, style: str, target: "Target | None", batches: Sequence[int]) -> str:

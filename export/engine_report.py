@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sdk.errors import ModelError
+from sdk.models.formats import PRECISIONS
 from sdk.models.onnxfile import (
     GRAPH_INITIALIZER,
     GRAPH_NODE,
@@ -17,6 +18,7 @@ from sdk.models.onnxfile import (
     TENSOR_NAME,
     TENSOR_TYPE,
     text,
+    texts,
 )
 from sdk.models.protobuf import read_message, read_numbers
 
@@ -24,10 +26,7 @@ PRODUCTS = ("Conv", "Gemm", "MatMul")
 """Operators that do nearly all of a network's arithmetic, and whose precision is therefore the engine's."""
 
 ALLOWED: Mapping[str, tuple[str, ...]] = {
-    "fp32": ("fp32",),
-    "fp16": ("fp16",),
-    "int8": ("int8", "fp32"),
-    "int8+fp16": ("int8", "fp16"),
+    name: precision.products for name, precision in PRECISIONS.items() if precision.in_files
 }
 """Precision of a file -> precisions that its products may have; the first is that of most of them. The last product,
 which gives the score, may be fp32, and so may all that is no product: the conversion of the input, the normalisation
@@ -80,16 +79,17 @@ def products(model: bytes) -> dict[str, str]:
     """
     graph = read_message(read_message(model)[MODEL_GRAPH][0])
     types = {
-        text(read_message(tensor), TENSOR_NAME): read_numbers(tensor, TENSOR_TYPE)[-1]
+        text(read_message(tensor), TENSOR_NAME): max(read_numbers(tensor, TENSOR_TYPE), default=0)
         for tensor in graph.get(GRAPH_INITIALIZER, [])
     }
     found, quantised = {}, set[str]()
     for node in map(read_message, graph.get(GRAPH_NODE, [])):
-        operator, inputs = text(node, NODE_OP), [bytes(name).decode() for name in node.get(NODE_INPUT, [])]
+        operator = text(node, NODE_OP)
         if operator == "DequantizeLinear":
-            quantised |= {bytes(name).decode() for name in node.get(NODE_OUTPUT, [])}
+            quantised |= set(texts(node, NODE_OUTPUT))
         elif operator in PRODUCTS:
-            kind = "int8" if inputs[0] in quantised else _ONNX_TYPES.get(types.get(inputs[1], 0))
+            source, weights = [*texts(node, NODE_INPUT), "", ""][:2]
+            kind = "int8" if source in quantised else _ONNX_TYPES.get(types.get(weights, 0))
             name = text(node, NODE_NAME)
             if kind is None or not name or name in found:
                 raise ModelError(

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from export.verify import BATCHES
+from export.runtimes import BATCHES
 from sdk import FaceDetector
-from sdk.batch import images_below
 from sdk.errors import InputError
+from sdk.folders import images_below
 from sdk.images import load_image
 from sdk.proof import read_faces
 from train.data.degradations import DEGRADATIONS, degrade, draw_damages

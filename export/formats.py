@@ -7,41 +7,53 @@ from types import MappingProxyType
 
 from export.targets import Target, get_target, targets
 from sdk.errors import InputError
+from sdk.models.formats import FORMATS, PRECISIONS
 
-ENGINES = ("tensorrt", "tensorrt-rtx")
-INT8 = ("int8", "int8+fp16")
+INT8 = tuple(name for name, precision in PRECISIONS.items() if precision.eight_bits and precision.in_files)
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A kind of file.
+    """How a format is exported, beside what `sdk.models.formats` says of it.
 
     Attributes:
-        files: What is written, beside card, report, notice and proof.
-        precisions: Those that it can have.
+        name: In `sdk.models.formats.FORMATS`.
         options: Options of the command that it takes, beside those that all take.
         runs: What runs it.
     """
 
-    files: str
-    precisions: tuple[str, ...]
+    name: str
     options: tuple[str, ...]
     runs: str
 
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """Those that it can have."""
+        return FORMATS[self.name].precisions
 
-_ALL = ("fp32", "fp16", "int8", "int8+fp16")
+    @property
+    def files(self) -> str:
+        """What is written, beside card, report, notice and proof."""
+        own = FORMATS[self.name]
+        beside = [suffix for suffix in own.beside if suffix != ".json"]
+        return ", ".join([*([FORMATS["onnx"].suffix] if own.short else []), own.suffix, *beside])
+
+
 KINDS: Mapping[str, Format] = MappingProxyType(
     {
-        "onnx": Format(".onnx", _ALL, ("calibration", "target"), "onnxruntime; in fp32 OpenCV DNN, too"),
-        "tensorrt": Format(
-            ".onnx, .engine", _ALL, ("calibration", "target", "batch", "workspace", "timing-cache"),
-            "TensorRT 10 and 11, on the GPU that the engine was built on",
-        ),
-        "tensorrt-rtx": Format(
-            ".onnx, .engine", _ALL, ("calibration", "target", "batch", "workspace"),
-            "TensorRT-RTX, on the target's GPUs",
-        ),
-        "openvino": Format(".xml, .bin", ("fp32", "fp16", "int8"), ("calibration", "target"), "OpenVINO, on CPUs"),
+        kind.name: kind
+        for kind in (
+            Format("onnx", ("calibration", "target"), "onnxruntime; in fp32 OpenCV DNN, too"),
+            Format(
+                "tensorrt", ("calibration", "target", "batch", "workspace", "timing-cache"),
+                "TensorRT 10 and 11, on the GPU that the engine was built on",
+            ),
+            Format(
+                "tensorrt-rtx", ("calibration", "target", "batch", "workspace"),
+                "TensorRT-RTX, on the target's GPUs",
+            ),
+            Format("openvino", ("calibration", "target"), "OpenVINO, on CPUs"),
+        )
     }
 )  # fmt: skip
 """By name, in the order of `export.targets.FORMATS`."""

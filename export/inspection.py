@@ -10,11 +10,13 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from export.rewrite import constants_of, value_types
+from export.rewrite import constants_of, readable, value_types
 from export.targets import targets
 from sdk.errors import FiqaError, ModelError
+from sdk.files import read_file
 from sdk.models.card import METADATA_KEY, ModelCard
-from sdk.models.loading import load_model
+from sdk.models.formats import FORMATS, SUFFIXES
+from sdk.models.loading import LARGEST, load_model
 from sdk.models.onnxfile import check_onnx, read_metadata
 
 JETPACK_OPSET, OLD_IR = targets()["jetson-orin"].opset or 0, 9
@@ -34,22 +36,18 @@ def inspect_file(path: Path) -> Facts:
     Returns:
         Facts in a fixed order; `error` where the file cannot be read or may not be loaded.
     """
+    look = {
+        FORMATS["onnx"].suffix: _inspect_onnx,
+        FORMATS["openvino"].suffix: _inspect_openvino,
+        FORMATS["tensorrt"].suffix: _inspect_engine,
+    }.get(path.suffix.lower())
     try:
-        size = path.stat().st_size
-        if path.suffix == ".onnx":
-            facts = _inspect_onnx(path)
-        elif path.suffix == ".xml":
-            facts = _inspect_openvino(path)
-            size += path.with_suffix(".bin").stat().st_size
-        elif path.suffix == ".engine":
-            facts = _inspect_engine(path)
-        else:
-            raise ModelError(f"{path.suffix or 'no suffix'} is no model file, wanted .onnx, .xml or .engine")
+        if look is None:
+            raise ModelError(f"{path.suffix or 'no suffix'} is no model file, wanted one of: {', '.join(SUFFIXES)}")
+        with readable(path):
+            return look(path)
     except FiqaError as error:
         return {"error": str(error)}
-    except OSError as error:
-        return {"error": f"{error.filename} cannot be read: {error.strerror}"}
-    return {"bytes": f"{size:,}", **facts}
 
 
 def _of_card(card: ModelCard) -> Facts:
@@ -65,20 +63,18 @@ def _of_card(card: ModelCard) -> Facts:
 
 
 def _inspect_onnx(path: Path) -> Facts:
-    data = path.read_bytes()
+    data = read_file(path, ModelError, f"give a file that ends in one of: {', '.join(SUFFIXES)}", LARGEST)
     check_onnx(data)
     model = onnx.load_from_string(data)
     graph = model.graph
     text = read_metadata(data).get(METADATA_KEY)
     card = ModelCard.from_json(text) if text else None
-    try:
-        types = value_types(model)
-    except onnx.shape_inference.InferenceError as error:
-        raise ModelError(f"the graph is not valid: {str(error).splitlines()[0]}; export the model again") from error
+    types = value_types(model)
     constants = constants_of(graph)
     opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
     layers = layer_precisions(graph, types)
     return {
+        "bytes": f"{len(data):,}",
         **(_of_card(card) if card else {"model": "no card", "format": "onnx"}),
         "inputs": _ends(value for value in graph.input if value.name not in constants),
         "outputs": _ends(graph.output),
@@ -138,7 +134,9 @@ def _tensorrt(layers: Mapping[str, int], opset: int) -> str:
 
 
 def _inspect_openvino(path: Path) -> Facts:
-    loaded = load_model(path)
+    loaded = load_model(path, trust=True)  # nothing of it is run
+    if b"<!DOCTYPE" in loaded.data or b"\0" in loaded.data:
+        raise ModelError(f"{path} defines entities or is not UTF-8, as no OpenVINO IR does; export it again")
     try:
         root = ElementTree.fromstring(loaded.data)
     except ElementTree.ParseError as error:
@@ -158,13 +156,14 @@ def _inspect_openvino(path: Path) -> Facts:
     )  # fmt: skip
     elsewhere = ("onnxruntime, CPU", "onnxruntime, CUDA", "OpenCV DNN", "TensorRT 10, 11", "TensorRT-RTX")
     return {
+        "bytes": f"{len(loaded.data) + len(loaded.weights):,}",
         **_of_card(loaded.card),
         "inputs": ends["Parameter"],
         "outputs": ends["Result"],
         "opset, IR": f"-, OpenVINO IR {root.get('version')}",
         "operators": _counted(Counter(kind for kind in kinds if kind not in ("Const", "Parameter", "Result"))),
         "weights": _counted(types) + " constants",
-        "OpenVINO": f"runs; written by {loaded.card.engine.get('version', 'an unknown version')}",
+        "OpenVINO": f"runs; written by {loaded.card.engine.version or 'an unknown version'}",
         **dict.fromkeys(elsewhere, "-"),
     }
 
@@ -174,16 +173,17 @@ def _inspect_engine(path: Path) -> Facts:
     loaded = load_model(path, trust=True)
     card, engine = loaded.card, loaded.card.engine
     library = "TensorRT-RTX" if card.format == "tensorrt-rtx" else "TensorRT 10, 11"
-    where = f"compute capability {', '.join(engine.get('architectures', ()))}"
+    where = f"compute capability {', '.join(engine.architectures)}"
     return {
+        "bytes": f"{len(loaded.data):,}",
         **_of_card(card),
-        "layers compute in": _counted(Counter(engine.get("layers", {}))),
-        "built": f"{engine.get('version', '?')} for {engine.get('target') or where}",
-        "batches": ", ".join(map(str, engine.get("batches", ()))),
-        "rebuild": str(engine.get("command", "")),
+        "layers compute in": _counted(Counter(engine.layers)),
+        "built": f"{engine.version or '?'} for {engine.target or where}",
+        "batches": ", ".join(map(str, engine.batches)),
+        "rebuild": engine.command,
         **dict.fromkeys(("onnxruntime, CPU", "onnxruntime, CUDA", "OpenVINO", "OpenCV DNN", "TensorRT 10, 11"), "-"),
         "TensorRT-RTX": "-",
-        library: f"runs in version {engine.get('version', '?')} on {where} alone",
+        library: f"runs in version {engine.version or '?'} on {where} alone",
     }
 
 

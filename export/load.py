@@ -18,12 +18,18 @@ from torch import nn
 from export.frontend import take_images
 from export.graph import from_network
 from export.published import read_published, upgrade
+from export.rewrite import readable
 from export.verify import check_form, normalised
-from sdk.errors import InputError, ModelError
+from sdk.errors import FiqaError, InputError, ModelError
+from sdk.files import read_file
 from sdk.models.card import METADATA_KEY, ModelCard
 from sdk.models.catalog import catalog, find_entry
+from sdk.models.formats import FORMATS
+from sdk.models.loading import LARGEST
 from sdk.models.onnxfile import check_onnx, read_metadata
 from sdk.models.store import fetch_model
+from sdk.runtimes.base import check_scores
+from sdk.runtimes.onnxruntime import run_error
 from train.networks import get_variant, load_network
 
 Reference = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -66,23 +72,23 @@ def load_source(name: str, weights: Path | None = None) -> Source:
     if variant.hidden is None:
         raise InputError(f"{name} gives embeddings, wanted a network that gives quality; see fiqa-export --help")
     path = weights or find_entry(name).embedded or fetch_model(name)
-    if not path.is_file():
-        raise ModelError(f"no file at {path}; give --weights the path of a .pth, .safetensors or .onnx file")
-    content = path.read_bytes()
+    content = read_file(path, ModelError, "give --weights the path of a .pth, .safetensors or .onnx file", LARGEST)
     digest = hashlib.sha256(content).hexdigest()
-    if path.suffix == ".onnx":
-        exported = _exported(name, path, content)
-        if exported is not None:
-            model, card = exported
-            return Source(path, card.source_sha256 or digest, model, _session(model), card.to_dict())
-        published = read_published(path)
-        core, scores, facts = upgrade(published), _onnx_scores(published), _published_facts(digest)
+    mean, std = variant.mean, variant.std
+    if path.suffix.lower() == FORMATS["onnx"].suffix:
+        with readable(path):
+            exported = _exported(name, path, content)
+            if exported is not None:
+                model, card = exported
+                return Source(path, card.source_sha256 or digest, model, _session(model), card.to_dict())
+            published = read_published(path)
+            core, scores, facts = upgrade(published), _onnx_scores(published), _published_facts(digest)
+            model = take_images(core, mean, std)
     else:
         network = load_network(name, path)
         core, scores = from_network(network), _torch_scores(network)
-        facts = _published_facts(digest) or _trained_facts(path)
-    mean, std = variant.mean, variant.std
-    model = take_images(core, mean, std)
+        facts = _published_facts(digest) or trained_facts(path)
+        model = take_images(core, mean, std)
     return Source(path, digest, model, lambda faces: scores(normalised(faces, mean, std)), facts)
 
 
@@ -115,15 +121,19 @@ def _published_facts(digest: str) -> dict[str, Any]:
     return {}
 
 
-def _trained_facts(path: Path) -> dict[str, Any]:
-    """What `fiqa-train` wrote into a checkpoint of its own: fields of a card, as JSON."""
+def trained_facts(path: Path) -> dict[str, Any]:
+    """What `fiqa-train` wrote into a checkpoint of its own: fields of a card, as JSON.
+
+    Raises:
+        ModelError: They are no JSON.
+    """
     if path.suffix != ".safetensors":
         return {}
     with safe_open(path, framework="pt") as file:
         text = (file.metadata() or {}).get(METADATA_KEY, "{}")
     try:
         facts = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{path}: its {METADATA_KEY} is not JSON ({error}); save the checkpoint again") from error
     if not isinstance(facts, dict):
         raise ModelError(f"{path}: its {METADATA_KEY} is a {type(facts).__name__}, wanted an object")
@@ -151,8 +161,12 @@ def _session(model: onnx.ModelProto) -> Callable[[NDArray[Any]], NDArray[np.floa
 
     def scores(faces: NDArray[Any]) -> NDArray[np.float32]:
         parts = [faces[start : start + 16] for start in range(0, len(faces), 16)]
-        return np.concatenate(
-            [np.asarray(session.run(None, {name: part})[0], np.float32).reshape(-1) for part in parts]
-        )
+        try:
+            found = [check_scores(session.run(None, {name: part})[0], len(part), "the source") for part in parts]
+        except FiqaError:
+            raise
+        except Exception as error:  # onnxruntime's errors have no base class of their own
+            raise run_error(error, "cpu", len(faces)) from error
+        return np.concatenate(found)
 
     return scores

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sdk.errors import ModelError
+from sdk.errors import DeviceError, ModelError
+from sdk.files import write_errors
+from sdk.runtimes.openvino import load_openvino
 
 
 def to_openvino(model: bytes, precision: str, faces: NDArray[np.uint8] | None = None) -> tuple[bytes, bytes, str]:
@@ -28,14 +30,14 @@ def to_openvino(model: bytes, precision: str, faces: NDArray[np.uint8] | None = 
         ModelError: OpenVINO or NNCF is not installed, or cannot convert the model.
     """
     try:
-        import openvino
-    except ImportError as error:
-        raise ModelError(f"OpenVINO is not installed ({error}): pip install 'fiqa[openvino-export]'") from error
+        openvino = load_openvino()
+    except DeviceError as error:
+        raise ModelError(f"{error}; to export, pip install 'fiqa[openvino-export]'") from error
     try:
         network = openvino.Core().read_model(model, b"")
         if precision == "int8":
             network = _quantise(network, faces)
-        with tempfile.TemporaryDirectory() as folder:
+        with write_errors(Path(tempfile.gettempdir())), tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.xml"
             openvino.save_model(network, path, compress_to_fp16=precision == "fp16")
             return path.read_bytes(), path.with_suffix(".bin").read_bytes(), str(openvino.__version__)

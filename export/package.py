@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import math
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,20 +14,15 @@ from numpy.typing import NDArray
 
 from sdk.errors import InputError
 from sdk.models.card import ModelCard
-from sdk.proof import PROOF_FILE, TOLERANCES, Agreement
+from sdk.proof import TOLERANCES, Agreement, proof_source
 
 NOTICE = "NOTICE.txt"
 _PACKAGES = ("fiqa", "torch", "onnx", "onnxruntime", "opencv-python-headless", "openvino", "nncf")
 
 
 def as_json(values: object) -> bytes:
-    """Indented JSON."""
-    return (json.dumps(values, indent=2) + "\n").encode()
-
-
-def card_json(card: ModelCard) -> bytes:
-    """A card as it lies beside a file."""
-    return as_json(dict(sorted(card.to_dict().items())))
+    """Indented JSON. What is no number becomes null: scores that a failed proof has met."""
+    return (json.dumps(_finite(values), indent=2, allow_nan=False) + "\n").encode()
 
 
 def notice(card: ModelCard) -> bytes:
@@ -56,18 +52,11 @@ def check_folder(out: Path, source_sha256: str) -> None:
     Raises:
         InputError: It does.
     """
-    path = out / PROOF_FILE
-    if not path.is_file():
-        return
-    try:
-        with np.load(path, allow_pickle=False) as values:
-            found = str(values["source"])
-    except (OSError, KeyError, ValueError) as error:
-        raise InputError(f"{path} is no proof of an export ({error}); give --out another folder") from error
-    if found != source_sha256:
+    found = proof_source(out)
+    if found not in (None, source_sha256):
         raise InputError(
-            f"{out} holds an export of other weights (SHA-256 {found[:12]}..., these are {source_sha256[:12]}...); "
-            "give --out another folder"
+            f"{out} holds an export of other weights (SHA-256 {ascii(found)[1:13]}..., these are "
+            f"{source_sha256[:12]}...); give --out another folder"
         )
 
 
@@ -100,6 +89,14 @@ def report(
             "card": card.to_dict(),
         }
     )
+
+
+def _finite(values: object) -> object:
+    if isinstance(values, Mapping):
+        return {key: _finite(value) for key, value in values.items()}
+    if isinstance(values, (list, tuple)):
+        return [_finite(value) for value in values]
+    return None if isinstance(values, float) and not math.isfinite(values) else values
 
 
 def _versions() -> dict[str, str]:

@@ -1,8 +1,6 @@
 """The whole way: load, change the precision, change the format, prove, and write a folder."""
 
 import dataclasses
-import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -15,25 +13,33 @@ from numpy.typing import NDArray
 from export.card import make_card, with_card
 from export.discard import Change, change_of_pauc
 from export.faces import calibration_faces, verification_faces
-from export.formats import ENGINES, INT8, ExportSettings, check_settings
+from export.formats import INT8, ExportSettings, check_settings
 from export.frontend import IR_VERSION, OPSET
 from export.half import to_half
 from export.load import Source, load_source
-from export.package import NOTICE, as_json, card_json, check_folder, notice, proof_file, report
+from export.package import NOTICE, as_json, check_folder, notice, proof_file, report
 from export.quantise import quantise
+from export.runtimes import runtimes_for
 from export.targets import Target
-from export.verify import check_form, compare, failures_of, figures, runtimes_for
+from export.verify import check_form, compare, failures_of, figures
 from sdk.bench import numbers
 from sdk.errors import DeviceError, ModelError
-from sdk.models.card import ModelCard
-from sdk.models.loading import card_path, openvino_digest
+from sdk.files import check_outputs, make_folder, write_file
+from sdk.filling import filling
+from sdk.models.card import EngineFacts, ModelCard
+from sdk.models.catalog import find_entry
+from sdk.models.formats import ENGINES, PRECISIONS, SUFFIXES
+from sdk.models.loading import openvino_digest, write_card_beside
 from sdk.proof import PROOF_FILE, Agreement
 from train.data.exclusive import exclusive
 
 Faces = NDArray[np.uint8]
 
 PACKAGED = "packaged"
-MODELS = (".onnx", ".xml", ".bin", ".engine")
+DRAFTS = ".fiqa-export"
+"""Folder in that of an export in which its files are made."""
+
+MODELS = (*SUFFIXES, ".bin")
 
 ADVICE = {
     "fp32": "report this with the weights, or export the checkpoint (.pth) instead",
@@ -105,23 +111,36 @@ def export_model(
     settings = settings or ExportSettings()
     target = check_settings(settings)
     out = Path(name) if out is None else out
+    _check_outputs(name, out, weights, settings)
     crops = verification_faces(faces)
     calibration = calibration_faces(settings.calibration) if settings.precision in INT8 else None
     source = load_source(name, weights)
     job = _Job(settings, target, source, make_card(name, source, settings.precision), crops, calibration)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     with exclusive(out):
         check_folder(out, job.card.source_sha256)
-        with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=out) as folder:
-            exported = job.run(Path(folder), PACKAGED if faces is None else str(faces))
-            for draft in exported.files:
-                os.replace(draft, out / draft.name)
+        with filling(out, DRAFTS) as folder:
+            exported = job.run(folder, PACKAGED if faces is None else str(faces))
     return dataclasses.replace(
         exported,
         path=out / exported.path.name,
         report=out / exported.report.name,
         files=tuple(out / draft.name for draft in exported.files),
     )
+
+
+def _check_outputs(name: str, out: Path, weights: Path | None, settings: ExportSettings) -> None:
+    """Refuse to write over what is read. The name of an engine is known only when it is built."""
+    read = (weights or find_entry(name).embedded, settings.evaluate, settings.judge)
+    inputs = [Path(path) for path in read if path is not None]
+    stem = _stem(name, settings.precision)
+    names = [f"{stem}{end}" for end in (".onnx", ".json", "-openvino.xml", "-openvino.bin", "-openvino.json")]
+    for file in (*names, PROOF_FILE, NOTICE):
+        check_outputs({"--out": out / file, "--timing-cache": settings.timing_cache}, inputs)
+
+
+def _stem(name: str, precision: str) -> str:
+    return name if precision == "fp32" else f"{name}-{precision}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +158,7 @@ class _Job:
         """Write all files into a folder; those of the result are in it."""
         settings, notes = self.settings, list(self._notes(origin))
         expected = self.source.reference(self.crops)
-        stem = self.card.name if self.card.precision == "fp32" else f"{self.card.name}-{self.card.precision}"
+        stem = _stem(self.card.name, self.card.precision)
         summary: dict[str, object] = {}
         if settings.format == "openvino":
             path, card = self._write_openvino(folder / f"{stem}-openvino.xml", summary)
@@ -148,9 +167,9 @@ class _Job:
         agreements, failures = self._prove(path, card, expected)
         card = dataclasses.replace(card, verification=figures(agreements), proven=not failures)
         if card.format == "onnx":
-            path.write_bytes(with_card(onnx.load(path), card))
+            write_file(path, with_card(onnx.load(path), card))
             check_form(path)
-        card_path(path).write_bytes(card_json(card))
+        write_card_beside(path, card)
         if settings.format in ENGINES:
             built = self._write_engine(path, notes)
             if built is not None:
@@ -169,16 +188,16 @@ class _Job:
         more["pauc"] = dataclasses.asdict(change) if change is not None else None  # not measured
         described = folder / f"{path.stem}.report.json"
         tested = {"count": len(self.crops), "origin": origin}
-        described.write_bytes(report(files, card, tested, agreements, **more))
+        write_file(described, report(files, card, tested, agreements, **more))
         if summary:
-            (folder / f"{path.stem}.calibration.json").write_bytes(as_json(summary))
-        (folder / NOTICE).write_bytes(notice(card))
-        (folder / PROOF_FILE).write_bytes(proof_file(self.crops, expected, card.source_sha256))
+            write_file(folder / f"{path.stem}.calibration.json", as_json(summary))
+        write_file(folder / NOTICE, notice(card))
+        write_file(folder / PROOF_FILE, proof_file(self.crops, expected, card.source_sha256))
         digest = files[path.name][1]
         size = sum(files[name][0] for name in (path.name, f"{path.stem}.bin") if name in files)
         written = tuple(sorted(file for file in folder.iterdir() if file.is_file()))
         return Exported(
-            path, described, card, str(card.engine.get("sha256", digest)), size, len(self.crops), written, agreements,
+            path, described, card, card.engine.sha256 or digest, size, len(self.crops), written, agreements,
             failures, tuple(notes), change,
         )  # fmt: skip
 
@@ -205,9 +224,9 @@ class _Job:
                 "layers": list(quantised.layers),
                 "ranges": dict(quantised.ranges),
             }
-        if self.card.precision in ("fp16", "int8+fp16"):
+        if PRECISIONS[self.card.precision].half:
             model = to_half(model)
-        path.write_bytes(with_card(model, self.card))
+        write_file(path, with_card(model, self.card))
         check_form(path)
         return path, self.card
 
@@ -220,11 +239,11 @@ class _Job:
         if self.calibration is not None:
             folder = str(self.settings.calibration or PACKAGED)
             summary |= {"method": "NNCF", "faces": len(self.calibration), "folder": folder}
-        engine = {"sha256": openvino_digest(xml, weights), "version": library}
+        engine = EngineFacts(sha256=openvino_digest(xml, weights), version=library)
         card = dataclasses.replace(self.card, format="openvino", engine=engine)
-        path.write_bytes(xml)
-        path.with_suffix(".bin").write_bytes(weights)
-        card_path(path).write_bytes(card_json(card))
+        write_file(path, xml)
+        write_file(path.with_suffix(".bin"), weights)
+        write_card_beside(path, card)
         return path, card
 
     def _write_engine(self, model: Path, notes: list[str]) -> tuple[Path, ModelCard] | None:
@@ -251,10 +270,10 @@ class _Job:
         except DeviceError as error:
             notes.append(f"{path.name} is unproven ({error}); on its device run: fiqa verify {path.name} --trust")
             card = dataclasses.replace(card, verification={})  # the figures were those of the ONNX file
-            card_path(path).write_bytes(card_json(card))
+            write_card_beside(path, card)
             return path, card, {}, ()
         card = dataclasses.replace(card, verification=figures(agreements), proven=not failures)
-        card_path(path).write_bytes(card_json(card))
+        write_card_beside(path, card)
         return path, card, agreements, failures
 
     def _prove(

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
 from onnx import TensorProto, numpy_helper, version_converter
 
 from export.frontend import OPSET
+from export.rewrite import readable
 from sdk.alignment import CROP_SIZE
 from sdk.errors import ModelError
 
@@ -18,10 +18,8 @@ def read_published(path: Path) -> onnx.ModelProto:
     Raises:
         ModelError: The file is damaged, keeps weights or operators elsewhere, or takes or gives something else.
     """
-    try:
+    with readable(path):
         model = onnx.load(path, load_external_data=False)
-    except DecodeError as error:
-        raise ModelError(f"{path} is not an ONNX file ({error}); fetch it again") from error
     domains = sorted({node.domain for node in model.graph.node} - {"", "ai.onnx"})
     if domains:
         raise ModelError(f"{path} uses operators of {', '.join(domains)}, wanted standard ONNX operators only")

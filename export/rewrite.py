@@ -1,6 +1,28 @@
-"""What every rewriting of a graph needs."""
+"""What every reading and rewriting of a graph needs."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import onnx
+
+from sdk.errors import FiqaError, ModelError
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turn what the ONNX libraries raise on a graph that makes no sense into one error. They raise nearly everything.
+
+    Raises:
+        ModelError: The graph cannot be read.
+    """
+    try:
+        yield
+    except FiqaError:
+        raise
+    except Exception as error:
+        words = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ModelError(f"{path} holds a graph that is not valid ({words}); export the model again") from error
 
 
 def lift_constants(graph: onnx.GraphProto) -> None:

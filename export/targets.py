@@ -8,13 +8,14 @@ from pathlib import Path
 from types import MappingProxyType
 
 from sdk.errors import InputError
+from sdk.models import formats
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-FORMATS = ("onnx", "tensorrt", "tensorrt-rtx", "openvino")
+FORMATS = tuple(formats.FORMATS)
 
 
 @dataclass(frozen=True, slots=True)

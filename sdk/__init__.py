@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sdk.alignment import align
     from sdk.detection import FaceDetector
-    from sdk.errors import DeviceError, FiqaError, ImageError, InputError, ModelError, OutputError
+    from sdk.errors import DeviceError, FiqaError, ImageError, InputError, ModelError, OutputError, ScoreError
     from sdk.faces import Face, FaceQuality
     from sdk.models.card import InputSpec, ModelCard
     from sdk.scorer import QualityScorer
@@ -34,6 +34,7 @@ __all__ = [
     "ModelError",
     "OutputError",
     "QualityScorer",
+    "ScoreError",
     "VideoScorer",
     "__version__",
     "align",
@@ -42,7 +43,7 @@ __all__ = [
 _MODULES = {
     "sdk.alignment": ("align",),
     "sdk.detection": ("FaceDetector",),
-    "sdk.errors": ("DeviceError", "FiqaError", "ImageError", "InputError", "ModelError", "OutputError"),
+    "sdk.errors": ("DeviceError", "FiqaError", "ImageError", "InputError", "ModelError", "OutputError", "ScoreError"),
     "sdk.faces": ("Face", "FaceQuality"),
     "sdk.models.card": ("InputSpec", "ModelCard"),
     "sdk.scorer": ("QualityScorer",),

@@ -1,24 +1,34 @@
-"""Many files: which they are, and their scores, several in flight, in the order given."""
+"""Scores of many files, several in flight, in the order given."""
 
-import glob
-from collections.abc import Iterable, Iterator, Sequence
+import logging
+import math
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sdk.errors import ImageError, InputError
-from sdk.images import load_image
+from sdk.alignment import CROP_SIZE, align
+from sdk.errors import ImageError, ScoreError
+from sdk.images import MAX_BYTES, MAX_PIXELS, load_image
 from sdk.parallel import bounded_map
 from sdk.scorer import QualityScorer
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
-"""What is taken for an image in a folder; a file that is named itself is always tried."""
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+logger = logging.getLogger(__name__)
 
 NO_FACE = "no face found"
+NO_NUMBER = "the model gives no number for this face; try it in fp32, and check its file (fiqa models verify)"
+NO_MEMORY = "not enough memory for this picture; make it smaller, or take fewer --threads"
+
+THREADS = "fiqa-files"
+"""What the names of the threads begin with that work on files."""
 
 THUMBNAIL_QUALITY = 88
 """JPEG quality of thumbnails; about 5 kB each."""
@@ -31,11 +41,11 @@ class ScoredFace:
     Attributes:
         path: The file.
         face: Index of the face in the file, largest first; None without a face.
-        score: Quality; None without a face.
+        score: Quality; None without a face, and where the model gives no number.
         box: x, y, width, height in pixels; None for a file that is an aligned crop itself.
         confidence: The detector's, in [0, 1].
         landmarks: (5, 2) points x, y in pixels.
-        error: Why the file could not be scored; empty where it was.
+        error: Why the file, or this face, has no score; empty where there is one.
         thumbnail: JPEG of the aligned face, where thumbnails were wanted.
     """
 
@@ -49,79 +59,103 @@ class ScoredFace:
     thumbnail: bytes = b""
 
 
-def find_images(names: Iterable[str]) -> list[Path]:
-    """Files, folders (searched to the bottom, by suffix) and glob patterns -> files, each once, in the order given.
-
-    Raises:
-        InputError: A name is neither a file nor a folder and matches nothing, or there is no image at all.
-    """
-    names = list(names)
-    found: dict[Path, None] = {}
-    for name in names:
-        path = Path(name)
-        matches = [path] if path.exists() else sorted(Path(match) for match in glob.glob(name, recursive=True))
-        if not matches:
-            raise InputError(f"{name}: no such file or folder, and no match as a pattern; correct the path")
-        for match in matches:
-            found.update(dict.fromkeys(images_below(match) if match.is_dir() else [match]))
-    if not found:
-        wanted = ", ".join(sorted(IMAGE_SUFFIXES))
-        raise InputError(f"no image in {', '.join(names)}; looked for {wanted}; name other files themselves")
-    return list(found)
-
-
 def score_files(
-    scorer: QualityScorer, paths: Sequence[Path], *, aligned: bool = False, thumbnails: bool = False
-) -> Iterator[list[ScoredFace]]:
+    scorer: QualityScorer,
+    paths: Iterable[Path],
+    *,
+    aligned: bool = False,
+    thumbnails: bool = False,
+    max_pixels: int = MAX_PIXELS,
+    max_bytes: int = MAX_BYTES,
+) -> Generator[list[ScoredFace], None, None]:
     """Score files on as many threads as the scorer has.
 
     Args:
         scorer: Made and closed by the caller.
-        paths: Image files.
+        paths: Image files; they are taken one by one, as they are scored.
         aligned: Each file is an aligned crop of 112 x 112; otherwise faces are detected.
-        thumbnails: Keep a picture of every face.
+        thumbnails: Make a picture of every face.
+        max_pixels: Largest crop, width x height; the scorer has its own limit for photos.
+        max_bytes: Largest file of a crop.
 
     Yields:
-        For each file, in the order given, its faces, or one row that holds an error.
+        For each file, in the order given, its faces, or one row that holds an error. A caller who stops does not wait
+        for the files in work.
 
     Raises:
         ModelError: The detector's model cannot be had.
     """
-    work = _score_crop if aligned else _score_photo
-    with ThreadPoolExecutor(scorer.threads, thread_name_prefix="fiqa-files") as pool:
-        yield from bounded_map(pool, lambda path: work(scorer, path, thumbnails), paths, 2 * scorer.threads + 1)
+
+    def score_crop(path: Path) -> list[ScoredFace]:
+        crop = load_image(path, max_pixels=max_pixels, max_bytes=max_bytes)
+        try:
+            score = scorer.score(crop)
+        except ScoreError:
+            score = math.nan
+        return [ScoredFace(path, 0, score, thumbnail=_jpeg(crop) if thumbnails else b"")]
+
+    def score_photo(path: Path) -> list[ScoredFace]:
+        try:
+            faces = scorer.assess(path)
+        except ScoreError as error:
+            faces = error.faces
+        return [
+            ScoredFace(
+                path,
+                index,
+                face.score,
+                face.box,
+                face.confidence,
+                face.landmarks,
+                thumbnail=_jpeg(face.crop) if thumbnails else b"",
+            )
+            for index, face in enumerate(faces)
+        ]
+
+    work = score_crop if aligned else score_photo
+    return map_files(scorer.threads, lambda path: _rows(work, path), paths)
 
 
-def images_below(folder: Path) -> list[Path]:
-    """All images of a folder and its sub-folders, by suffix, sorted."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
-
-
-def _score_crop(scorer: QualityScorer, path: Path, thumbnails: bool) -> list[ScoredFace]:
+def map_files(threads: int, work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
+    """Work on files on several threads, in order; a caller who stops does not wait for those in work."""
+    pool = ThreadPoolExecutor(threads, thread_name_prefix=THREADS)
     try:
-        crop = load_image(path)
-        return [ScoredFace(path, 0, scorer.score(crop), thumbnail=_jpeg(crop) if thumbnails else b"")]
+        yield from bounded_map(pool, work, items, 2 * threads + 1)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def cut_picture(path: Path, face: ScoredFace, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES) -> bytes:
+    """Make the picture of a face that was scored before; empty where its file cannot be read any more.
+
+    Args:
+        path: The file.
+        face: Its landmarks say where the face is; without them the file is the crop.
+        max_pixels: Largest image, width x height.
+        max_bytes: Largest file.
+    """
+    try:
+        pixels = load_image(path, max_pixels=max_pixels, max_bytes=max_bytes)
+        crop = pixels if face.landmarks is None else align(pixels, face.landmarks)
+        return _jpeg(crop) if crop.shape[:2] == (CROP_SIZE, CROP_SIZE) else b""
+    except (ImageError, MemoryError) as error:
+        logger.info("no picture of %s: %s", path, error)
+        return b""
+
+
+def _rows(work: Callable[[Path], list[ScoredFace]], path: Path) -> list[ScoredFace]:
+    try:
+        return [_scored(face) for face in work(path)] or [ScoredFace(path, error=NO_FACE)]
     except ImageError as error:
         return [_failed(path, error)]
+    except MemoryError:
+        return [ScoredFace(path, error=NO_MEMORY)]
 
 
-def _score_photo(scorer: QualityScorer, path: Path, thumbnails: bool) -> list[ScoredFace]:
-    try:
-        faces = scorer.assess(path)
-    except ImageError as error:
-        return [_failed(path, error)]
-    return [
-        ScoredFace(
-            path,
-            index,
-            face.score,
-            face.box,
-            face.confidence,
-            face.landmarks,
-            thumbnail=_jpeg(face.crop) if thumbnails else b"",
-        )
-        for index, face in enumerate(faces)
-    ] or [ScoredFace(path, error=NO_FACE)]
+def _scored(face: ScoredFace) -> ScoredFace:
+    """Make a face without a number one with an error."""
+    good = face.score is not None and math.isfinite(face.score)
+    return face if good else replace(face, score=None, error=NO_NUMBER)
 
 
 def _failed(path: Path, error: ImageError) -> ScoredFace:

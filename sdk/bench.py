@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from sdk.errors import InputError
-from sdk.files import write_file
-from sdk.models.loading import load_model
+from sdk.files import write_errors, write_file
+from sdk.models.loading import Model, load_model
 from sdk.proof import Faces, Scores, compare_scores, find_failures
 
 MARGIN = 1.05
@@ -167,10 +167,11 @@ def measure(
     Raises:
         ModelError: A model cannot be loaded at all.
     """
-    cards = {name: load_model(name, trust=trust) for name in dict.fromkeys(c.model for c in configurations)}
+    models = {name: load_model(name, trust=trust) for name in dict.fromkeys(c.model for c in configurations)}
     with ExitStack() as stack:
-        path = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "faces.npy"
-        np.save(path, faces)
+        with write_errors(Path(tempfile.gettempdir())):
+            path = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "faces.npy"
+            np.save(path, faces)
         workers = []
         for configuration in configurations:
             workers.append(Worker(configuration, path, trust))
@@ -181,12 +182,11 @@ def measure(
                 if not worker.error:
                     worker.measure(seconds)
                 advance(1)
-    names = {name: model.card.name for name, model in cards.items()}
-    result = []
-    for worker in workers:
-        model = cards[worker.configuration.model]
-        result.append(_measured(worker, _reference(worker, workers, names), model.card.name, model.card.format, real))
-    return result
+    names = {name: model.card.name for name, model in models.items()}
+    return [
+        _measured(worker, _reference(worker, workers, names), models[worker.configuration.model], real)
+        for worker in workers
+    ]
 
 
 def _reference(worker: Worker, workers: Sequence[Worker], names: dict[str, str]) -> Worker | None:
@@ -205,13 +205,12 @@ def _reference(worker: Worker, workers: Sequence[Worker], names: dict[str, str])
     return min(same, key=distance, default=None)
 
 
-def _measured(worker: Worker, reference: Worker | None, network: str, style: str, real: bool) -> Measured:
+def _measured(worker: Worker, reference: Worker | None, model: Model, real: bool) -> Measured:
     own = worker.configuration
-    files = [Path(own.model), Path(own.model).with_suffix(".bin")] if own.model.endswith(".xml") else [Path(own.model)]
-    size = sum(file.stat().st_size for file in files) if files[0].is_file() else len(load_model(own.model).data)
     row: dict[str, Any] = {
-        "model": own.model, "network": network, "format": style, "device": worker.device,
-        "precision": worker.precision or own.precision or "", "batch": own.batch, "threads": own.threads, "size": size,
+        "model": own.model, "network": model.card.name, "format": model.card.format, "device": worker.device,
+        "precision": worker.precision or own.precision or "", "batch": own.batch, "threads": own.threads,
+        "size": len(model.data) + len(model.weights),
     }  # fmt: skip
     if worker.error or not worker.rates or worker.scores is None:
         return Measured(**row, failure=worker.error or "nothing was measured")
@@ -224,9 +223,11 @@ def _measured(worker: Worker, reference: Worker | None, network: str, style: str
     if same:
         row["ratio"] = median(a / b for a, b in zip(worker.rates, reference.rates, strict=False))
     failures = find_failures(found, worker.precision)
-    if not real and worker.precision != "fp32":
+    if not real and found.finite and worker.precision != "fp32":
         failures = ("no faces were given, so its scores are unproven",)
-    return Measured(**row, largest=found.largest, spearman=found.spearman, failure="; ".join(failures))
+    if found.finite:
+        row |= {"largest": found.largest, "spearman": found.spearman}
+    return Measured(**row, failure="; ".join(failures))
 
 
 def recommend(measured: Sequence[Measured], network: str) -> tuple[Measured, str] | None:
@@ -296,6 +297,6 @@ def numbers(text: str, what: str) -> list[int]:
         InputError: It is not a list of positive numbers.
     """
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
-        raise InputError(f"{what} is {text!r}, wanted positive numbers such as 1,8")
+    if not all(part.isascii() and part.isdigit() and len(part) < 7 and int(part) > 0 for part in parts):
+        raise InputError(f"{what} is {text!r}, wanted positive numbers below a million, such as 1,8")
     return sorted({int(part) for part in parts})

@@ -16,8 +16,8 @@ import numpy as np
 
 from sdk.errors import FiqaError
 from sdk.models.loading import load_model
+from sdk.runtimes.engine import prepare
 from sdk.runtimes.select import open_runtime
-from sdk.scorer import prepare
 
 
 def main() -> None:

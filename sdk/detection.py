@@ -6,7 +6,9 @@ if a face is small or none is found; again at the next while that is so.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from os import PathLike
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,8 +17,9 @@ from numpy.typing import NDArray
 from sdk.detectors import DETECTORS, Detector
 from sdk.errors import InputError, ModelError
 from sdk.faces import Face
-from sdk.images import ImageSource, load_image
-from sdk.models.loading import load_model
+from sdk.images import MAX_PIXELS, ImageSource, load_image
+from sdk.models.loading import load_model, settle
+from sdk.runtimes.native import Native
 
 MAX_ENLARGEMENT = 4
 """An image is not enlarged more than this: it shows no more."""
@@ -30,6 +33,8 @@ OVERLAP = 0.5
 
 class FaceDetector:
     """Finds faces and their five landmarks. May be used from several threads.
+
+    Pickles as its arguments: a copy, and a detector in a forked process, opens the model again.
 
     Args:
         model: Name in the catalogue, or path of a detector's ONNX file. The default is in the package; `yunet` is
@@ -54,14 +59,18 @@ class FaceDetector:
             raise InputError(f"passes is {passes!r}, wanted one or more sides in pixels, such as (640,)")
         if not 0 <= min_confidence <= 1:
             raise InputError(f"min_confidence is {min_confidence}, wanted a number in [0, 1]")
-        loaded = load_model(model)
-        if loaded.card.task != "detection" or loaded.card.variant not in DETECTORS:
-            raise ModelError(
-                f"{loaded.path} is a model for {loaded.card.task}, variant {loaded.card.variant!r}, "
-                f"wanted detection by one of: {', '.join(DETECTORS)}"
-            )
-        self._detector: Detector = DETECTORS[loaded.card.variant](loaded, min_confidence)
-        self._passes = self._detector.passes if passes is None else passes
+        settled = settle(model)
+        self._settings = (settled, min_confidence, None if passes is None else tuple(passes))
+        self._native = Native(_open(model, min_confidence), partial(_open, settled, min_confidence))
+
+    def __getstate__(self) -> tuple[object, ...]:
+        """Pickle the arguments."""
+        return self._settings
+
+    def __setstate__(self, settings: tuple[Any, ...]) -> None:
+        """Open the model again."""
+        model, min_confidence, passes = settings
+        FaceDetector.__init__(self, model, min_confidence, passes=passes)
 
     def detect(self, image: ImageSource) -> list[Face]:
         """Find all faces of an image.
@@ -75,31 +84,46 @@ class FaceDetector:
         Raises:
             ImageError: The image cannot be read or is refused.
         """
-        pixels = load_image(image)
-        longest = max(pixels.shape[:2])
-        faces: list[Face] = []
-        scale = 0.0
-        for side in self._passes:
-            if scale and not _needs_another_pass(faces, scale, longest, self._passes[0]):
-                break
-            finer = min(side / longest, MAX_ENLARGEMENT)
-            faces = _merge(faces, self._detect_at(pixels, finer), SMALL_FACE / scale if scale else 0)
-            scale = finer
-        return sorted(faces, key=lambda face: face.box[2] * face.box[3], reverse=True)
+        # An array is in memory already: how large it may be is for its owner to say.
+        most = max(MAX_PIXELS, image.size) if isinstance(image, np.ndarray) else MAX_PIXELS
+        with self._native as detector:
+            return _detect(detector, self._settings[2] or detector.passes, load_image(image, max_pixels=most))
 
-    def _detect_at(self, pixels: NDArray[np.uint8], scale: float) -> list[Face]:
-        """One pass; results are in pixels of the unscaled image."""
-        height, width = pixels.shape[:2]
-        size = max(1, round(width * scale)), max(1, round(height * scale))
-        resized = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-        rows = self._detector.find(np.asarray(resized, np.uint8))
-        rows[:, :14] *= np.tile((width / size[0], height / size[1]), 7)
-        return [
-            Face(
-                (float(x), float(y), float(w), float(h)), np.array(points, np.float32).reshape(5, 2), float(confidence)
-            )
-            for x, y, w, h, *points, confidence in rows
-        ]
+
+def _open(model: str | PathLike[str], min_confidence: float) -> Detector:
+    loaded = load_model(model)
+    if loaded.card.task != "detection" or loaded.card.variant not in DETECTORS:
+        raise ModelError(
+            f"{loaded.path} is a model for {loaded.card.task}, variant {loaded.card.variant!r}, "
+            f"wanted detection by one of: {', '.join(DETECTORS)}"
+        )
+    return DETECTORS[loaded.card.variant](loaded, min_confidence)
+
+
+def _detect(detector: Detector, passes: Sequence[int], pixels: NDArray[np.uint8]) -> list[Face]:
+    longest = max(pixels.shape[:2])
+    faces: list[Face] = []
+    scale = 0.0
+    for side in passes:
+        if scale and not _needs_another_pass(faces, scale, longest, passes[0]):
+            break
+        finer = min(side / longest, MAX_ENLARGEMENT)
+        faces = _merge(faces, _detect_at(detector, pixels, finer), SMALL_FACE / scale if scale else 0)
+        scale = finer
+    return sorted(faces, key=lambda face: face.box[2] * face.box[3], reverse=True)
+
+
+def _detect_at(detector: Detector, pixels: NDArray[np.uint8], scale: float) -> list[Face]:
+    """One pass; results are in pixels of the unscaled image."""
+    height, width = pixels.shape[:2]
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    resized = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    rows = detector.find(np.asarray(resized, np.uint8))
+    rows[:, :14] *= np.tile((width / size[0], height / size[1]), 7)
+    return [
+        Face((float(x), float(y), float(w), float(h)), np.array(points, np.float32).reshape(5, 2), float(confidence))
+        for x, y, w, h, *points, confidence in rows
+    ]
 
 
 def _needs_another_pass(faces: list[Face], scale: float, longest: int, first: int) -> bool:

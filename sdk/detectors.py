@@ -1,7 +1,9 @@
 """One pass of a face detector over one picture: this project's own network, and YuNet."""
 
+import logging
 import threading
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Protocol
 
 import cv2
@@ -10,6 +12,9 @@ from numpy.typing import NDArray
 
 from sdk.errors import ModelError
 from sdk.models.loading import Model
+from sdk.runtimes.base import check_input
+
+logger = logging.getLogger(__name__)
 
 STRIDES = (8, 16, 32)
 """Pixels between the cells of each level of this project's detector."""
@@ -19,6 +24,9 @@ NMS = 0.3
 
 MIN_INPUT = 64
 """YuNet's pictures get a black border up to this height or width: in flatter ones OpenCV 4 finds faces at infinity."""
+
+FARTHEST = 1e6
+"""Pixels from which on a place is beyond any image."""
 
 Rows = NDArray[np.float32]
 """(N, 15): box x, y, width, height; five landmarks x, y; confidence in [0, 1]. All but the last in pixels."""
@@ -101,11 +109,21 @@ def suppress(rows: Rows) -> Rows:
         shared = np.clip(far - near, 0, None).prod(1)
         same = shared > NMS * (rows[0, 2:4].prod() + rows[:, 2:4].prod(1) - shared)
         same[0] = True  # whatever rounding says of its own box
-        face = np.average(rows[same], axis=0, weights=rows[same, 14])
+        face = np.average(rows[same], axis=0, weights=np.maximum(rows[same, 14], 1e-9))
         face[14] = rows[0, 14]
         kept.append(face)
         rows = rows[~same]
     return np.array(kept, np.float32).reshape(-1, 15)
+
+
+def sound(rows: Rows, path: Path) -> Rows:
+    """Rows that can be faces: with finite places, not beyond any image, and boxes that have an area. A warning counts
+    the others."""
+    boxes = rows[:, :14]
+    good = np.isfinite(boxes).all(1) & (np.abs(boxes) < FARTHEST).all(1) & (boxes[:, 2:4] > 1 / FARTHEST).all(1)
+    if not good.all():
+        logger.warning("%s gives %d faces at impossible places, which are left out", path, np.count_nonzero(~good))
+    return rows[good]
 
 
 class FaceCells:
@@ -123,20 +141,37 @@ class FaceCells:
     """It knows faces of 10 to 200 pixels; the first pass is for the large ones, see docs/detector.md."""
 
     def __init__(self, model: Model, min_confidence: float) -> None:
-        from sdk.runtimes.onnxruntime import open_session
+        from sdk.runtimes.onnxruntime import end_of, open_session
 
         self._min_confidence = min_confidence
         self._session = open_session(model.data, model, ["CPUExecutionProvider"])
-        self._path, self._input = model.path, self._session.get_inputs()[0].name
-        outputs = [(output.name, output.shape[-1:]) for output in self._session.get_outputs()]
-        if outputs != [(model.card.output, [15])]:
-            raise ModelError(f"{model.path} gives {outputs}, wanted {model.card.output!r} with 15 values a cell")
+        self._path = model.path
+        self._input = check_input(model, [end_of(value) for value in self._session.get_inputs()]).name
+        outputs = [end_of(value) for value in self._session.get_outputs()]
+        if [(end.name, end.dtype, (end.shape or ())[-1:]) for end in outputs] != [
+            (model.card.output, "float32", (15,))
+        ]:
+            given = ", ".join(map(str, outputs))
+            raise ModelError(f"{model.path} gives {given}, wanted {model.card.output!r} with 15 values a cell")
 
     def find(self, image: NDArray[np.uint8]) -> Rows:
         """See `Detector.find`."""
-        cells = self._session.run(None, {self._input: image[None]})[0][0]
-        sure = np.flatnonzero(cells[:, 0] >= self._min_confidence)
-        return suppress(decode(cells[sure], cell_grid(*image.shape[:2])[sure]))
+        from sdk.runtimes.onnxruntime import run_error
+
+        grid = cell_grid(*image.shape[:2])
+        try:
+            cells = self._session.run(None, {self._input: image[None]})[0]
+        except Exception as error:  # onnxruntime's errors have no base class of their own
+            raise run_error(error, "cpu", 1) from error
+        if cells.shape != (1, len(grid), 15):
+            raise ModelError(f"{self._path} gives {cells.shape} for an image, wanted {(1, len(grid), 15)}")
+        confidences = cells[0, :, 0]
+        if not np.isfinite(confidences).all():
+            raise ModelError(f"{self._path} gives confidences that are no numbers; export the detector again")
+        sure = np.flatnonzero(confidences >= self._min_confidence)
+        with np.errstate(over="ignore", invalid="ignore"):
+            rows = decode(cells[0, sure], grid[sure])
+        return suppress(sound(rows, self._path))
 
 
 class YuNet:
@@ -159,7 +194,7 @@ class YuNet:
     """
 
     def __init__(self, model: Model, min_confidence: float) -> None:
-        self._lock = threading.Lock()
+        self._lock, self._path = threading.Lock(), model.path
         data, nothing = np.frombuffer(model.data, np.uint8), np.empty(0, np.uint8)
         try:
             self._net = cv2.FaceDetectorYN.create("onnx", data, nothing, (320, 320), min_confidence, NMS)
@@ -170,10 +205,13 @@ class YuNet:
         """See `Detector.find`."""
         right, bottom = (max(0, MIN_INPUT - side) for side in image.shape[1::-1])
         image = np.asarray(cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_CONSTANT), np.uint8)
-        with self._lock:
-            self._net.setInputSize((image.shape[1], image.shape[0]))
-            rows: Any = self._net.detect(image)[1]  # None when there is no face, whatever OpenCV's stubs say
-        return np.zeros((0, 15), np.float32) if rows is None else rows
+        try:
+            with self._lock:
+                self._net.setInputSize((image.shape[1], image.shape[0]))
+                rows: Any = self._net.detect(image)[1]  # None when there is no face, whatever OpenCV's stubs say
+        except (cv2.error, MemoryError) as error:
+            raise ModelError(f"OpenCV {cv2.__version__} cannot run {self._path}: {error}") from error
+        return np.zeros((0, 15), np.float32) if rows is None else sound(rows, self._path)
 
 
 DETECTORS: dict[str, type[FaceCells] | type[YuNet]] = {"fiqa-detector": FaceCells, "yunet": YuNet}

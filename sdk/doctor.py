@@ -6,14 +6,23 @@ import tempfile
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 
-from sdk.errors import FiqaError
+from sdk.errors import DeviceError, FiqaError
 from sdk.files import cache_dir
 from sdk.models.catalog import catalog
 from sdk.models.store import locate_model
-from sdk.runtimes.providers import ONNXRUNTIME, PROVIDERS, installed_wheels
+from sdk.runtimes.providers import (
+    ONNXRUNTIME,
+    PROVIDERS,
+    gpu_architecture,
+    installed_wheels,
+    library_version,
+    load_onnxruntime,
+)  # fmt: skip
+from sdk.runtimes.select import NUMBERED
 from sdk.scorer import QualityScorer, available_cores
 
 PACKAGES = ("fiqa", "numpy", "pooch", "typer")
@@ -43,7 +52,7 @@ def examine() -> list[Finding]:
     found = [
         Finding("python", f"{platform.python_version()} on {platform.platform()}"),
         Finding("cores", str(available_cores())),
-        *(Finding(package, metadata.version(package)) for package in PACKAGES),
+        *(_package(package) for package in PACKAGES),
         _wheels("onnxruntime", ONNXRUNTIME, "onnxruntime for CPU, onnxruntime-gpu for CUDA"),
         _wheels("opencv", OPENCV, "opencv-python-headless"),
         *(Finding(name, os.environ[name]) for name in VARIABLES if name in os.environ),
@@ -51,6 +60,22 @@ def examine() -> list[Finding]:
     ]
     found += [finding for name in catalog() if (finding := _model(name)) is not None]
     return found + _devices()
+
+
+def _package(name: str) -> Finding:
+    try:
+        return Finding(name, metadata.version(name))
+    except metadata.PackageNotFoundError:
+        if _found("sdk" if name == "fiqa" else name):
+            return Finding(name, "of an unknown version: not installed by pip")
+        return Finding(name, "not installed", False, f"pip install {name}")
+
+
+def _found(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def _wheels(module: str, pattern: str, keep: str) -> Finding:
@@ -68,14 +93,16 @@ def _wheels(module: str, pattern: str, keep: str) -> Finding:
 
 
 def _cache() -> Finding:
-    folder = cache_dir()
+    advice = "set FIQA_CACHE to a folder that can be written"
+    folder: Path | str = "none"
     try:
+        folder = cache_dir()
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     except OSError as error:
-        return Finding("cache", f"{folder}: {error.strerror}", False, "set FIQA_CACHE to a folder that can be written")
-    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        return Finding("cache", f"{folder}: {error.strerror}", False, advice)
     return Finding("cache", f"{folder}, {size / 1e6:.1f} MB")
 
 
@@ -90,17 +117,35 @@ def _model(name: str) -> Finding | None:
 
 def _devices() -> list[Finding]:
     """Score one face on every device that onnxruntime and OpenVINO promise, and say what really ran."""
-    import onnxruntime
+    findings, wanted = [], []
+    try:
+        providers = load_onnxruntime().get_available_providers()
+    except DeviceError as error:
+        findings.append(Finding("onnxruntime", "cannot be loaded", False, str(error)))
+    else:
+        findings.append(Finding("providers promised", ", ".join(providers)))
+        wanted += ["auto", "cpu", *(kind for kind, provider in PROVIDERS.items() if provider.name in providers)]
+    wanted += ["openvino"] if _found("openvino") else []
+    return findings + [_device(kind) for kind in wanted]
 
-    providers = onnxruntime.get_available_providers()
-    findings = [Finding("providers promised", ", ".join(providers))]
-    wanted = ["auto", "cpu", *(kind for kind, provider in PROVIDERS.items() if provider.name in providers)]
-    wanted += ["openvino"] if find_spec("openvino") else []
-    for device in wanted:
-        try:
-            with QualityScorer(device=device, threads=1) as scorer:
-                scorer.score(np.zeros((112, 112, 3), np.uint8))
-                findings.append(Finding(f"device {device}", f"runs on {scorer.device}"))
-        except FiqaError as error:
-            findings.append(Finding(f"device {device}", "does not run", False, str(error)))
-    return findings
+
+def _device(kind: str) -> Finding:
+    """A device that is promised. That it is not here is no fault: packages for GPUs promise all that they could use."""
+    try:
+        with QualityScorer(device=kind, threads=1) as scorer:
+            scorer.score(np.zeros((112, 112, 3), np.uint8))
+            return Finding(f"device {kind}", f"runs on {scorer.device}")
+    except FiqaError as error:
+        if missing := _missing(kind):
+            return Finding(f"device {kind}", f"not here: {missing}", advice=f"nothing, or install it to use {kind}")
+        return Finding(f"device {kind}", "does not run", False, str(error))
+
+
+def _missing(kind: str) -> str:
+    """What a kind of device needs and this machine has not; empty where it has all, or nothing is known."""
+    if kind not in NUMBERED:
+        return ""
+    if gpu_architecture(0) is None:
+        return "no GPU of NVIDIA with its driver"
+    names = PROVIDERS[kind].engine
+    return f"no {names[0]}" if names and library_version(names) is None else ""

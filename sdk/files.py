@@ -19,6 +19,7 @@ import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from sdk.errors import FiqaError, InputError, OutputError
 
@@ -63,8 +64,9 @@ def check_name(path: str | os.PathLike[str], kind: type[FiqaError] = InputError)
         raise kind(f"{os.fspath(path)!r} holds a NUL character, which no name of a file has; correct it")
 
 
-def read_file(path: Path, kind: type[FiqaError], advice: str, most: int | None = None) -> bytes:
-    """Read a regular file whole.
+@contextmanager
+def open_file(path: Path, kind: type[FiqaError], advice: str) -> Iterator[BinaryIO]:
+    """Open a regular file for reading; what fails while it is read becomes the same error.
 
     A pipe would be waited for and a device might never end, so both are refused without being opened.
 
@@ -72,10 +74,9 @@ def read_file(path: Path, kind: type[FiqaError], advice: str, most: int | None =
         path: The file.
         kind: Error to raise.
         advice: What to do, as the end of the message.
-        most: Largest size, bytes; None for any.
 
     Raises:
-        FiqaError: Of the `kind`: the file cannot be read, is no regular file, or is too large.
+        FiqaError: Of the `kind`: the file cannot be read, or is no regular file.
     """
     check_name(path, kind)
     try:
@@ -83,11 +84,24 @@ def read_file(path: Path, kind: type[FiqaError], advice: str, most: int | None =
             mode = os.fstat(file.fileno()).st_mode
             if not stat.S_ISREG(mode):
                 raise kind(f"{path} is {_name_kind(mode)}, wanted a file; {advice}")
-            data = file.read() if most is None else file.read(most + 1)
+            yield file
     except OSError as error:
         raise kind(f"{path} cannot be read: {error.strerror or error}; {advice}") from error
-    if most is not None and len(data) > most:
-        size = path.stat().st_size
+
+
+def read_file(path: Path, kind: type[FiqaError], advice: str, most: int | None = None) -> bytes:
+    """Read a regular file whole, of at most `most` bytes; None for any size. See `open_file`.
+
+    Raises:
+        FiqaError: Of the `kind`: it cannot be read, is no regular file, or is too large.
+    """
+    with open_file(path, kind, advice) as file:
+        size = os.fstat(file.fileno()).st_size
+        # Not `most` at once: as much room as is asked for is taken.
+        data = b"" if most is not None and size > most else file.read() if most is None else file.read(size + 1)
+        while most is not None and size < len(data) <= most and (block := file.read(_BLOCK)):
+            data += block
+    if most is not None and max(size, len(data)) > most:
         raise kind(f"{path} has {size:,} bytes, wanted at most {most:,}; {advice}")
     return data
 
@@ -134,7 +148,7 @@ def replacing(path: Path) -> Iterator[Path]:
         _make_parents(target)
         draft = _draft(target)
         try:
-            _copy_rights(target, draft)
+            copy_rights(target, draft)
             yield draft
             os.replace(draft, target)
         finally:
@@ -183,13 +197,14 @@ class LineFile:
 
     Args:
         path: Its folder is made.
+        heal: Look after a last line without its end; if not, the caller does.
 
     Raises:
         InputError: The place is wrong, or another process is writing there.
         OutputError: The disk is full.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, heal: bool = True) -> None:
         self.path = path
         check_name(path)
         with write_errors(path):
@@ -198,14 +213,13 @@ class LineFile:
                 self._file = open_stream(path)
                 return
             _make_parents(path)
-            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
-            self._file = open(os.open(path, flags, 0o666), "r+b", 0)  # noqa: SIM115 - closed by `close`
-            try:
-                _lock(self._file.fileno(), path)
-                self._heal()
-            except BaseException:
-                self._file.close()
-                raise
+            self._file = _open_locked(path)
+            if heal:
+                try:
+                    self._heal()
+                except BaseException:
+                    self._file.close()
+                    raise
 
     def write(self, lines: bytes) -> None:
         """Add whole lines.
@@ -230,6 +244,12 @@ class LineFile:
         if not self.stream:
             with write_errors(self.path):
                 self._file.truncate(end)
+
+    def remove(self) -> None:
+        """Remove the file, while nobody else can have begun to write to it; then it can only be closed."""
+        if not self.stream:
+            with suppress(OSError):
+                self.path.unlink()
 
     def close(self) -> None:
         """Close the file, and let others write."""
@@ -294,7 +314,7 @@ def check_place(path: Path) -> None:
         _make_parents(target)
         draft = _draft(target)
         try:
-            _copy_rights(target, draft)
+            copy_rights(target, draft)
         finally:
             draft.unlink()
 
@@ -378,8 +398,9 @@ def cache_dir() -> Path:
         import pooch
 
         folder = Path(pooch.os_cache("fiqa"))
-    except (RuntimeError, KeyError) as error:
-        raise FileNotFoundError(errno.ENOENT, "there is no home folder; set FIQA_CACHE") from error
+    except (RuntimeError, KeyError, ImportError) as error:
+        reason = "pooch is not installed" if isinstance(error, ImportError) else "there is no home folder"
+        raise FileNotFoundError(errno.ENOENT, f"{reason}; set FIQA_CACHE") from error
     if not folder.is_absolute():  # "~" stays where nobody knows the home folder
         raise FileNotFoundError(errno.ENOENT, "there is no home folder; set FIQA_CACHE")
     return folder
@@ -397,6 +418,8 @@ def keep_in_cache(data: bytes, *parts: str) -> Path | None:
     """
     try:
         path = cache_dir().joinpath(*parts)
+        if is_stream(path):
+            raise FileExistsError(errno.EEXIST, "a pipe or a device is there, which would be waited for")
         write_file(path, data)
     except (OSError, FiqaError) as error:
         logger.info("%s is not kept: %s", "/".join(parts), error)
@@ -407,8 +430,8 @@ def keep_in_cache(data: bytes, *parts: str) -> Path | None:
 def find_in_cache(*parts: str) -> bytes | None:
     """Read a file that `keep_in_cache` wrote; None where it is not there or cannot be read."""
     try:
-        return cache_dir().joinpath(*parts).read_bytes()
-    except OSError:
+        return read_file(cache_dir().joinpath(*parts), FiqaError, "it is made again")
+    except (OSError, FiqaError):
         return None
 
 
@@ -426,7 +449,7 @@ def _draft(target: Path) -> Path:
             return draft
 
 
-def _copy_rights(target: Path, draft: Path) -> None:
+def copy_rights(target: Path, draft: Path) -> None:
     """Give a draft the rights of the file that it will replace.
 
     Raises:
@@ -466,6 +489,22 @@ def _lock(descriptor: int, path: Path) -> None:
         raise InputError(f"{path} is being written by another run; wait for it, stop it, or write elsewhere") from error
     except OSError as error:
         logger.info("%s is not locked: %s", path, error)
+
+
+def _open_locked(path: Path) -> io.FileIO:
+    """Open a file for one writer, and make sure that it was not removed by the writer before while it was opened."""
+    while True:
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
+        file = open(os.open(path, flags, 0o666), "r+b", 0)  # noqa: SIM115 - closed by the caller
+        try:
+            _lock(file.fileno(), path)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                    return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()
 
 
 def _is_json(text: bytes) -> bool:

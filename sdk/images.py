@@ -2,14 +2,19 @@
 
 Conversions, all of them:
 
-- EXIF orientation is applied (in WebP files from OpenCV 5 on).
+- EXIF orientation is applied (in WebP files from OpenCV 5 on). Nothing else of EXIF is read.
 - Grey becomes three equal channels; an alpha channel is dropped; a palette or CMYK is expanded.
 - 16 bits become 8 by keeping the upper byte (TIFF files: by OpenCV's decoder, at most one level apart).
+- Of a file with several pictures the first one counts.
+- HEIC and AVIF files are read through pillow-heif, where it is installed.
 
 Anything else is an `ImageError`: floating-point arrays and TIFF files (nothing says whether white is 1 or 255), more
-than `MAX_PIXELS` (refused before decoding), a side under `MIN_SIDE`, a file that is truncated or not an image.
+than `MAX_PIXELS` or `MAX_BYTES` (refused before decoding), what would take more memory or time to decode than honest
+images do, a side under `MIN_SIDE`, a file that is truncated or not an image.
 """
 
+import logging
+import os
 import sys
 from os import PathLike
 from pathlib import Path
@@ -20,30 +25,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdk.errors import ImageError
-from sdk.headers import read_header
+from sdk.files import read_file
+from sdk.headers import HEIF_FORMATS, foreign_format, read_header
 
 if TYPE_CHECKING:
     import PIL.Image
 
+logger = logging.getLogger(__name__)
+
 ImageSource: TypeAlias = Union[str, PathLike[str], bytes, NDArray[Any], "PIL.Image.Image"]
 """What `load_image` takes."""
 
-MAX_PIXELS = 100_000_000
-"""Largest image, width x height: a 100-megapixel camera's, 300 MB once decoded."""
+MAX_PIXELS = 64_000_000
+"""Largest image, width x height, unless the caller says otherwise: 192 MB once decoded."""
 
-MAX_BYTES = 1 << 30
-"""Largest file that is read at all."""
+MAX_BYTES = 64 << 20
+"""Largest file that is read, unless the caller says otherwise."""
 
 MIN_SIDE = 16
 """Smallest side, pixels; no detector finds a face in less."""
 
+STRIP = 1 << 20
+"""Pixels of a PIL image that are converted at a time."""
 
-def load_image(source: ImageSource) -> NDArray[np.uint8]:
+MEMORY_A_PIXEL = 9.1
+"""Bytes for each of the largest number of pixels: with the file, what decoding may take. It is enough for every kind of
+image of 64 megapixels but progressive JPEGs without chroma subsampling in files over 6 MB, TIFFs in one compressed
+piece, and WebPs that are lossless (22 megapixels pass) or animated (50).
+"""
+
+
+def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES) -> NDArray[np.uint8]:
     """Turn any image into pixels.
 
     Args:
         source: Path of an image file, the bytes of one, an array (H, W), (H, W, 1), (H, W, 3) BGR or (H, W, 4) BGRA of
             uint8 or uint16, or a PIL image.
+        max_pixels: Largest image, width x height. Memory and time that an image may take grow with it.
+        max_bytes: Largest file.
 
     Returns:
         uint8 (H, W, 3), BGR, C-contiguous. A uint8 BGR array that is so already is returned itself, not copied.
@@ -51,65 +70,153 @@ def load_image(source: ImageSource) -> NDArray[np.uint8]:
     Raises:
         ImageError: The source cannot be read, is too large or too small, or is of an unknown kind.
     """
+    try:
+        return _load(source, max_pixels, max_bytes)
+    except MemoryError as error:
+        raise ImageError("there is not enough memory for the image; make it smaller, or free memory") from error
+
+
+def _load(source: Any, max_pixels: int, max_bytes: int) -> NDArray[np.uint8]:
     if isinstance(source, np.ndarray):
-        return _from_array(source)
+        return _from_array(source, max_pixels)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return _decode(bytes(source))
+        return _from_bytes(source, max_pixels, max_bytes)
     if isinstance(source, (str, PathLike)):
-        return _from_file(Path(source))
+        return _from_file(source, max_pixels, max_bytes)
     pil = sys.modules.get("PIL.Image")  # a PIL image can only exist if its owner imported PIL
     if pil is not None and isinstance(source, pil.Image):
-        return _from_pil(source)
+        return _from_pil(source, max_pixels)
     raise ImageError(f"an image is a {type(source).__name__}, wanted a path, bytes, a numpy array or a PIL image")
 
 
-def _from_file(path: Path) -> NDArray[np.uint8]:
+def _from_file(source: str | PathLike[str], max_pixels: int, max_bytes: int) -> NDArray[np.uint8]:
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise ImageError(f"{path} has {size:,} bytes, wanted at most {MAX_BYTES:,}; make it smaller")
-        return _decode(path.read_bytes())
-    except OSError as error:
-        raise ImageError(f"{path} cannot be read: {error.strerror}; give the path of an image file") from error
+        path = Path(os.fsdecode(source))
+    except (TypeError, ValueError) as error:
+        raise ImageError(f"{source!r} is no path ({error}); give the path of an image file") from error
+    data = read_file(path, ImageError, "give the path of an image file", max_bytes)
+    try:
+        return _decode(data, max_pixels)
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from error
 
 
-def _decode(data: bytes) -> NDArray[np.uint8]:
+def _from_bytes(source: bytes | bytearray | memoryview, max_pixels: int, max_bytes: int) -> NDArray[np.uint8]:
+    try:
+        size = source.nbytes if isinstance(source, memoryview) else len(source)
+        if size > max_bytes:
+            raise ImageError(f"the image has {size:,} bytes, wanted at most {max_bytes:,}; make it smaller")
+        data = bytes(source)
+    except (ValueError, NotImplementedError) as error:
+        raise ImageError(f"the bytes of the image cannot be read: {error}; give bytes") from error
+    return _decode(data, max_pixels)
+
+
+def _decode(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
+    if foreign_format(data[:16]) in HEIF_FORMATS:
+        return _decode_heif(data, max_pixels)
     header = read_header(data)
-    _check_size(header.width, header.height)
+    _check_size(header.width, header.height, max_pixels)
     damaged = f"the {header.format} image is truncated or damaged; copy or download it again"
     if not header.complete:
         raise ImageError(damaged)
+    memory = header.memory + len(data) + (len(header.data) if header.data is not data else 0)
+    if memory > MEMORY_A_PIXEL * max_pixels:
+        raise ImageError(
+            f"this {header.format} image of {header.width} x {header.height} takes {memory / 1e6:.0f} MB to decode, "
+            f"wanted at most {MEMORY_A_PIXEL * max_pixels / 1e6:.0f}; make it smaller, or raise the limit of pixels"
+        )
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        image = cv2.imdecode(np.frombuffer(header.data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise MemoryError from error
         raise ImageError(damaged) from error
-    if image is None:
+    if image is None or sorted(image.shape[:2]) != sorted((header.width, header.height)):
         raise ImageError(damaged)
     return image.astype(np.uint8, copy=False)
 
 
-def _from_pil(image: "PIL.Image.Image") -> NDArray[np.uint8]:
-    from PIL import ImageOps
-
-    _check_size(*image.size)
+def _decode_heif(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
     try:
-        upright = ImageOps.exif_transpose(image)
-        if upright.mode in ("F", "I") or upright.mode.startswith("I;"):  # converted to RGB, these would be clipped
-            return _from_array(np.asarray(upright))
-        return _from_array(np.asarray(upright.convert("RGB"))[..., ::-1])
-    except OSError as error:
+        import pillow_heif
+        from PIL import Image
+    except ImportError:
+        read_header(data)  # says what it is, and what to install
+        raise
+    import io
+
+    pillow_heif.register_heif_opener()
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return _from_pil(image, max_pixels)
+    except ImageError:
+        raise
+    except Exception as error:  # a plugin raises what it likes
+        raise ImageError(f"the {foreign_format(data[:16])} image cannot be opened: {error}; save it as JPEG") from error
+
+
+def _from_pil(image: "PIL.Image.Image", max_pixels: int) -> NDArray[np.uint8]:
+    """Convert strip by strip, straight into the upright result: PIL takes 4 bytes a pixel already."""
+    try:
+        _check_size(*image.size, max_pixels)
+        image.load()
+        width, height = image.size
+        orientation = _pil_orientation(image)
+        pixels = np.empty((width, height, 3) if orientation >= 5 else (height, width, 3), np.uint8)
+        stored = _turn(pixels, {6: 8, 8: 6}.get(orientation, orientation))
+        rows = max(1, STRIP // width)
+        for top in range(0, height, rows):
+            strip = image.crop((0, top, width, min(top + rows, height)))
+            stored[top : top + rows] = _pil_pixels(strip)
+        return pixels
+    except (ImageError, MemoryError):
+        raise
+    except Exception as error:  # PIL's plugins raise whatever they like: SyntaxError, struct.error, RuntimeError
         raise ImageError(f"the PIL image cannot be decoded: {error}; copy or download its file again") from error
 
 
-def _from_array(array: NDArray[Any]) -> NDArray[np.uint8]:
+def _pil_orientation(image: "PIL.Image.Image") -> int:
+    """1 to 8. Damaged EXIF data turn nothing, as in OpenCV."""
+    try:
+        value = image.getexif().get(0x0112)
+    except Exception as error:  # noqa: BLE001 - a parser of untrusted data raises what it likes
+        logger.debug("EXIF data that cannot be read: %s", error)
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _turn(image: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """View of an image, turned as an EXIF orientation asks for; 6 and 8 are each other's inverse."""
+    if orientation >= 5:
+        image = image.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    return image[::-1] if orientation in (3, 4, 7, 8) else image
+
+
+def _pil_pixels(image: "PIL.Image.Image") -> NDArray[np.uint8]:
+    if image.mode in ("F", "I") or image.mode.startswith("I;"):  # converted to RGB, these would be clipped
+        return _to_bgr(np.asarray(image))
+    image.info = {}  # of a transparent colour, which is not looked at
+    if image.mode in ("La", "RGBa"):  # multiplied with alpha; PIL converts them in two steps only
+        image = image.convert({"La": "LA", "RGBa": "RGBA"}[image.mode])
+    return np.asarray(image.convert("RGB"))[..., ::-1]
+
+
+def _from_array(array: NDArray[Any], max_pixels: int) -> NDArray[np.uint8]:
+    if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+        raise ImageError("an image array has masked pixels; fill them, for example array.filled(0)")
+    array = np.asarray(array)
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
         raise ImageError(f"an image array has shape {array.shape}, wanted (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)")
-    _check_size(array.shape[1], array.shape[0])
-    if array.dtype == np.uint16:
-        array = (array >> 8).astype(np.uint8)
-    if array.dtype != np.uint8:
+    _check_size(array.shape[1], array.shape[0], max_pixels)
+    return _to_bgr(array)
+
+
+def _to_bgr(array: NDArray[Any]) -> NDArray[np.uint8]:
+    """Convert (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), in one copy at most."""
+    if array.dtype.kind != "u" or array.dtype.itemsize > 2:
         nan = ", with NaN or infinity in it" if array.dtype.kind == "f" and not np.isfinite(array).all() else ""
         raise ImageError(
             f"an image array has dtype {array.dtype}{nan}, wanted uint8 (0..255) or uint16 (0..65535); "
@@ -117,13 +224,19 @@ def _from_array(array: NDArray[Any]) -> NDArray[np.uint8]:
         )
     if array.ndim == 2:
         array = array[..., None]
-    if array.shape[2] == 1:
-        array = array.repeat(3, axis=2)
-    return np.ascontiguousarray(array[..., :3])
+    array = array[..., :3]
+    if array.dtype == np.uint8 and array.shape[2] == 3:
+        return np.ascontiguousarray(array)
+    pixels = np.empty((*array.shape[:2], 3), np.uint8)
+    if array.dtype == np.uint8:
+        pixels[...] = array
+    else:
+        np.right_shift(array, 8, out=pixels, casting="unsafe")
+    return pixels
 
 
-def _check_size(width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise ImageError(f"the image is {width} x {height}, wanted at most {MAX_PIXELS:,} pixels; make it smaller")
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise ImageError(f"the image is {width} x {height}, wanted at most {max_pixels:,} pixels; make it smaller")
     if min(width, height) < MIN_SIDE:
         raise ImageError(f"the image is {width} x {height}, wanted at least {MIN_SIDE} x {MIN_SIDE}")

@@ -1,10 +1,9 @@
 """Does a file score as its source does? Differences, rank correlation, and what each precision may differ."""
 
 import dataclasses
-import json
 import logging
+import os
 import re
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -15,12 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sdk.batch import images_below
+from sdk.arrays import Wanted, read_npz
 from sdk.errors import InputError, ModelError
-from sdk.files import write_file
+from sdk.folders import images_below
 from sdk.images import load_image
 from sdk.models.card import ModelCard
-from sdk.models.loading import card_path, load_model
+from sdk.models.formats import PRECISIONS, Tolerance
+from sdk.models.loading import card_path, load_model, write_card_beside
 from sdk.scorer import QualityScorer
 
 logger = logging.getLogger(__name__)
@@ -36,32 +36,12 @@ FEWEST, MOST = 8, 512
 """How many faces a proof takes; of more, evenly spread ones."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tolerance:
-    """What a precision may differ from its source; None for any.
-
-    Attributes:
-        largest: Largest absolute difference of a score.
-        shift: Absolute difference of the mean scores.
-        spearman: Least rank correlation.
-    """
-
-    largest: float | None = None
-    shift: float | None = None
-    spearman: float | None = None
-
-
-EIGHT_BITS = Tolerance(shift=0.01, spearman=0.99)
-"""Of int8, and of bf16, whose mantissa has as many: alone or mixed."""
-
 TOLERANCES: Mapping[str, Tolerance] = MappingProxyType(
-    {
-        "fp32": Tolerance(largest=1e-4),
-        "fp16": Tolerance(largest=5e-3),
-        **dict.fromkeys(("bf16", "int8", "int8+fp16", "int8+bf16"), EIGHT_BITS),
-    }
+    {name: precision.tolerance for name, precision in PRECISIONS.items()}
 )
 """By precision."""
+
+_MOST_BYTES = MOST * (112 * 112 * 3 + 8) + 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +169,7 @@ def prove(
     with QualityScorer(file, device, precision=precision, trust=trust) as scorer:
         folder = Path(file).parent
         crops, expected, name = None, None, PROOF_FILE
-        if (folder / PROOF_FILE).is_file() and (faces is None or against is None):
+        if os.path.isfile(folder / PROOF_FILE) and (faces is None or against is None):
             crops, expected, name = load_proof(folder, scorer.card)
         if faces is not None:
             crops, expected = read_faces(faces), None
@@ -213,8 +193,7 @@ def record_proof(file: Path, proof: Proof) -> Path | None:
         InputError: The card cannot be written.
         OutputError: The disk is full.
     """
-    beside = card_path(file)
-    if proof.failures or proof.card.proven or proof.card.format == "onnx" or not beside.is_file():
+    if proof.failures or proof.card.proven or proof.card.format == "onnx" or not os.path.isfile(card_path(file)):
         return None
     if proof.precision != proof.card.precision:  # bf16 has a wider tolerance than the file's own fp32
         return None
@@ -222,8 +201,7 @@ def record_proof(file: Path, proof: Proof) -> Path | None:
     values = {"": found.largest, "_mean": found.mean, "_shift": found.shift, "_spearman": found.spearman}
     measured = {f"{proof.device}{key}": value for key, value in values.items()}
     card = dataclasses.replace(proof.card, proven=True, verification={**proof.card.verification, **measured})
-    write_file(beside, json.dumps(card.to_dict(), indent=2, sort_keys=True) + "\n")
-    return beside
+    return write_card_beside(file, card)
 
 
 def load_proof(folder: Path, card: ModelCard) -> tuple[Faces, Scores, str]:
@@ -236,20 +214,34 @@ def load_proof(folder: Path, card: ModelCard) -> tuple[Faces, Scores, str]:
     Raises:
         InputError: The file is not what `PROOF_FILE` says, or is of another source than the card.
     """
-    path = folder / PROOF_FILE
-    try:
-        with np.load(path, allow_pickle=False) as values:
-            faces, scores, source = values["faces"], values["scores"], str(values["source"])
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is no proof file ({error}); export the model again, or give --against") from error
-    if faces.dtype != np.uint8 or faces.shape[1:] != (112, 112, 3) or scores.shape != faces.shape[:1]:
-        raise InputError(f"{path} holds faces {faces.dtype} {faces.shape} and scores {scores.shape}; export it again")
+    path, advice = folder / PROOF_FILE, "export the model again, or give --against"
+    wanted: dict[str, Wanted] = {"faces": ("u", (None, 112, 112, 3)), "scores": ("f", (None,)), "source": ("U", ())}
+    found = read_npz(path, wanted, _MOST_BYTES, advice)
+    faces, scores, source = found["faces"], found["scores"], str(found["source"])
+    if faces.dtype != np.uint8 or scores.shape != faces.shape[:1] or not 2 <= len(faces) <= MOST:
+        raise InputError(
+            f"{path} holds faces {faces.dtype} {faces.shape} and scores {scores.shape}, wanted uint8 and from 2 to "
+            f"{MOST} of each; {advice}"
+        )
     if source != card.source_sha256:
         raise InputError(
-            f"{path} is of a source with SHA-256 {source[:12]}..., the file of one with {card.source_sha256[:12]}...: "
-            "give --against and --faces, or export into a folder of its own"
+            f"{path} is of a source with SHA-256 {ascii(source[:12])[1:-1]}..., the file of one with "
+            f"{card.source_sha256[:12]}...: give --against and --faces, or export into a folder of its own"
         )
-    return faces, scores.astype(np.float32), str(path)
+    with np.errstate(over="ignore"):  # beyond float32 is infinity, which is no score
+        return faces, scores.astype(np.float32), str(path)
+
+
+def proof_source(folder: Path) -> str | None:
+    """SHA-256 of the source that a folder's `proof.npz` is of; None where there is no proof.
+
+    Raises:
+        InputError: The file is no proof.
+    """
+    path = folder / PROOF_FILE
+    if not os.path.lexists(path):
+        return None
+    return str(read_npz(path, {"source": ("U", ())}, _MOST_BYTES, "give --out another folder")["source"])
 
 
 def read_faces(folder: Path) -> Faces:
@@ -281,7 +273,7 @@ def find_source(file: Path) -> Path:
     bare = re.sub(r"([-_.](fp32|fp16|bf16|int8|b\d+|sm\d+|rtx|trt|openvino))+$", "", file.stem.replace("+", "-"))
     for name in (f"{bare}.onnx", f"{bare}-fp32.onnx", f"{bare}_fp32.onnx", f"{bare}.fp32.onnx"):
         path = file.with_name(name)
-        if path != file and path.is_file():
+        if path != file and os.path.isfile(path):
             try:
                 if load_model(path).card.precision == "fp32":
                     return path

@@ -12,14 +12,17 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sdk.errors import InputError
-from sdk.files import write_file, write_json
+from sdk.files import check_outputs, write_file, write_json
 from sdk.models.card import METADATA_KEY
+from train.data.archive import unpack
+from train.data.embeddings import open_vectors
 from train.data.manifest import Manifest, read_manifest, write_table
 from train.data.mislabelled import find_mislabelled
-from train.data.prepare import prepare, unpack
+from train.data.prepare import prepare
 from train.evaluation.judge import Judge
 from train.evaluation.results import EvaluationSettings
 from train.evaluation.run import Methods, Protocol, evaluate
+from train.kept import check_kept, read_kept
 from train.methods.faceqan import FaceQANSettings
 from train.methods.fit_regressor import FILES_OF_PREPARE, FitFiles, RegressorRecipe, fit_regressor
 from train.methods.label_faceqan import LabelFaceQAN, run_faceqan
@@ -28,7 +31,7 @@ from train.methods.network_scores import NetworkScores, rescale
 from train.methods.peers import DetectorConfidence, LightQNet, Sharpness
 from train.methods.targets import label_column, make_targets
 from train.networks import QualityNetwork, get_variant, load_network, save_network
-from train.recipes import Recipe, settings_from, training_commit
+from train.recipes import Recipe, settings_from, text_of, training_commit
 
 logger = logging.getLogger(__name__)
 
@@ -81,13 +84,17 @@ def run_recipe(recipe: Recipe, data: Path, out: Path) -> Path:
         if section not in recipe:
             raise InputError(f"the recipe has no section {section!r}: it is for `fiqa-train fit`, not a whole road")
     files = Files(out)
+    outputs = (files.labels, files.scores, files.embeddings, files.weights, out / "recipe.json")
     _check_same(recipe, out / "recipe.json")
-    teacher = recipe["teacher"]
-    weights = data / teacher["weights"]
-    images, landmarks = (data / recipe["prepare"][name] for name in FILES_OF_PREPARE)
+    model, weights = (
+        text_of(recipe["teacher"] or {}, "model", "teacher"),
+        data / text_of(recipe["teacher"] or {}, "weights", "teacher"),
+    )
+    images, landmarks = (data / text_of(recipe["prepare"] or {}, name, "prepare") for name in FILES_OF_PREPARE)
+    check_outputs({path.name: path for path in outputs}, [weights, images, landmarks])
     settings = RegressorRecipe.from_recipe(recipe)
     prepare(images, out / "faces", settings.prepare, landmarks)
-    _label(dict(recipe["faceqan"]), teacher["model"], weights, files)
+    _label(dict(recipe["faceqan"] or {}), model, weights, files)
     if settings.targets.average:
         _label_average(settings.targets.average, recipe, data, files)
     inputs = FitFiles(files.labels, weights, files.embeddings, unpack(images, out / "faces" / "images"), landmarks)
@@ -103,13 +110,7 @@ def _check_same(recipe: Recipe, path: Path) -> None:
     if not path.exists():
         write_json(path, made)
         return
-    found = json.loads(path.read_text())
-    for name in {**found, **made}:
-        if found.get(name) != made.get(name):
-            raise InputError(
-                f"{path.parent} has results of another recipe: its {name!r} is {found.get(name)}, here it is "
-                f"{made.get(name)}; give another --out"
-            )
+    check_kept(read_kept(path), made, f"{path.parent} has results of another recipe", "give another --out")
 
 
 def _label(section: dict[str, Any], model: str, weights: Path, files: Files) -> None:
@@ -117,11 +118,15 @@ def _label(section: dict[str, Any], model: str, weights: Path, files: Files) -> 
         logger.info("%s is there already", files.labels)
         return
     bf16, batch = section.pop("bf16", False), section.pop("batch", 16)
+    if not isinstance(bf16, bool) or type(batch) is not int or batch < 1:
+        raise InputError(
+            f"faceqan has bf16={bf16!r}, batch={batch!r}; wanted true or false, and a whole number above 0"
+        )
     options = LabelFaceQAN(settings_from(FaceQANSettings, section), model, bf16=bf16, batch=batch)
     manifest, unchecked = files.folder / "faces" / "manifest.csv", files.labels.with_stem("labels-unchecked")
     if not unchecked.exists():
         run_faceqan(manifest, unchecked, options, weights, files.embeddings)
-    write_table(_without_wrong_names(read_manifest(unchecked), np.load(files.embeddings)), files.labels)
+    write_table(_without_wrong_names(read_manifest(unchecked), open_vectors(files.embeddings)), files.labels)
     unchecked.unlink()
 
 
@@ -180,7 +185,7 @@ def _compare(recipe: Recipe, settings: RegressorRecipe, data: Path, files: Files
         return
     manifest = read_manifest(files.labels)
     test = np.flatnonzero(np.array(manifest.column("split")) == "test")
-    embeddings = np.load(files.embeddings)[test]
+    embeddings = np.asarray(open_vectors(files.embeddings)[test])
     part = manifest.select(test)
     network = load_network(settings.network, files.weights)
     assert isinstance(network, QualityNetwork)
@@ -210,7 +215,7 @@ def _compare(recipe: Recipe, settings: RegressorRecipe, data: Path, files: Files
 def _peers(section: dict[str, Any], data: Path) -> list[Labeller]:
     peers: list[Labeller] = [Sharpness()]
     if "lightqnet" in section:
-        peers.append(LightQNet(data / section["lightqnet"]))
+        peers.append(LightQNet(data / text_of(section, "lightqnet", "peers")))
     if "detector" in section:
-        peers.append(DetectorConfidence(section["detector"]))
+        peers.append(DetectorConfidence(text_of(section, "detector", "peers")))
     return peers

@@ -1,16 +1,17 @@
 """Recipes: YAML files whose sections become settings, strictly."""
 
 import dataclasses
+import os
 import subprocess
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 from sdk import __version__
 from sdk.errors import InputError
+from train.data.tables import shortened
+from train.yaml_files import read_yaml
 
 Settings = TypeVar("Settings")
 
@@ -45,20 +46,25 @@ def read_recipe(name_or_path: str) -> Recipe:
     folder = resources.files("train") / "configs"
     names = sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
     if name_or_path in names:
-        text = (folder / f"{name_or_path}.yaml").read_text()
-    elif Path(name_or_path).is_file():
-        text = Path(name_or_path).read_text()
-    else:
-        raise InputError(f"no recipe {name_or_path!r}, wanted a YAML file or one of: {', '.join(names)}")
-    try:
-        recipe = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"recipe {name_or_path} is not YAML: {error}") from error
+        with resources.as_file(folder / f"{name_or_path}.yaml") as path:
+            return _checked(read_yaml(path), name_or_path)
+    if os.path.lexists(name_or_path):
+        return _checked(read_yaml(Path(name_or_path)), name_or_path)
+    raise InputError(f"no recipe {shortened(name_or_path)!r}, wanted a YAML file or one of: {', '.join(names)}")
+
+
+def _checked(recipe: Any, name: str) -> Recipe:
     if not isinstance(recipe, dict):
-        raise InputError(f"recipe {name_or_path} is a {type(recipe).__name__}, wanted a mapping")
-    for section in recipe:
+        raise InputError(f"recipe {name} is a {type(recipe).__name__}, wanted a mapping")
+    for section, value in recipe.items():
         if section not in SECTIONS:
-            raise InputError(f"recipe {name_or_path} has a section {section!r}, wanted: {', '.join(SECTIONS)}")
+            raise InputError(f"recipe {name} has a section {shortened(section)!r}, wanted: {', '.join(SECTIONS)}")
+        wanted = str if section == "network" else dict
+        if not isinstance(value, wanted) and (value is not None or section == "network"):
+            raise InputError(
+                f"recipe {name}: {section} is {shortened(repr(value))}, a {type(value).__name__}; wanted a "
+                f"{'name' if section == 'network' else 'mapping of settings'}"
+            )
     return recipe
 
 
@@ -69,25 +75,55 @@ def settings_from(kind: type[Settings], section: Mapping[str, Any] | None) -> Se
         InputError: A key is not a field, or a value is not of the field's type.
     """
     if not isinstance(section or {}, Mapping):
-        raise InputError(f"{kind.__name__} is {section!r}, a {type(section).__name__}; wanted a mapping of settings")
+        raise InputError(
+            f"{kind.__name__} is {shortened(repr(section))}, a {type(section).__name__}; wanted a mapping of settings"
+        )
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     values = {}
     for key, value in (section or {}).items():
         if key not in fields:
-            raise InputError(f"{kind.__name__} has no setting {key!r}, wanted one of: {', '.join(fields)}")
-        default = fields[key].default
-        if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        if isinstance(default, tuple) and isinstance(value, list):
-            value = tuple(value)
-            if default and dataclasses.is_dataclass(default[0]):
-                value = tuple(settings_from(type(default[0]), item) for item in value)
-        if default is not dataclasses.MISSING and default is not None and type(value) is not type(default):
-            raise InputError(
-                f"{kind.__name__}.{key} is {value!r}, a {type(value).__name__}; wanted a {type(default).__name__}"
-            )
-        values[key] = value
+            raise InputError(f"{kind.__name__} has no setting {shortened(key)!r}, wanted one of: {', '.join(fields)}")
+        values[key] = _value_of(value, fields[key].default, f"{kind.__name__}.{key}")
     return kind(**values)
+
+
+def _value_of(value: Any, default: Any, name: str) -> Any:
+    """A setting's value as the type of its default."""
+    if isinstance(default, tuple) and isinstance(value, list | tuple):
+        if default and dataclasses.is_dataclass(default[0]):
+            return tuple(settings_from(type(default[0]), item) for item in value)
+        return tuple(_value_of(item, default[0], name) for item in value)
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not type(default):
+        raise InputError(
+            f"{name} is {shortened(repr(value))}, a {type(value).__name__}; wanted a {type(default).__name__}"
+        )
+    return value
+
+
+def check_least(settings: object, least: int, *names: str) -> None:
+    """Refuse settings that are too small.
+
+    Raises:
+        InputError: One is below `least`.
+    """
+    for name in names:
+        value = getattr(settings, name)
+        if value < least:
+            raise InputError(f"{name} is {value}, wanted {least} or more")
+
+
+def text_of(section: Mapping[str, Any], name: str, where: str) -> str:
+    """Give a setting that is text and must be there.
+
+    Raises:
+        InputError: It is missing or something else.
+    """
+    value = section.get(name)
+    if not isinstance(value, str) or not value:
+        raise InputError(f"{where}.{name} is {shortened(repr(value))}, wanted text; write it into the recipe")
+    return value
 
 
 def training_commit() -> str:

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from sdk.console import FAILED, Download, error_exits, print_plain
+from sdk.console import FAILED, Download, cell, error_exits, print_plain
 from sdk.errors import FiqaError
 from sdk.models.catalog import catalog, find_entry
 from sdk.models.loading import is_path, load_model
@@ -26,7 +26,7 @@ def list_models() -> None:
             state = "yes" if locate_model(name) else "no"
         except FiqaError:
             state, damaged = "damaged: fiqa models verify", True
-        table.add_row(name, entry.card.task, state, entry.card.licence, entry.card.summary)
+        table.add_row(*map(cell, (name, entry.card.task, state, entry.card.licence, entry.card.summary)))
     Console().print(table)
     if damaged:
         raise typer.Exit(FAILED)
@@ -47,7 +47,7 @@ def show(
     table = Table(Column(no_wrap=True), Column(overflow="fold"), show_header=False)
     for key, value in card.to_dict().items():
         text = json.dumps(value) if isinstance(value, (dict, tuple, list)) else str(value)
-        table.add_row(key, text)
+        table.add_row(cell(key), cell(text))
     Console().print(table)
 
 
@@ -60,7 +60,7 @@ def fetch(names: Annotated[list[str], typer.Argument(help="Names in the catalogu
         for name in names:
             with Download(name) as progress:
                 path = fetch_model(name, progress)
-            typer.echo(f"{name}: {path}")
+            print_plain(Console(), f"{name}: {path}")
 
 
 @models.command()

@@ -8,12 +8,12 @@ import logging
 from pathlib import Path
 
 from sdk.errors import ModelError
-from sdk.files import cache_dir
+from sdk.files import find_in_cache, keep_in_cache
 from sdk.models.card import ModelCard
 
 logger = logging.getLogger(__name__)
 
-FORMATS = ("tensorrt", "tensorrt-rtx")
+_BUILT = ("engines", "built")
 
 
 def check_engine(path: Path, data: bytes, card: ModelCard, trust: bool) -> None:
@@ -28,10 +28,7 @@ def check_engine(path: Path, data: bytes, card: ModelCard, trust: bool) -> None:
     Raises:
         ModelError: It is not the file that its card describes, or is not trusted.
     """
-    if card.format not in FORMATS:
-        raise ModelError(f"{path} is an engine, but its card says {card.format!r}; {rebuild(card)}")
-    digest = hashlib.sha256(data).hexdigest()
-    wanted = card.engine.get("sha256")
+    digest, wanted = hashlib.sha256(data).hexdigest(), card.engine.sha256 or None
     if digest != wanted:
         raise ModelError(
             f"{path} has SHA-256 {digest}, its card says {wanted}: it is damaged, altered, or of another build; "
@@ -56,13 +53,12 @@ def check_fit(path: Path, card: ModelCard, version: str, architecture: str) -> N
     Raises:
         ModelError: The engine was built for others.
     """
-    built = card.engine.get("version")
+    built, architectures = card.engine.version, card.engine.architectures
     if built != version:
         raise ModelError(
             f"{path} was built by {card.format} {built}, installed is {version}, and engines run in the version that "
             f"built them only; {rebuild(card)}"
         )
-    architectures = list(card.engine.get("architectures", ()))
     if architecture not in architectures:
         raise ModelError(
             f"{path} was built for GPUs of compute capability {', '.join(architectures)}, this one has "
@@ -72,7 +68,7 @@ def check_fit(path: Path, card: ModelCard, version: str, architecture: str) -> N
 
 def rebuild(card: ModelCard) -> str:
     """What to do about an engine that may not be loaded."""
-    command = card.engine.get("command")
+    command = card.engine.command
     return f"build it again on the machine it is for: {command}" if command else "build it again with fiqa-export"
 
 
@@ -82,17 +78,10 @@ def remember_engine(digest: str) -> None:
     A list here cannot be forged by whoever sends an engine, as anything in its card could. Without the cache the engine
     has to be trusted explicitly.
     """
-    try:
-        _built().mkdir(parents=True, exist_ok=True)
-        (_built() / digest).touch()
-    except OSError as error:
-        logger.warning("it is not kept in mind that this engine was built here: %s (%s)", _built(), error.strerror)
+    if keep_in_cache(b"", *_BUILT, digest) is None:
+        logger.warning("it is not kept in mind that this engine was built here; to load it, give trust=True (--trust)")
 
 
 def was_built_here(digest: str) -> bool:
     """Whether `remember_engine` was told of an engine."""
-    return (_built() / digest).is_file()
-
-
-def _built() -> Path:
-    return cache_dir() / "engines" / "built"
+    return find_in_cache(*_BUILT, digest) is not None

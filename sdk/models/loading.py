@@ -1,18 +1,22 @@
 """A name or a path -> the model's bytes, checked, and its card."""
 
 import hashlib
+import json
+import os
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
-from sdk.errors import ModelError
-from sdk.models.card import METADATA_KEY, ModelCard
+from sdk.errors import InputError, ModelError
+from sdk.files import read_file, read_text, write_file
+from sdk.models.card import METADATA_KEY, MOST_BYTES, ModelCard
 from sdk.models.catalog import catalog
+from sdk.models.formats import FORMATS, SUFFIXES
 from sdk.models.onnxfile import check_onnx, read_metadata
-from sdk.models.store import fetch_model, find_model
+from sdk.models.store import obtain_model
 
-SUFFIXES = (".onnx", ".xml", ".engine")
-"""What marks a text as a path: ONNX, OpenVINO IR (weights in the `.bin` beside it), TensorRT."""
+LARGEST = (2 << 30) - 1
+"""Largest model file that is read, bytes: no ONNX file can be larger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,43 +43,54 @@ def load_model(model: str | PathLike[str], card: ModelCard | None = None, *, tru
         model: Path of a model file (a `Path`, or text that ends in one of `SUFFIXES`), else a name in the catalogue.
         card: Describes the file; without it the file's own card is taken (in an ONNX file's metadata, as JSON beside
             any other), else the catalogue's.
-        trust: Load an engine that was built on another machine. An engine is code: say so only of your own.
+        trust: Load an engine that was built on another machine, or OpenVINO IR without a hash on its card. An engine is
+            code: say so only of your own.
 
     Raises:
         ModelError: The model is unknown, cannot be fetched or read, has no card, does not fit its card, or is a file
             that may not be loaded.
     """
-    named = isinstance(model, str) and not is_path(model)
-    at_hand = find_model(str(model)) if named else None
-    path = at_hand[0] if at_hand else fetch_model(str(model)) if named else Path(model)
-    if path.suffix == ".engine":
-        from sdk.models.enginefile import check_engine
-
-        data, written_for = _read(path), read_card_beside(path)
-        check_engine(path, data, written_for, trust)
-        return Model(data, card or written_for, path)
-    if path.suffix == ".xml":
-        return _load_openvino(path, card)
-    data = at_hand[1] if at_hand else _read(path)
+    if isinstance(model, str) and not is_path(model):
+        return _load_named(model, card)
+    path = Path(os.fsdecode(model))
+    suffix = path.suffix.lower()
+    if suffix == FORMATS["tensorrt"].suffix:
+        return _load_engine(path, card, trust)
+    if suffix == FORMATS["openvino"].suffix:
+        return _load_openvino(path, card, trust)
+    data = _read(path)
     try:
-        if at_hand is None:  # what has the catalogue's hash is known, and to look through it takes 5 ms
-            check_onnx(data)
-        written = read_metadata(data).get(METADATA_KEY)
-        found = card or (ModelCard.from_json(written) if written else None)
+        check_onnx(data)
+        found = card or _card_inside(data)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
-    if found is None and named:
-        found = next(entry.card for entry in catalog().values() if entry.file == path.name)
     if found is None:
         raise ModelError(
             f"{path} carries no card ({METADATA_KEY} in its metadata_props); export it with fiqa-export, or give card="
         )
-    return Model(data, found, path)
+    return _fitting(Model(data, found, path), FORMATS["onnx"].suffix)
+
+
+def settle(model: str | PathLike[str]) -> str | Path:
+    """Return what `load_model` takes for the same model in any folder and process: a path is made absolute.
+
+    Raises:
+        InputError: It is neither text nor a path.
+        ModelError: A path cannot be made absolute, because the current folder is gone.
+    """
+    if not isinstance(model, (str, PathLike)) or not isinstance(os.fspath(model), str):
+        raise InputError(f"model is {model!r}, wanted a name in the catalogue or the path of a file")
+    if isinstance(model, str) and not is_path(model):
+        return model
+    try:
+        return Path(os.path.abspath(model))
+    except OSError as error:
+        raise ModelError(f"{model} cannot be found: there is no current folder ({error}); give a full path") from error
 
 
 def is_path(model: str) -> bool:
     """Whether a text is the path of a model file, not a name in the catalogue."""
-    return model.endswith(SUFFIXES)
+    return model.lower().endswith(SUFFIXES)
 
 
 def card_path(path: Path) -> Path:
@@ -91,13 +106,25 @@ def read_card_beside(path: Path) -> ModelCard:
     """
     beside = card_path(path)
     try:
-        return ModelCard.from_json(beside.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(
-            f"{path} has no card: {beside} cannot be read ({error}); copy it there, or export the model again"
-        ) from error
+        text = read_text(beside, ModelError, "copy it there, or export the model again", MOST_BYTES)
+    except ModelError as error:
+        raise ModelError(f"{path} has no card: {error}") from error
+    try:
+        return ModelCard.from_json(text)
     except ModelError as error:
         raise ModelError(f"{beside}: {error}") from error
+
+
+def write_card_beside(path: Path, card: ModelCard) -> Path:
+    """Write the card of a file as JSON beside it; returns its path.
+
+    Raises:
+        InputError: The place is wrong.
+        OutputError: The disk is full.
+    """
+    beside = card_path(path)
+    write_file(beside, json.dumps(card.to_dict(), indent=2, sort_keys=True, allow_nan=False) + "\n")
+    return beside
 
 
 def openvino_digest(xml: bytes, weights: bytes) -> str:
@@ -105,28 +132,60 @@ def openvino_digest(xml: bytes, weights: bytes) -> str:
     return hashlib.sha256(xml + weights).hexdigest()
 
 
-def _load_openvino(path: Path, card: ModelCard | None) -> Model:
+def _load_named(name: str, card: ModelCard | None) -> Model:
+    """A model of the catalogue: it has the catalogue's hash, so it needs no other check."""
+    path, data = obtain_model(name)
+    found = card or _card_inside(data)
+    if found is None:
+        found = next(entry.card for entry in catalog().values() if entry.file == path.name)
+    return _fitting(Model(data, found, path), FORMATS["onnx"].suffix)
+
+
+def _load_engine(path: Path, card: ModelCard | None, trust: bool) -> Model:
+    from sdk.models.enginefile import check_engine
+
+    data, written_for = _read(path), read_card_beside(path)
+    _fitting(Model(data, written_for, path), path.suffix)
+    check_engine(path, data, written_for, trust)
+    return _fitting(Model(data, card or written_for, path), path.suffix)
+
+
+def _load_openvino(path: Path, card: ModelCard | None, trust: bool) -> Model:
     data = _read(path)
     if b"<net" not in data[:1000]:
         raise ModelError(f"{path} is not OpenVINO IR: no <net> in it; export it with fiqa-export --format openvino")
     weights = _read(path.with_suffix(".bin"))
-    card = card or read_card_beside(path)
-    if card.format != "openvino":
-        raise ModelError(f"{path} is OpenVINO IR, but its card says {card.format!r}; export it again")
-    wanted = card.engine.get("sha256")
-    digest = openvino_digest(data, weights)
-    if wanted is not None and wanted != digest:
+    model = _fitting(Model(data, card or read_card_beside(path), path, weights), path.suffix)
+    wanted, digest = model.card.engine.sha256, openvino_digest(data, weights)
+    if not wanted and not trust:
+        raise ModelError(
+            f"{path}: its card names no SHA-256, so nobody knows whether this is the file that it describes; export "
+            "the model again, or, if it is your own, give trust=True (--trust)"
+        )
+    if wanted and wanted != digest:
         raise ModelError(
             f"{path} and its .bin have SHA-256 {digest}, their card says {wanted}: "
             "they are damaged or of another export; export the model again"
         )
-    return Model(data, card, path, weights)
+    return model
+
+
+def _fitting(model: Model, suffix: str) -> Model:
+    """The model, whose card is of the format that its suffix stands for."""
+    titles = {name: format_.title for name, format_ in FORMATS.items() if format_.suffix == suffix.lower()}
+    if model.card.format not in titles:
+        title = next(iter(titles.values()))
+        raise ModelError(
+            f"{model.path} is {title}, but its card says {model.card.format!r}, wanted {' or '.join(titles)}; export "
+            "the model again, or correct the card"
+        )
+    return model
+
+
+def _card_inside(data: bytes) -> ModelCard | None:
+    written = read_metadata(data).get(METADATA_KEY)
+    return ModelCard.from_json(written) if written else None
 
 
 def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ModelError(
-            f"the model {path} cannot be read: {error.strerror}; give a name or one of: {', '.join(SUFFIXES)}"
-        ) from error
+    return read_file(path, ModelError, f"give a name, or a file that ends in one of: {', '.join(SUFFIXES)}", LARGEST)

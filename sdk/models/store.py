@@ -11,12 +11,12 @@ Environment variables:
 import hashlib
 import logging
 import os
+import time
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from sdk.errors import ModelError
-from sdk.files import cache_dir
+from sdk.errors import FiqaError, ModelError
+from sdk.files import cache_dir, read_file, write_file
 from sdk.models.catalog import CatalogEntry, find_entry
 
 logger = logging.getLogger(__name__)
@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 ATTEMPTS = 2
 """How often each address is tried."""
 
-TIMEOUT = 30
-"""Seconds without an answer after which an address is given up."""
+LARGEST = 512 << 20
+"""Bytes at which a download ends whose size the catalogue does not know."""
 
 
 def find_model(name: str) -> tuple[Path, bytes] | None:
@@ -38,7 +38,7 @@ def find_model(name: str) -> tuple[Path, bytes] | None:
     """
     entry = find_entry(name)
     for path in _places(entry):
-        if path.is_file():
+        if os.path.isfile(path):
             return path, _read_checked(path, entry)
     for other in entry.alternatives:
         found = find_model(other)
@@ -59,8 +59,7 @@ def fetch_model(name: str, progress: Any = False) -> Path:
 
     Args:
         name: Name in the catalogue.
-        progress: What `pooch.HTTPDownloader` takes as `progressbar`: False, True (needs tqdm), or an object with
-            `total`, `update`, `reset` and `close`.
+        progress: False, or an object with `total`, `update`, `reset` and `close`, such as a bar of tqdm.
 
     Returns:
         Path of the file, its hash checked.
@@ -69,9 +68,14 @@ def fetch_model(name: str, progress: Any = False) -> Path:
         ModelError: The name is unknown, a hash is wrong, the network is not there or not allowed, or the cache cannot
             be written.
     """
-    path = locate_model(name)
-    if path is not None:
-        return path
+    return obtain_model(name, progress)[0]
+
+
+def obtain_model(name: str, progress: Any = False) -> tuple[Path, bytes]:
+    """The path that `fetch_model` gives, and the file's content, whose hash was checked."""
+    at_hand = find_model(name)
+    if at_hand is not None:
+        return at_hand
     entry = find_entry(name)
     by_hand = f"or put {entry.file} into a directory and set FIQA_MODELS to it"
     if entry.embedded is not None:
@@ -80,23 +84,36 @@ def fetch_model(name: str, progress: Any = False) -> Path:
         raise ModelError(
             f"model {name} is not on this machine and FIQA_OFFLINE forbids the network; unset it, {by_hand}"
         )
+    from sdk.models.download import check_address, download
+
+    addresses = _addresses(entry)
+    for url in addresses:
+        check_address(url)
+    path = _writable_place(entry)
     failures = []
-    for url in _addresses(entry):
-        try:
-            return _download(url, entry, progress)
-        except (OSError, ValueError) as error:  # requests' errors are OSErrors; pooch's wrong hash is a ValueError
-            failures.append(f"{url}: {error}")
+    for url in addresses:
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                time.sleep(1)
+            try:
+                data = download(url, entry.size or LARGEST, progress)
+                _check_hash(data, entry)
+            except OSError as error:
+                failures.append(str(error))
+                continue
+            try:
+                write_file(path, data)
+            except FiqaError as error:
+                raise ModelError(f"the cache {error}, or set FIQA_CACHE to a directory that can be written") from error
+            return path, data
     raise ModelError(
         f"model {name} could not be downloaded; check the network, set FIQA_MIRROR, {by_hand}. Tried:\n"
-        + "\n".join(failures)
+        + "\n".join(dict.fromkeys(failures))
     )
 
 
 def _read_checked(path: Path, entry: CatalogEntry) -> bytes:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror}; change its permissions or delete it") from error
+    data = read_file(path, ModelError, "change its permissions or delete it", entry.size or LARGEST)
     found = hashlib.sha256(data).hexdigest()
     if found != entry.sha256:
         raise ModelError(
@@ -106,10 +123,21 @@ def _read_checked(path: Path, entry: CatalogEntry) -> bytes:
     return data
 
 
+def _check_hash(data: bytes, entry: CatalogEntry) -> None:
+    found = hashlib.sha256(data).hexdigest()
+    if found != entry.sha256:
+        raise OSError(f"what came has the SHA-256 hash {found}, wanted {entry.sha256} ({len(data):,} bytes)")
+
+
 def _places(entry: CatalogEntry) -> list[Path]:
     given = os.environ.get("FIQA_MODELS")
-    places = [Path(given).expanduser() / entry.file] if given else []
-    return [*places, entry.embedded or cache_dir() / entry.file]
+    places = [Path(os.path.expanduser(given)) / entry.file] if given else []
+    if entry.embedded is not None:
+        return [*places, entry.embedded]
+    try:
+        return [*places, cache_dir() / entry.file]
+    except OSError:  # without a cache nothing is in it
+        return places
 
 
 def _addresses(entry: CatalogEntry) -> list[str]:
@@ -117,28 +145,21 @@ def _addresses(entry: CatalogEntry) -> list[str]:
     return [f"{base.rstrip('/')}/{entry.file}" for base in mirrors] + list(entry.urls)
 
 
-def _download(url: str, entry: CatalogEntry, progress: Any) -> Path:
-    """Download to a temporary file beside the target, compare the hash, rename."""
-    parts = urlsplit(url)
-    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost", "::1")):
-        raise ModelError(f"{url} is not HTTPS (plain HTTP is allowed from this machine only); correct FIQA_MIRROR")
-    import pooch
+def _writable_place(entry: CatalogEntry) -> Path:
+    """Where a download goes; its folder is made.
 
-    folder = cache_dir()
+    Raises:
+        ModelError: It cannot be written.
+    """
+    folder: Path | str = "folder"
     try:
+        folder = cache_dir()
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _not_writable(folder, error) from error
-    if not os.access(folder, os.W_OK):
-        raise _not_writable(folder, PermissionError(13, "Permission denied"))
-    logger.info("downloading %s to %s", url, folder)
-    pooch.get_logger().setLevel("WARNING")
-    store = pooch.create(
-        folder, base_url="", registry={entry.file: f"sha256:{entry.sha256}"}, urls={entry.file: url},
-        retry_if_failed=ATTEMPTS - 1,
-    )  # fmt: skip
-    return Path(store.fetch(entry.file, downloader=pooch.HTTPDownloader(progressbar=progress, timeout=TIMEOUT)))
-
-
-def _not_writable(folder: Path, error: OSError) -> ModelError:
-    return ModelError(f"the cache {folder} cannot be written: {error.strerror}; set FIQA_CACHE to a directory that can")
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(13, "Permission denied")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ModelError(
+            f"the cache {folder} cannot be written: {reason}; set FIQA_CACHE to a directory that can"
+        ) from error
+    return folder / entry.file

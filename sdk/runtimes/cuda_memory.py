@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from sdk.errors import DeviceError
-from sdk.runtimes.trt_library import is_out_of_memory
+from sdk.runtimes.base import is_out_of_memory
 
 
 class Cuda:

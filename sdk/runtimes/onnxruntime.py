@@ -13,16 +13,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdk.errors import DeviceError, FiqaError, ModelError
-from sdk.files import cache_dir, keep_in_cache
+from sdk.files import cache_dir, find_in_cache, keep_in_cache
 from sdk.models.loading import Model
-from sdk.runtimes.base import pad_batch
+from sdk.runtimes.base import (
+    End,
+    check_input,
+    check_output,
+    check_scores,
+    is_out_of_memory,
+    memory_error,
+    pad_batch,
+)  # fmt: skip
 from sdk.runtimes.prelu import VERSION, replace_prelu
-from sdk.runtimes.providers import PROFILE, RECORD_ASSIGNMENT, check_assignment, provider_options, require_provider
+from sdk.runtimes.providers import (
+    PROFILE,
+    RECORD_ASSIGNMENT,
+    check_assignment,
+    load_onnxruntime,
+    provider_options,
+    require_provider,
+)  # fmt: skip
 
 logger = logging.getLogger(__name__)
 
 CPU_BATCH = 8
 """Most faces a call on the CPU; larger batches fall out of its caches."""
+
+_TYPES = {
+    "tensor(uint8)": "uint8",
+    "tensor(float16)": "float16",
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+}
 
 
 class OnnxRuntime:
@@ -44,13 +66,12 @@ class OnnxRuntime:
 
     def __init__(self, model: Model, device: str = "auto", threads: int = 1) -> None:
         self._session, self.device = _create_session(model, device, threads)
-        self.precision = model.card.precision
+        self.precision, self._model = model.card.precision, model.path
         kind = self.device.partition(":")[0]
-        self._input = self._session.get_inputs()[0].name
-        fixed = self._session.get_inputs()[0].shape[0]
-        self._fixed = fixed if isinstance(fixed, int) else None
+        source, output = ends(self._session, model)
+        self._input, self._output = source.name, output.name
+        self._fixed = source.shape[0] if source.shape else None
         self.batch = self._fixed or (CPU_BATCH if kind in ("cpu", "openvino-ep") else PROFILE[-1])
-        self._output = _check_session(self._session, model)
         self._buffers = DeviceBuffers(self._session, self._input, self._output, "cuda") if ":" in self.device else None
 
     def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
@@ -64,11 +85,8 @@ class OnnxRuntime:
             else:
                 found = self._session.run([self._output], {self._input: batch})[0]
         except Exception as error:  # onnxruntime's errors have no base class of their own
-            raise _run_error(error, self.device, count) from error
-        scores = np.asarray(found, dtype=np.float32)
-        if scores.size != len(batch):
-            raise ModelError(f"output {self._output!r} has shape {scores.shape} for {len(batch)} faces, wanted (N, 1)")
-        return scores.reshape(-1)[:count]
+            raise run_error(error, self.device, count) from error
+        return check_scores(found, len(batch), str(self._model))[:count]
 
     def close(self) -> None:
         """See `Runtime.close`."""
@@ -112,21 +130,16 @@ class DeviceBuffers:
         return found[: len(batch)] if len(found) == size else found
 
 
-def _run_error(error: Exception, device: str, count: int) -> FiqaError:
-    words = str(error)
-    if any(sign in words.lower() for sign in ("out of memory", "failed to allocate memory", "bad_alloc")):
-        what = f"{count} faces" if count else "the model"
-        return DeviceError(
-            f"{device} has not enough memory for {what}: {words}; end other programs on it, or use device='cpu'"
-        )
-    return ModelError(f"onnxruntime cannot run the model on {device}: {words}; run `fiqa doctor`, or use device='cpu'")
+def run_error(error: Exception, device: str, count: int) -> FiqaError:
+    """The error for what onnxruntime raises while it runs a model on so many faces."""
+    if is_out_of_memory(error):
+        return memory_error(error, device, f"{count} faces")
+    return ModelError(f"onnxruntime cannot run the model on {device}: {error}; run `fiqa doctor`, or use device='cpu'")
 
 
 def _create_session(model: Model, device: str, threads: int) -> tuple[Any, str]:
-    import onnxruntime
-
     kind, _, number = device.partition(":")
-    available = onnxruntime.get_available_providers()
+    available = load_onnxruntime().get_available_providers()
     if kind == "auto" and "CUDAExecutionProvider" in available:
         try:
             session = _provider_session(model, "cuda", 0, threads)
@@ -144,9 +157,13 @@ def _create_session(model: Model, device: str, threads: int) -> tuple[Any, str]:
 
 
 def _provider_session(model: Model, kind: str, number: int, threads: int) -> Any:
-    """A session on one provider, proven to be it."""
-    import onnxruntime
+    """A session on one provider, proven to be it.
 
+    Raises:
+        DeviceError: The provider is not there, or its session cannot be made.
+        ModelError: The model is no model for any device.
+    """
+    onnxruntime = load_onnxruntime()
     provider = require_provider(kind, onnxruntime.get_available_providers())
     options = provider_options(kind, number, model)
     if kind == "openvino-ep":
@@ -158,8 +175,16 @@ def _provider_session(model: Model, kind: str, number: int, threads: int) -> Any
         logger.info("CUDA libraries: %s", said.getvalue().strip() or "found")
     # A TensorRT provider leaves to CUDA what it cannot do, and nothing to the CPU.
     others = [("CUDAExecutionProvider", {"device_id": str(number), "use_tf32": "0"})] if kind == "tensorrt" else []
-    session = open_session(model.data, model, [(provider.name, options), *others])
-    check_assignment(session, provider, f"{kind}:{number}" if kind != "openvino-ep" else kind)
+    device = f"{kind}:{number}" if kind != "openvino-ep" else kind
+    try:
+        session = open_session(model.data, model, [(provider.name, options), *others])
+    except ModelError as error:
+        open_session(model.data, model, ["CPUExecutionProvider"])  # what the CPU cannot load, is the model's fault
+        raise DeviceError(
+            f"{device} was asked for, but onnxruntime cannot start {provider.name}: {error.__cause__}; it needs "
+            f"{provider.libraries}, and a GPU where it is for one: run `fiqa doctor`, or use device='cpu'"
+        ) from error
+    check_assignment(session, provider, device)
     return session
 
 
@@ -175,12 +200,13 @@ def open_session(source: bytes | Path, model: Model, providers: list[Any]) -> An
         ModelError: onnxruntime cannot load it.
         DeviceError: The device has not enough memory.
     """
-    import onnxruntime
-
+    onnxruntime = load_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
+    # Else it looks for its own format in the bytes, which is not what was checked.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     if providers != ["CPUExecutionProvider"]:
         options.add_session_config_entry(RECORD_ASSIGNMENT, "1")
     try:
@@ -188,30 +214,27 @@ def open_session(source: bytes | Path, model: Model, providers: list[Any]) -> An
             str(source) if isinstance(source, Path) else source, options, providers=providers, enable_fallback=0
         )
     except Exception as error:  # onnxruntime's errors have no base class of their own
-        if "out of memory" in str(error).lower() or "failed to allocate memory" in str(error).lower():
-            raise _run_error(error, "the device", 0) from error
+        if is_out_of_memory(error):
+            raise memory_error(error, "the device", "the model") from error
         raise ModelError(f"onnxruntime cannot load {model.path}: {error}") from error
 
 
-def _check_session(session: Any, model: Model) -> str:
-    """Compare a session with the model's card; returns the name of the output."""
-    spec = model.card.input
-    inputs = session.get_inputs()
-    if len(inputs) != 1:
-        raise ModelError(f"{model.path} has {len(inputs)} inputs, wanted one; export it with fiqa-export")
-    size = (spec.height, spec.width, 3) if spec.layout == "NHWC" else (3, spec.height, spec.width)
-    wanted_type = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}[spec.dtype]
-    shape = inputs[0].shape
-    fits = len(shape) == 4 and all(not isinstance(n, int) or n == m for n, m in zip(shape[1:], size, strict=True))
-    if not fits or inputs[0].type != wanted_type:
-        raise ModelError(
-            f"{model.path} takes {inputs[0].type} {shape}, its card says {wanted_type} {['N', *size]}; correct the card"
-        )
-    names = [output.name for output in session.get_outputs()]
-    name = model.card.output or (names[0] if len(names) == 1 else "")
-    if name not in names:
-        raise ModelError(f"{model.path} has the outputs {', '.join(names)}, its card says {name!r}; correct the card")
-    return name
+def ends(session: Any, model: Model) -> tuple[End, End]:
+    """Input and output of a session, as the model's card has them.
+
+    Raises:
+        ModelError: They differ.
+    """
+    return (
+        check_input(model, [end_of(value) for value in session.get_inputs()]),
+        check_output(model, [end_of(value) for value in session.get_outputs()]),
+    )
+
+
+def end_of(value: Any) -> End:
+    """An input or output of a session."""
+    shape = tuple(size if isinstance(size, int) else None for size in value.shape)
+    return End(value.name, _TYPES.get(value.type, value.type), shape)
 
 
 def _without_prelu(data: bytes) -> bytes | Path:
@@ -224,7 +247,8 @@ def _without_prelu(data: bytes) -> bytes | Path:
     prefix = f"{hashlib.sha256(data).hexdigest()[:32]}-{VERSION}-"
     with suppress(OSError):  # a cache that cannot be read is no cache
         for path in (cache_dir() / "rewritten").glob(f"{prefix}*.onnx"):
-            if _digest(path.read_bytes()) == path.stem.removeprefix(prefix):
+            known = find_in_cache("rewritten", path.name)
+            if known is not None and _digest(known) == path.stem.removeprefix(prefix):
                 return path
     rewritten = replace_prelu(data)
     if rewritten is data:

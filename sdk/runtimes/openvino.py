@@ -1,6 +1,7 @@
 """OpenVINO on the CPU: its own files (.xml with .bin), and ONNX files as they are. Needs the extra `openvino`."""
 
 import queue
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,10 @@ from numpy.typing import NDArray
 
 from sdk.errors import DeviceError, ModelError
 from sdk.models.loading import Model
-from sdk.runtimes.base import pad_batch
+from sdk.runtimes.base import End, check_input, check_output, check_scores, is_out_of_memory, memory_error, pad_batch
 
-TYPES = {"uint8": "u8", "float32": "f32"}
+TYPES = {"u8": "uint8", "f16": "float16", "f32": "float32", "f64": "float64"}
+"""numpy's names by OpenVINO's."""
 
 
 class OpenVinoRuntime:
@@ -32,12 +34,7 @@ class OpenVinoRuntime:
     device = "openvino"
 
     def __init__(self, model: Model, precision: str | None = None, threads: int = 1) -> None:
-        try:
-            import openvino
-        except ImportError as error:
-            raise DeviceError(
-                f"OpenVINO is not installed ({error}): pip install 'fiqa[openvino]', or use an .onnx file on the cpu"
-            ) from error
+        openvino = load_openvino()
         core = openvino.Core()
         bf16, quantised = precision == "bf16", model.card.precision.startswith("int8")
         self.precision = "int8+bf16" if bf16 and quantised else precision or model.card.precision
@@ -53,13 +50,18 @@ class OpenVinoRuntime:
             # From the bytes that were checked: the files may have changed since.
             weights = openvino.Tensor(np.frombuffer(model.weights, np.uint8).copy()) if model.weights else b""
             network = core.read_model(model.data, weights)
-            self._output = _check_network(network, model)
-            if network.inputs[0].partial_shape[0].is_dynamic:
-                network.reshape([1, *[size.get_length() for size in list(network.inputs[0].partial_shape)[1:]]])
+            source = check_input(model, [_end(value) for value in network.inputs])
+            name = check_output(model, [_end(value, model.card.output) for value in network.outputs]).name
+            self._output: Any = next(value for value in network.outputs if name in ("", *value.get_names()))
+            if source.shape and source.shape[0] is None:
+                network.reshape([1, *model.card.input.shape])
             compiled = core.compile_model(network, "CPU", settings)
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                raise memory_error(error, self.device, f"{model.path}") from error
             raise ModelError(f"OpenVINO cannot load {model.path}: {_first_line(error)}; export it again") from error
         self.batch: int = compiled.inputs[0].shape[0]
+        self._model = model.path
         self._tensor = openvino.Tensor
         self._compiled: Any = compiled
         self._idle: queue.LifoQueue[Any] = queue.LifoQueue()
@@ -70,18 +72,19 @@ class OpenVinoRuntime:
         """See `Runtime.run`. More callers than `threads` wait for each other."""
         request = self._idle.get()
         try:
-            # Kept by name until the call is over: the request does not own the memory.
-            values = pad_batch(np.ascontiguousarray(batch), self.batch)
+            # Kept by name until the call is over: the request does not own the memory, which must be writable.
+            values = pad_batch(np.require(batch, requirements=("C", "W")), self.batch)
             request.set_input_tensor(self._tensor(values, shared_memory=True))
             request.infer()
-            scores = np.array(request.get_tensor(self._output).data, np.float32)
-        except RuntimeError as error:
+            # Copied while no other caller has the request.
+            scores = check_scores(np.array(request.get_tensor(self._output).data), self.batch, str(self._model))
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                raise memory_error(error, self.device, f"{len(batch)} faces") from error
             raise ModelError(f"OpenVINO cannot run the model: {_first_line(error)}") from error
         finally:
             self._idle.put(request)
-        if scores.size != self.batch:
-            raise ModelError(f"the output has shape {scores.shape} for {self.batch} faces, wanted (N, 1)")
-        return scores.reshape(-1)[: len(batch)]
+        return scores[: len(batch)]
 
     def close(self) -> None:
         """See `Runtime.close`."""
@@ -90,26 +93,30 @@ class OpenVinoRuntime:
         self._compiled = self._output = None
 
 
-def _check_network(network: Any, model: Model) -> Any:
-    """Compare a network with the model's card; returns the output."""
-    spec = model.card.input
-    if len(network.inputs) != 1:
-        raise ModelError(f"{model.path} has {len(network.inputs)} inputs, wanted one; export it with fiqa-export")
-    size = (spec.height, spec.width, 3) if spec.layout == "NHWC" else (3, spec.height, spec.width)
-    shape, kind = network.inputs[0].partial_shape, network.inputs[0].element_type.get_type_name()
-    fits = shape.rank.is_static and len(shape) == 4
-    fits = fits and all(dim.is_static and dim.get_length() == n for dim, n in zip(list(shape)[1:], size, strict=True))
-    if not fits or kind != TYPES[spec.dtype]:
-        raise ModelError(
-            f"{model.path} takes {kind} {shape}, its card says {TYPES[spec.dtype]} {['N', *size]}; correct the card"
-        )
-    names = [name for output in network.outputs for name in output.get_names()]
-    if not model.card.output and len(network.outputs) == 1:
-        return network.outputs[0]
-    for output in network.outputs:
-        if model.card.output in output.get_names():
-            return output
-    raise ModelError(f"{model.path} has the outputs {', '.join(names)}, its card says {model.card.output!r}")
+def load_openvino() -> Any:
+    """The module.
+
+    Raises:
+        DeviceError: It is not installed, or does not load.
+    """
+    try:
+        return import_module("openvino")
+    except (ImportError, OSError) as error:
+        raise DeviceError(
+            f"OpenVINO is not installed ({error}): pip install 'fiqa[openvino]', or use an .onnx file on the cpu"
+        ) from error
+    except RuntimeError as error:  # what it asks for when it is imported
+        raise DeviceError("OpenVINO cannot be loaded by a user who has no home folder; set HOME to one") from error
+
+
+def _end(value: Any, wanted: str = "") -> End:
+    """An input or output of a network; of several names the one that is wanted."""
+    names, kind = sorted(value.get_names()), value.element_type.get_type_name()
+    name = wanted if wanted in names else next(iter(names), "")
+    if value.partial_shape.rank.is_dynamic:
+        return End(name, TYPES.get(kind, kind), None)
+    shape = tuple(None if size.is_dynamic else size.get_length() for size in value.partial_shape)
+    return End(name, TYPES.get(kind, kind), shape)
 
 
 def _first_line(error: Exception) -> str:

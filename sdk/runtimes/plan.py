@@ -62,9 +62,9 @@ class BatchPlan:
     def _load(self) -> int | None:
         try:
             best = json.loads(find_in_cache("batches", f"{self._key}.json") or b"{}")["batch"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return None
-        return best if best in self.sizes else None
+        return best if type(best) is int and best in self.sizes else None
 
     def _save(self) -> None:
         seconds = {str(size): min(times) for size, times in self._times.items()}

@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdk.models import onnxfile as onnx
-from sdk.models.onnxfile import Message, text
+from sdk.models.onnxfile import Message, text, texts
 from sdk.models.protobuf import read_fields, read_message, read_numbers, write_field, write_header
 
 VERSION = 1
 """Changes with what `replace_prelu` writes; part of the name under which its result is cached."""
 
 _FLOAT, _TYPE_INT, _TYPE_TENSOR = 1, 2, 4
+_MOST_CHANNELS, _MOST_NORMALISATIONS = 1 << 16, 8
 
 
 def replace_prelu(model: bytes) -> bytes:
@@ -43,7 +44,7 @@ def _rewrite_graph(graph: memoryview) -> list[bytes | memoryview] | None:
     """The fields of the rewritten graph, most of them uncopied; None when there is nothing to rewrite."""
     message = read_message(graph)
     nodes = [read_message(node) for node in message.get(onnx.GRAPH_NODE, [])]
-    makers = {bytes(output): node for node in nodes for output in node.get(onnx.NODE_OUTPUT, [])}
+    makers = {output: node for node in nodes for output in texts(node, onnx.NODE_OUTPUT)}
     tensors = {text(read_message(data), onnx.TENSOR_NAME): data for data in message.get(onnx.GRAPH_INITIALIZER, [])}
     for node in nodes:
         if text(node, onnx.NODE_OP) == "Constant":
@@ -64,27 +65,35 @@ def _rewrite_graph(graph: memoryview) -> list[bytes | memoryview] | None:
     return parts if count else None
 
 
-def _slopes(node: Message, makers: dict[bytes, Message], tensors: dict[str, memoryview]) -> NDArray[np.float32] | None:
+def _slopes(node: Message, makers: dict[str, Message], tensors: dict[str, memoryview]) -> NDArray[np.float32] | None:
     """float32 (C,) slopes of a node that can be rewritten, else None."""
-    if text(node, onnx.NODE_OP) != "PRelu":
+    inputs = texts(node, onnx.NODE_INPUT)
+    if text(node, onnx.NODE_OP) != "PRelu" or len(inputs) != 2 or len(node.get(onnx.NODE_OUTPUT, [])) != 1:
         return None
-    source, slope = node[onnx.NODE_INPUT]
-    maker = makers.get(bytes(source))
-    while maker is not None and text(maker, onnx.NODE_OP) == "BatchNormalization":
-        maker = makers.get(bytes(maker[onnx.NODE_INPUT][0]))
-    if maker is None or text(maker, onnx.NODE_OP) != "Conv":
+    data = tensors.get(inputs[1])
+    channels = _channels(makers.get(inputs[0]), makers, tensors)
+    if data is None or channels is None or read_numbers(data, onnx.TENSOR_TYPE) != [_FLOAT]:
         return None
-    kernel = tensors.get(bytes(maker[onnx.NODE_INPUT][1]).decode())
-    data = tensors.get(bytes(slope).decode())
-    if kernel is None or data is None or read_numbers(data, onnx.TENSOR_TYPE) != [_FLOAT]:
-        return None
-    channels, *rest = read_numbers(kernel, onnx.TENSOR_DIMS)
     shape = read_numbers(data, onnx.TENSOR_DIMS)
-    if len(rest) != 3 or [1] * (4 - len(shape)) + shape not in ([1, channels, 1, 1], [1, 1, 1, 1]):
+    if [1] * (4 - len(shape)) + shape not in ([1, channels, 1, 1], [1, 1, 1, 1]):
         return None
     tensor = read_message(data)
-    raw = tensor.get(onnx.TENSOR_RAW) or tensor.get(onnx.TENSOR_FLOATS, [])
-    return np.broadcast_to(np.frombuffer(b"".join(raw), "<f4"), channels)
+    raw = b"".join(tensor.get(onnx.TENSOR_RAW) or tensor.get(onnx.TENSOR_FLOATS, []))
+    if len(raw) != 4 * max(shape, default=1):
+        return None
+    return np.broadcast_to(np.frombuffer(raw, "<f4"), channels)
+
+
+def _channels(maker: Message | None, makers: dict[str, Message], tensors: dict[str, memoryview]) -> int | None:
+    """How many channels a 2-D convolution gives, with or without batch normalisations after it; else None."""
+    for _ in range(_MOST_NORMALISATIONS):
+        if maker is None or text(maker, onnx.NODE_OP) != "BatchNormalization":
+            break
+        maker = makers.get(next(iter(texts(maker, onnx.NODE_INPUT)), ""))
+    inputs = texts(maker, onnx.NODE_INPUT) if maker is not None and text(maker, onnx.NODE_OP) == "Conv" else []
+    kernel = tensors.get(inputs[1]) if len(inputs) > 1 else None
+    sizes = read_numbers(kernel, onnx.TENSOR_DIMS) if kernel is not None else []
+    return sizes[0] if len(sizes) == 4 and 1 <= sizes[0] <= _MOST_CHANNELS else None
 
 
 def _replacement(node: Message, slopes: NDArray[np.float32], name: str) -> list[bytes]:

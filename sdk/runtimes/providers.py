@@ -7,9 +7,10 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
-from sdk.errors import DeviceError
+from sdk.errors import DeviceError, ModelError
 from sdk.files import cache_dir
 from sdk.models.loading import Model
 from sdk.models.onnxfile import input_names
@@ -77,6 +78,20 @@ PROVIDERS = {
 """By kind of device, see `sdk.runtimes.select.DEVICES`."""
 
 
+def load_onnxruntime() -> Any:
+    """The module.
+
+    Raises:
+        DeviceError: It is not installed, or does not load.
+    """
+    try:
+        return import_module("onnxruntime")
+    except (ImportError, OSError) as error:
+        raise DeviceError(
+            f"onnxruntime cannot be loaded ({error}): pip install onnxruntime, or onnxruntime-gpu for CUDA"
+        ) from error
+
+
 def require_provider(kind: str, available: list[str]) -> Provider:
     """The provider of a kind of device.
 
@@ -127,7 +142,8 @@ def provider_options(kind: str, number: int, model: Model) -> dict[str, str]:
 def engine_cache(kind: str, number: int, model: Model) -> str | None:
     """Folder of the engines that a provider builds: one for each model, library, GPU, precision and profile.
 
-    None, and a line in the log, where library or GPU do not say what they are: then no engine is kept.
+    None, and a line in the log, where library or GPU do not say what they are, or the cache cannot be written: then no
+    engine is kept.
     """
     version, architecture = library_version(PROVIDERS[kind].engine), gpu_architecture(number)
     if version is None or architecture is None:
@@ -135,16 +151,21 @@ def engine_cache(kind: str, number: int, model: Model) -> str | None:
         return None
     parts = (hashlib.sha256(model.data).hexdigest(), kind, version, architecture, model.card.precision, *PROFILE)
     key = hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
-    folder = cache_dir() / "engines" / key
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder = cache_dir() / "engines" / key
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        logger.warning("engines of %s are not kept: %s", kind, error)
+        return None
     return str(folder)
 
 
 def _shape(model: Model, batch: int) -> str:
     """A size of the input as TensorRT's providers write it: `image:8x112x112x3`."""
-    spec = model.card.input
-    sizes = (spec.height, spec.width, 3) if spec.layout == "NHWC" else (3, spec.height, spec.width)
-    return f"{input_names(model.data)[0]}:{'x'.join(map(str, (batch, *sizes)))}"
+    names = input_names(model.data)
+    if len(names) != 1:
+        raise ModelError(f"{model.path} takes {len(names)} inputs, wanted one; export it with fiqa-export")
+    return f"{names[0]}:{'x'.join(map(str, (batch, *model.card.input.shape)))}"
 
 
 def library_version(names: tuple[str, ...]) -> str | None:

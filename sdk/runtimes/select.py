@@ -1,15 +1,11 @@
 """Which runtime a model gets: by the format on its card and by the device that was asked for."""
 
 from sdk.errors import DeviceError
+from sdk.models.formats import ENGINES, FORMATS
 from sdk.models.loading import Model
 from sdk.runtimes.base import Runtime
 
-DEVICES = {
-    "onnx": ("auto", "cpu", "cuda", "tensorrt", "tensorrt-rtx", "openvino", "openvino-ep"),
-    "openvino": ("auto", "cpu", "openvino"),
-    "tensorrt": ("auto", "cuda", "tensorrt"),
-    "tensorrt-rtx": ("auto", "cuda", "tensorrt-rtx"),
-}
+DEVICES = {name: format_.devices for name, format_ in FORMATS.items()}
 """Kinds of device by format of the file. `openvino` is OpenVINO itself, `openvino-ep` onnxruntime's provider of it."""
 
 NUMBERED = ("cuda", "tensorrt", "tensorrt-rtx")
@@ -34,9 +30,9 @@ def open_runtime(model: Model, device: str = "auto", *, precision: str | None = 
     """
     kind, number = parse_device(device)
     style = model.card.format
-    if kind not in DEVICES.get(style, ()):
+    if kind not in DEVICES[style]:
         raise DeviceError(
-            f"{model.path} is a file for {style}, which runs on {', '.join(DEVICES.get(style, ('nothing here',)))}, "
+            f"{model.path} is a file for {style}, which runs on {', '.join(DEVICES[style])}, "
             f"not on {device!r}; give one of these, or export the model again for that device"
         )
     openvino = kind == "openvino" or style == "openvino"
@@ -49,7 +45,7 @@ def open_runtime(model: Model, device: str = "auto", *, precision: str | None = 
         from sdk.runtimes.openvino import OpenVinoRuntime
 
         return OpenVinoRuntime(model, precision, threads)
-    if style != "onnx":
+    if style in ENGINES:
         from sdk.runtimes.tensorrt import TensorRTRuntime
 
         return TensorRTRuntime(model, number)
@@ -66,7 +62,7 @@ def parse_device(device: str) -> tuple[str, int]:
     """
     kind, colon, number = device.partition(":")
     if kind not in {kind for kinds in DEVICES.values() for kind in kinds} or (
-        colon and not (kind in NUMBERED and number.isascii() and number.isdigit())
+        colon and not (kind in NUMBERED and number.isascii() and number.isdigit() and len(number) < 4)
     ):
         raise DeviceError(f"unknown device {device!r}, wanted one of: {', '.join(DEVICES['onnx'])}; or cuda:1")
     return kind, int(number or 0)

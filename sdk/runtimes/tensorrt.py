@@ -14,8 +14,9 @@ from sdk.errors import DeviceError, FiqaError, ModelError
 from sdk.files import find_in_cache, keep_in_cache
 from sdk.models.enginefile import check_fit, rebuild
 from sdk.models.loading import Model
+from sdk.runtimes.base import End, check_input, check_output, is_out_of_memory
 from sdk.runtimes.cuda_memory import Cuda
-from sdk.runtimes.trt_library import complaints, is_out_of_memory, load_library, recorded, shared_logger
+from sdk.runtimes.trt_library import complaints, load_library, recorded, shared_logger
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +99,7 @@ def _open(model: Model, number: int) -> tuple[Cuda, Sequence[Bucket]]:
         engine = _ask(library, model, "load", lambda: runtime.deserialize_cuda_engine(model.data))
         ends = _check_ends(library, engine, model)
         settings, keep_kernels = _settings(library, engine, model, cuda.architecture)
-        sizes = sorted(model.card.engine.get("batches", ()))
+        sizes = sorted(model.card.engine.batches)
         buckets = [_make_bucket(library, engine, model, cuda, settings, size, ends) for size in sizes]
         if not buckets:
             raise ModelError(f"the card of {model.path} names no batches; {rebuild(model.card)}")
@@ -209,23 +210,12 @@ def _check_ends(library: Any, engine: Any, model: Model) -> tuple[str, str]:
     Raises:
         ModelError: They differ.
     """
-    spec, ends = model.card.input, [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-    sources = [name for name in ends if engine.get_tensor_mode(name) == library.TensorIOMode.INPUT]
-    outputs = [name for name in ends if name not in sources]
-    if len(sources) != 1 or model.card.output not in outputs or len(outputs) != 1:
-        raise ModelError(
-            f"{model.path} has the inputs {', '.join(sources)} and the outputs {', '.join(outputs)}, its card says one "
-            f"input and {model.card.output!r}; {rebuild(model.card)}"
-        )
-    size = (spec.height, spec.width, 3) if spec.layout == "NHWC" else (3, spec.height, spec.width)
-    found = (tuple(engine.get_tensor_shape(sources[0]))[1:], _type(library, engine, sources[0]))
-    if found != (size, spec.dtype) or _type(library, engine, outputs[0]) != "float32":
-        raise ModelError(
-            f"{model.path} takes {found[1]} {found[0]} and gives {_type(library, engine, outputs[0])}, its card says "
-            f"{spec.dtype} {size} and float32; {rebuild(model.card)}"
-        )
-    return sources[0], outputs[0]
-
-
-def _type(library: Any, engine: Any, name: str) -> str:
-    return np.dtype(library.nptype(engine.get_tensor_dtype(name))).name
+    found: dict[bool, list[End]] = {True: [], False: []}
+    for name in (engine.get_tensor_name(index) for index in range(engine.num_io_tensors)):
+        dtype = np.dtype(library.nptype(engine.get_tensor_dtype(name))).name
+        shape = tuple(None if size < 0 else size for size in engine.get_tensor_shape(name))
+        found[engine.get_tensor_mode(name) == library.TensorIOMode.INPUT].append(End(name, dtype, shape))
+    if len(found[False]) != 1:
+        raise ModelError(f"{model.path} has {len(found[False])} outputs, wanted one; {rebuild(model.card)}")
+    # A bucket has room for float32.
+    return check_input(model, found[True]).name, check_output(model, found[False], ("float32",)).name

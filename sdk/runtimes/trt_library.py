@@ -92,9 +92,3 @@ def complaints(heard: list[str]) -> str:
     """The errors of `recorded`, on one line."""
     found = [line.removeprefix("error: ").strip() for line in heard if line.startswith("error: ")]
     return "; ".join(dict.fromkeys(found)) or "the library does not say why"
-
-
-def is_out_of_memory(words: str) -> bool:
-    """Whether an error of CUDA or TensorRT says that the GPU's memory is full."""
-    small = words.lower().replace("_", " ")
-    return any(sign in small for sign in ("out of memory", "outofmemory", "could not be allocated"))

@@ -1,5 +1,6 @@
 """Best shot: of each track the faces worth keeping, and word of them early and at its end."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -54,7 +55,7 @@ class TrackShots:
         first: Seconds at which the track was first seen.
         last: Seconds at which it was last seen.
         faces: How many faces were scored or refused.
-        refused: How many were `small`, `blurred` or `low` in score.
+        refused: How many were `small`, `blurred`, `low` in score, or `unscored`: the model gave no number.
     """
 
     track: int
@@ -88,7 +89,7 @@ class BestShots:
         min_sharpness: Nor are less sharp ones; see `sharpness`.
 
     Raises:
-        InputError: `count` is not positive.
+        InputError: `count` is not positive, or another value is no number.
     """
 
     def __init__(
@@ -100,8 +101,11 @@ class BestShots:
         floor: float | None = None,
         min_sharpness: float = 0.0,
     ) -> None:
-        if count < 1:
-            raise InputError(f"count is {count}, wanted at least 1 face a track")
+        if not isinstance(count, int) or count < 1:
+            raise InputError(f"count is {count}, wanted a whole number of at least 1 face a track")
+        for name, value in (("threshold", threshold), ("floor", floor), ("min_sharpness", min_sharpness)):
+            if value is not None and not math.isfinite(value):
+                raise InputError(f"{name} is {value}, wanted a number")
         self._on_shots = on_shots
         self._count = count
         self._threshold = threshold
@@ -131,7 +135,7 @@ class BestShots:
     def _examine(self, face: TrackedFace, result: FrameResult, kept: _Kept) -> Shot | None:
         """Keep a face if it is good enough; returns the shot if the face passed the gates and is among the best."""
         if face.score is None or face.crop is None:
-            kept.refused["small"] += 1
+            kept.refused["small" if face.crop is None else "unscored"] += 1
             return None
         if self._floor is not None and face.score < self._floor:
             kept.refused["low"] += 1

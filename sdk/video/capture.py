@@ -1,19 +1,21 @@
 """What OpenCV opens: cameras, files, URLs and GStreamer pipelines; live ones are opened again when they fail."""
 
 import logging
+import os
 import random
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from sdk.errors import DeviceError, InputError
+from sdk.images import MAX_PIXELS
+from sdk.video.address import without_secrets
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +35,9 @@ SHORT_OF = 0.9
 FASTEST = 240
 """A higher rate is no rate but a time base, which some streams give in its place."""
 
+MAX_CAMERAS = 1000
+"""Indices of cameras end here: OpenCV takes higher ones for a backend and an index."""
+
 _cameras: set[int] = set()
 _cameras_lock = threading.Lock()
 
@@ -41,7 +46,7 @@ class Capture:
     """Frames through `cv2.VideoCapture`. Made by the functions named after what they open.
 
     Attributes:
-        name: For messages, without a password.
+        name: For messages, without secrets.
         live: Opened again when it fails, for as long as it takes.
         fps: Frames per second, as the source says it; 25 where it says nothing that can be.
         reconnects: How often that succeeded.
@@ -62,11 +67,13 @@ class Capture:
         self._opened = time.monotonic()
         if self._first is None:
             self.close()
-            raise InputError(f"{name} cannot be opened, or gives no frame; {hint}")
+            raise InputError(f"{name} cannot be opened, or gives no frame; {self._hint}")
 
     @classmethod
     def camera(cls, index: int) -> "Capture":
         """A camera by its index. One process opens it once: two readers would each get half of the frames."""
+        if not 0 <= index < MAX_CAMERAS:
+            raise InputError(f"camera {index} cannot be, wanted an index from 0 to {MAX_CAMERAS - 1}")
         with _cameras_lock:
             if index in _cameras:
                 raise InputError(
@@ -84,13 +91,14 @@ class Capture:
     def file(cls, path: Path) -> "Capture":
         """A video file."""
         hint = "see that it is a video that is whole (ffprobe tells)"
-        return cls(str(path), _backend(cv2.CAP_FFMPEG), str(path), live=False, hint=hint)
+        # FFmpeg takes "12:00.mp4" for an address, and no name that begins with a slash.
+        return cls(os.path.abspath(path), _backend(cv2.CAP_FFMPEG), str(path), live=False, hint=hint)
 
     @classmethod
     def stream(cls, url: str, live: bool = True) -> "Capture":
         """A URL."""
         hint = "see that the address is right and that the server answers (ffplay tells)"
-        return cls(url, _backend(cv2.CAP_FFMPEG), without_password(url), live=live, hint=hint)
+        return cls(url, _backend(cv2.CAP_FFMPEG), without_secrets(url), live=live, hint=hint)
 
     @classmethod
     def pipeline(cls, text: str) -> "Capture":
@@ -100,7 +108,7 @@ class Capture:
                 f"this OpenCV ({cv2.__version__}) is built without GStreamer, which a pipeline needs; use the OpenCV "
                 "of JetPack or of the distribution (docs/jetson.md), or give a camera's index or a URL"
             )
-        hint = f"try it by itself: gst-launch-1.0 {text.rpartition('!')[0]}! fakesink"
+        hint = "try it by itself with gst-launch-1.0, with fakesink in the place of the appsink"
         return cls(text, cv2.CAP_GSTREAMER, "the GStreamer pipeline", live=True, hint=hint)
 
     def frames(self) -> Iterator[tuple[float | None, NDArray[Any] | None]]:
@@ -146,6 +154,12 @@ class Capture:
             self._capture = cv2.VideoCapture(self._target, self._backend, parameters)
         if not self._capture.isOpened():
             return None
+        width, height = (self._capture.get(side) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        if width * height > MAX_PIXELS:  # found before a frame of gigabytes is decoded
+            self._hint = (
+                f"its frames are {width:.0f} x {height:.0f}, wanted at most {MAX_PIXELS:,} pixels; make it smaller"
+            )
+            return None
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = rate if 0 < rate <= FASTEST else self.fps
         return self._read()
@@ -170,7 +184,7 @@ class Capture:
             try:
                 good, image = self._capture.read()
             except cv2.error as error:
-                log.warning("%s: %s", self.name, error)
+                log.warning("%s: %s", self.name, without_secrets(str(error)))
                 return None
         return np.asarray(image) if good else None
 
@@ -206,11 +220,3 @@ def _give_back(index: int) -> None:
 
 def _backend(wanted: int) -> int:
     return wanted if cv2.videoio_registry.hasBackend(wanted) else cv2.CAP_ANY
-
-
-def without_password(url: str) -> str:
-    """The address with `***` in the place of user and password."""
-    parts = urlsplit(url)
-    if "@" not in parts.netloc:
-        return url
-    return parts._replace(netloc="***@" + parts.netloc.rpartition("@")[2]).geturl()

@@ -45,8 +45,8 @@ class TrackedFace(Face):
     Attributes:
         track: Number of the track, from 1; a person who stays in sight keeps it.
         score: Quality, higher is better. None where the face was not scored: in a frame that is not `new`, where box
-            and landmarks are predicted, or because it is smaller than the least size.
-        crop: uint8 BGR (112, 112, 3): the aligned face that was scored; None without a score.
+            and landmarks are predicted, because it is smaller than the least size, or because the model gave no number.
+        crop: uint8 BGR (112, 112, 3): the aligned face that was given to the scorer; None where it was not.
     """
 
     track: int

@@ -6,6 +6,7 @@ They end in an appsink that keeps one frame, the newest, so that nothing old wai
 import re
 
 from sdk.errors import InputError
+from sdk.video.address import without_secrets
 
 SINK = "appsink drop=true max-buffers=1 sync=false"
 """The end of each pipeline."""
@@ -33,7 +34,9 @@ def jetson_pipeline(text: str) -> str | None:
     kind, _, rest = text.partition(":")
     if kind == "nvdec":
         if not re.fullmatch(r"rtsps?://[^\s\"!]+", rest):
-            raise InputError(f"{text} names no stream, wanted nvdec:rtsp://HOST/PATH, without blanks, quotes or '!'")
+            raise InputError(
+                f"{without_secrets(text)} names no stream, wanted nvdec:rtsp://HOST/PATH, without blanks, quotes or '!'"
+            )
         return (
             f'rtspsrc location="{rest}" latency=100 protocols=tcp ! rtph264depay ! h264parse ! nvv4l2decoder ! '
             f"{TO_BGR} ! {SINK}"

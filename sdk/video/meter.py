@@ -36,6 +36,7 @@ class Counters:
         latency_p50: Seconds from a frame's arrival to its result, median of the last 512.
         latency_p95: 95th percentile.
         age: Seconds since the source gave a frame; None before the first.
+        unscored: Faces for which the model gave NaN or infinity.
     """
 
     captured: int = 0
@@ -53,6 +54,7 @@ class Counters:
     latency_p50: float = 0.0
     latency_p95: float = 0.0
     age: float | None = None
+    unscored: int = 0
 
 
 class Meter:
@@ -61,7 +63,8 @@ class Meter:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts = dict.fromkeys(
-            ("captured", "corrupt", "skipped", "dropped", "delivered", "stale", "blank", "scored", "faces"), 0
+            ("captured", "corrupt", "skipped", "dropped", "delivered", "stale", "blank", "scored", "faces", "unscored"),
+            0,
         )
         self._came: deque[float] = deque()
         self._scored: deque[float] = deque()
@@ -92,6 +95,7 @@ class Meter:
             if result.state == "new":
                 self._counts["scored"] += 1
                 self._counts["faces"] += sum(face.score is not None for face in result.faces)
+                self._counts["unscored"] += sum(face.crop is not None and face.score is None for face in result.faces)
                 _note(self._scored, now)
 
     def read(self, reconnects: int) -> Counters:

@@ -4,20 +4,29 @@ A finite source (file, folder, iterator) is read to its end, and the pipeline wa
 pipeline) is read as fast as it delivers, and is opened again when it fails.
 """
 
-from collections.abc import Iterable, Iterator
-from os import PathLike, fspath
+import logging
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from os import PathLike
 from pathlib import Path
 from threading import Event
 from typing import Any, Protocol, TypeAlias
+from urllib.parse import unquote
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sdk.batch import IMAGE_SUFFIXES
 from sdk.errors import ImageError, InputError
+from sdk.files import check_name
+from sdk.folders import IMAGE_SUFFIXES, natural_key
 from sdk.images import load_image
+from sdk.video.address import stream_address, without_secrets
 from sdk.video.capture import Capture
 from sdk.video.jetson import jetson_pipeline
+
+log = logging.getLogger(__name__)
 
 Captured: TypeAlias = tuple[float | None, NDArray[Any] | None]
 """Seconds since the source's start, None where the time of arrival counts; and the frame, None where it is corrupt."""
@@ -26,11 +35,18 @@ FRAMES_PER_SECOND = 25
 """Of a folder, and of an iterator that is not live: nothing says how fast they were taken."""
 
 
+HEAD = 512
+"""Bytes at the start of a file that tell a text from a video."""
+
+CONTROL = frozenset({*range(32), 127}) - frozenset(b"\t\n\f\r\x1b")
+"""Bytes that no text holds, but every video."""
+
+
 class Source(Protocol):
     """What the pipeline wants of a source.
 
     Attributes:
-        name: For messages; no password in it.
+        name: For messages; no secrets in it.
         live: Frames that nobody has time for are dropped.
         fps: Frames per second, as far as is known.
         reconnects: How often it was opened again.
@@ -58,19 +74,20 @@ def open_source(source: VideoSource, live: bool | None = None) -> Source:
     """Open whatever delivers frames.
 
     Args:
-        source: Index of a camera (also as text, `"0"`); path of a video file or of a folder of images; URL (`rtsp://`,
-            `http://`, ...); GStreamer pipeline (it has ` ! ` in it), or a Jetson preset of one (`csi:0`, `usb:0`,
-            `nvdec:rtsp://...`); an iterable of frames, uint8 BGR (H, W, 3); a `Source`.
+        source: Path of a video file, an image, a folder of images, or `/dev/video0`; index of a camera (also as text,
+            `"0"`); URL (`rtsp://`, `http://`, ...); GStreamer pipeline (it has ` ! ` in it), or a Jetson preset of one
+            (`csi:0`, `usb:0`, `nvdec:rtsp://...`); an iterable of frames, uint8 BGR (H, W, 3); a `Source`. A text is a
+            path where there is such a file.
         live: Whether an iterable or a URL is live; None for its kind: an iterable is not, a URL is.
 
     Raises:
         InputError: There is no such source, it cannot be opened, or it gives no frame.
         DeviceError: The source is a pipeline, and this OpenCV has no GStreamer.
     """
-    if isinstance(source, int):
-        return Capture.camera(source)
+    if isinstance(source, (int, np.integer)) and not isinstance(source, bool):
+        return Capture.camera(int(source))
     if isinstance(source, (str, PathLike)):
-        return _open_text(fspath(source), live)
+        return _open_text(os.fsdecode(source), live)
     if all(hasattr(source, name) for name in ("frames", "live", "name")):
         return source  # type: ignore[return-value]
     if isinstance(source, Iterable):
@@ -81,37 +98,103 @@ def open_source(source: VideoSource, live: bool | None = None) -> Source:
     )
 
 
+def find_file(text: str) -> Path | None:
+    """Find the file, folder or device that a text names; a file that is there is meant, whatever its name looks like.
+
+    Raises:
+        InputError: The text cannot name anything.
+    """
+    check_name(text)
+    if os.path.lexists(text):
+        return Path(text)
+    return _named_by_url(text) if text[:5].lower() == "file:" else None
+
+
 def _open_text(text: str, live: bool | None) -> Source:
+    path = find_file(text)
+    if path is not None:
+        return _open_path(path)
     pipeline = jetson_pipeline(text) or (text if " ! " in text else None)
     if pipeline is not None:
         return Capture.pipeline(pipeline)
-    if "://" in text:
-        return Capture.stream(text, live is not False)
-    path = Path(text)
-    if path.is_dir():
-        return Folder(path)
-    if path.exists():
-        return Capture.file(path)
-    if text.isdecimal():
+    address = stream_address(text)
+    if address is not None:
+        return Capture.stream(address, live is not False)
+    if re.fullmatch("[0-9]{1,9}", text):
         return Capture.camera(int(text))
-    raise InputError(f"{text} does not exist; give a video file, a folder of images, the index of a camera or a URL")
+    raise InputError(
+        f"{without_secrets(text)} does not exist; give a video file, a folder of images, the index of a camera or a URL"
+    )
 
 
-class Folder:
-    """The images of a folder, by name. A file that is no image is a corrupt frame."""
+def _named_by_url(url: str) -> Path:
+    """Path of `file:clip.mp4` or `file:///home/me/my%20clip.mp4`."""
+    path = re.sub("^//(localhost)?(?=/)", "", url[5:], flags=re.IGNORECASE)
+    return Path(path if os.path.lexists(path) else unquote(path))
+
+
+def _open_path(path: Path) -> Source:
+    check_name(path)
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise InputError(f"{path} cannot be opened: {error.strerror}; give a video file") from error
+    camera = re.fullmatch(r"/dev/video([0-9]{1,3})", os.path.realpath(path))
+    if camera is not None and stat.S_ISCHR(mode):
+        return Capture.camera(int(camera[1]))
+    if stat.S_ISDIR(mode):
+        return Images.of_folder(path)
+    if not stat.S_ISREG(mode):
+        raise InputError(f"{path} is a pipe or a device, wanted a video file, a folder of images or a camera")
+    if path.suffix.lower() in IMAGE_SUFFIXES - {".gif"}:  # which may be a video
+        return Images(str(path), [path])
+    _refuse_text(path)
+    return Capture.file(path)
+
+
+def _refuse_text(path: Path) -> None:
+    """Refuse a text. FFmpeg draws it as letters or, where it is a list of other files, opens what it names."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}; give a video file") from error
+    if head and not set(head) & CONTROL and not head.startswith(b"YUV4MPEG2 "):
+        raise InputError(f"{path} is a text, wanted a video; give the files or the stream that it names by themselves")
+
+
+class Images:
+    """Images as frames, in the order given. A file that is no image is a corrupt frame."""
 
     live = False
     fps = float(FRAMES_PER_SECOND)
     reconnects = 0
 
-    def __init__(self, path: Path) -> None:
-        self.name = str(path)
-        self._paths = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+    def __init__(self, name: str, paths: Sequence[Path]) -> None:
+        self.name = name
+        self._paths = paths
         self._closing = Event()
-        if not self._paths:
+
+    @classmethod
+    def of_folder(cls, folder: Path) -> "Images":
+        """The images of a folder, counted as people do: 1, 2, 10. What is no regular file is left out.
+
+        Raises:
+            InputError: It holds no image, or cannot be read.
+        """
+        try:
+            named = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
+        except OSError as error:
+            raise InputError(f"{folder} cannot be read: {error.strerror}; choose another folder") from error
+        paths = sorted((path for path in named if path.is_file()), key=lambda path: natural_key(path.name))
+        if not paths:
             raise InputError(
-                f"{path} holds no image, wanted the frames of a video: {', '.join(sorted(IMAGE_SUFFIXES))}"
+                f"{folder} holds no image, wanted the frames of a video: {', '.join(sorted(IMAGE_SUFFIXES))}"
             )
+        if len(paths) < len(named):
+            first = min(set(named) - set(paths))
+            log.warning("%s: %d left out that are no files, such as %s", folder, len(named) - len(paths), first.name)
+        return cls(str(folder), paths)
 
     def frames(self) -> Iterator[Captured]:
         """All images."""

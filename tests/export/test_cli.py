@@ -39,7 +39,7 @@ def test_numbers_are_printed(exported: dict[str, Exported], monkeypatch: pytest.
     ("model", "weights", "code", "message"),
     [
         ("ediffiqa-x", None, 2, "wanted one of: fiqa-nano, ediffiqa-t"),
-        ("ediffiqa-t", "missing.pth", 1, "no file at"),
+        ("ediffiqa-t", "missing.pth", 1, "missing.pth cannot be read: No such file"),
         ("ediffiqa-t", "nano.safetensors", 1, "checkpoint of fiqa-nano: use that name"),
         ("ediffiqa-t", "garbage.pth", 1, "garbage.pth"),
         ("ediffiqa-t", "garbage.onnx", 1, "garbage.onnx"),

@@ -25,7 +25,7 @@ from export.quantise import quantise
 from export.rewrite import value_types
 from export.targets import get_target
 from sdk import DeviceError, InputError, ModelCard, ModelError, QualityScorer
-from sdk.models.card import METADATA_KEY
+from sdk.models.card import METADATA_KEY, EngineFacts
 from sdk.models.enginefile import was_built_here
 from sdk.models.loading import load_model
 from tests.weights import tame_network
@@ -75,13 +75,13 @@ def test_every_layer_is_in_the_precision_asked_for(
     built = build_engine(model, card, "tensorrt-rtx", get_target(target), batches=[8, 1])
     assert built.card.format == "tensorrt-rtx"
     assert not built.card.proven
-    assert built.card.engine == {
-        "sha256": hashlib.sha256(built.data).hexdigest(), "version": rtx, "architectures": [TARGETS[target]],
-        "batches": [1, 8], "target": target, "layers": built.card.engine["layers"],
-        "command": f"fiqa-export build {network}.onnx --format tensorrt-rtx --target {target} --batch 1,8",
-    }  # fmt: skip
-    assert was_built_here(built.card.engine["sha256"])
-    layers = built.card.engine["layers"]
+    layers = built.card.engine.layers
+    assert built.card.engine == EngineFacts(
+        sha256=hashlib.sha256(built.data).hexdigest(), version=rtx, architectures=(TARGETS[target],), batches=(1, 8),
+        target=target, layers=layers,
+        command=f"fiqa-export build {network}.onnx --format tensorrt-rtx --target {target} --batch 1,8",
+    )  # fmt: skip
+    assert was_built_here(built.card.engine.sha256)
     if precision == "fp16":
         # Nothing that is as large as a feature map is float32: only what gives the score may be.
         assert layers.get("fp32", 0) <= 1
@@ -168,7 +168,7 @@ def test_the_command_writes_engine_and_card(graphs: dict[tuple[str, str], bytes]
     assert f"{path.stat().st_size:,} bytes" in result.stdout
     assert "it is unproven" in result.stdout
     card = load_model(path).card
-    assert card.engine["command"] == "fiqa-export build nano.onnx --format tensorrt-rtx --target rtx-40 --batch 1,8,32"
+    assert card.engine.command == "fiqa-export build nano.onnx --format tensorrt-rtx --target rtx-40 --batch 1,8,32"
     assert card.name == "fiqa-nano"
     with pytest.raises(DeviceError):  # no CUDA, or no such GPU
         QualityScorer(path, "cuda:99")
@@ -239,6 +239,6 @@ def test_tensorrt_goes_the_same_way(
         graphs["fiqa-nano", "fp16"], card, "tensorrt", batches=[8, 1], workspace_mib=64, timing_cache=cache
     )
     assert asked == [([(1, 1, 1), (8, 8, 8)], 64)]
-    assert (built.card.format, built.card.engine["architectures"]) == ("tensorrt", ["8.6"])
+    assert (built.card.format, built.card.engine.architectures) == ("tensorrt", ("8.6",))
     assert {layer.inputs for layer in built.layers if layer.kind == "correlation"} == {("fp16",)}
     assert cache.read_bytes()

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from export.card import UNKNOWN_LICENCE
 from export.frontend import take_images
 from export.pipeline import Exported, export_model
-from export.verify import BATCHES, normalised, runtimes_for
+from export.runtimes import BATCHES, runtimes_for
+from export.verify import normalised
 from sdk import ModelCard, ModelError, QualityScorer
 from sdk.models.card import METADATA_KEY
 from sdk.models.catalog import catalog

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from export import verify
+from export import runtimes, verify
 from export.faces import calibration_faces, verification_faces
 from export.frontend import INPUT, OUTPUT
 from export.pipeline import Exported
@@ -26,8 +26,7 @@ ZEROS = np.zeros(34, np.float32)
 def one_runtime(monkeypatch: pytest.MonkeyPatch) -> list[NDArray[np.float32]]:
     """Replace the runtimes by one that gives what the test puts into this list."""
     given: list[NDArray[np.float32]] = []
-    monkeypatch.setattr(verify, "RUNTIMES", {"fake": None})
-    monkeypatch.setattr(verify, "_apart", lambda *_: given)
+    monkeypatch.setattr(verify, "scores_apart", lambda *_: given)
     return given
 
 
@@ -59,25 +58,31 @@ def test_batches_hold_every_face(faces: NDArray[np.uint8]) -> None:
         seen.append(len(batch))
         return batch[:, 0, 0, :1].astype(np.float32)
 
-    for scores in verify._in_batches(faces, count):
+    for scores in runtimes._in_batches(faces, count):
         np.testing.assert_array_equal(scores, faces[:, 0, 0, 0])
     assert seen == [1] * 34 + [3] * 11 + [1, 16, 16, 2]
 
 
-def crash(path: Path, faces: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-    os._exit(3)
-
-
 def test_a_crash_is_an_error(monkeypatch: pytest.MonkeyPatch, faces: NDArray[np.uint8]) -> None:
-    monkeypatch.setattr(verify, "RUNTIMES", {"OpenCV DNN": crash})
+    monkeypatch.setattr(runtimes, "WORKER", ("-c", "import os; os.abort()"))
     with pytest.raises(ModelError, match="OpenCV DNN crashed"):
         verify.compare(Path("file"), faces, ZEROS, ("OpenCV DNN",))
 
 
-def test_a_file_that_opencv_refuses_is_an_error(tmp_path: Path, faces: NDArray[np.uint8]) -> None:
+@pytest.mark.parametrize(
+    ("runtime", "error", "words"),
+    [
+        ("OpenCV DNN", ModelError, "OpenCV DNN refuses the exported file"),
+        ("onnxruntime", ModelError, "onnxruntime refuses the exported file"),
+        ("fiqa", ModelError, "not an ONNX file"),
+    ],
+)
+def test_what_a_runtime_refuses_is_an_error(
+    runtime: str, error: type[Exception], words: str, tmp_path: Path, faces: NDArray[np.uint8]
+) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"no model")
-    with pytest.raises(ModelError, match="OpenCV DNN refuses"):
-        verify._apart("OpenCV DNN", verify._opencv, tmp_path / "bad.onnx", faces)
+    with pytest.raises(error, match=words):
+        runtimes.scores_apart(runtime, tmp_path / "bad.onnx", faces)
 
 
 @pytest.mark.parametrize(
@@ -145,6 +150,6 @@ def test_the_users_cache_stays_as_it_was(
     file = tmp_path / "draft" / "file.onnx"
     file.parent.mkdir()
     file.write_bytes(exported[".pth"].path.read_bytes())
-    assert len(verify._apart("fiqa", verify._sdk, file, faces)) == 3
+    assert len(runtimes.scores_apart("fiqa", file, faces)) == 3
     assert (file.parent / "rewritten").is_dir()
     assert not Path(os.environ["FIQA_CACHE"]).exists()

@@ -9,7 +9,7 @@ import sdk
 
 PARAMETERS = {
     "QualityScorer": "model='fiqa-nano', device='auto', threads=None, *, card=None, detector=None, "
-    "precision=None, wait_ms=0, trust=False",
+    "precision=None, wait_ms=0, trust=False, max_pixels=None, max_bytes=None",
     "QualityScorer.score": "self, face",
     "QualityScorer.score_batch": "self, faces",
     "QualityScorer.assess": "self, image",
@@ -47,6 +47,7 @@ ERRORS = {
     "DeviceError": RuntimeError,
     "ModelError": sdk.FiqaError,
     "OutputError": sdk.FiqaError,
+    "ScoreError": sdk.FiqaError,
 }
 
 

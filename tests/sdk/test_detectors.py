@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tiny_models import tiny_card, tiny_model
 
-from sdk import ModelError
+from sdk import DeviceError, ModelError
 from sdk.detectors import FaceCells, cell_grid, decode, suppress
 from sdk.models.loading import load_model
 
@@ -58,3 +58,56 @@ def test_a_file_that_gives_something_else(tmp_path: Path) -> None:
     path.write_bytes(tiny_model(tiny_card(task="detection", variant="fiqa-detector")).SerializeToString())
     with pytest.raises(ModelError, match=r"quality\.onnx gives .*quality.*, wanted 'quality' with 15 values a cell"):
         FaceCells(load_model(path), 0.5)
+
+
+class Session:
+    """Gives what it is told to, in the place of a detector's network."""
+
+    def __init__(self, answer: object) -> None:
+        self.answer = answer
+
+    def run(self, *_: object) -> list[object]:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return [self.answer]
+
+
+@pytest.fixture
+def detector() -> FaceCells:
+    return FaceCells(load_model("fiqa-detector"), 0.5)
+
+
+IMAGE = np.zeros((64, 64, 3), np.uint8)
+CELLS = np.zeros((1, len(cell_grid(64, 64)), 15), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "words"),
+    [
+        (RuntimeError("no kernel"), ModelError, "cannot run the model on cpu: no kernel"),
+        (RuntimeError("std::bad_alloc"), DeviceError, "not enough memory"),
+        (CELLS[:, 1:], ModelError, r"gives \(1, 83, 15\) for an image, wanted \(1, 84, 15\)"),
+        (CELLS[0], ModelError, r"gives \(84, 15\)"),
+        (np.where(np.arange(15) == 0, np.nan, CELLS), ModelError, "confidences that are no numbers"),
+    ],
+)
+def test_what_a_network_gives_wrong(answer: object, error: type[Exception], words: str, detector: FaceCells) -> None:
+    detector._session = Session(answer)
+    with pytest.raises(error, match=words):
+        detector.find(IMAGE)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf, 1e30])
+@pytest.mark.parametrize("column", [1, 3, 14])
+def test_faces_at_impossible_places_are_left_out(
+    column: int, wrong: float, detector: FaceCells, caplog: pytest.LogCaptureFixture
+) -> None:
+    cells = CELLS.copy()
+    cells[0, [3, 40], 0] = 0.9
+    cells[0, 3, column] = wrong
+    detector._session = Session(cells)
+    found = detector.find(IMAGE)
+    assert np.isfinite(found).all()
+    if not (column == 3 and wrong in (np.inf, 1e30)):  # the logarithm of a size is bounded
+        assert len(found) == 1
+        assert "1 faces at impossible places" in caplog.text

@@ -102,8 +102,13 @@ def no_network(path: Path) -> None:
 
 def half_a_file(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:2000])
-    card = tiny_card(format="openvino")
+    digest = openvino_digest(path.read_bytes(), path.with_suffix(".bin").read_bytes())
+    card = tiny_card(format="openvino", engine={"sha256": digest})
     path.with_suffix(".json").write_text(card.to_json())
+
+
+def without_hash(path: Path) -> None:
+    path.with_suffix(".json").write_text(tiny_card(format="openvino").to_json())
 
 
 @pytest.mark.parametrize(
@@ -116,12 +121,23 @@ def half_a_file(path: Path) -> None:
         (card_of_onnx, "its card says 'onnx'"),
         (no_network, "no <net> in it"),
         (half_a_file, "OpenVINO cannot load"),
+        (without_hash, r"names no SHA-256.*give trust=True"),
     ],
 )
 def test_files_that_are_refused(ir: Path, damage: Callable[[Path], None], message: str) -> None:
     damage(ir)
     with pytest.raises(ModelError, match=message):
         QualityScorer(ir)
+
+
+def test_a_file_without_a_hash_loads_when_it_is_trusted(ir: Path) -> None:
+    expected = QualityScorer(ir).score_batch(faces(3))
+    without_hash(ir)
+    with pytest.raises(ModelError, match="names no SHA-256"):
+        QualityScorer(ir, card=tiny_card(format="openvino"))
+    for card in (None, tiny_card(format="openvino")):
+        with QualityScorer(ir, card=card, trust=True) as scorer:
+            np.testing.assert_array_equal(scorer.score_batch(faces(3)), expected)
 
 
 @pytest.mark.parametrize("device", ["cuda", "tensorrt", "openvino-ep"])

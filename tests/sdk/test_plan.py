@@ -1,8 +1,5 @@
 """Batches: their sizes are learned from real calls and kept; faces of several threads are scored together."""
 
-import threading
-import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,7 +9,6 @@ from tiny_models import faces
 
 from sdk import InputError, ModelError, QualityScorer
 from sdk.runtimes.plan import TRIES, BatchPlan, sized
-from sdk.runtimes.waiting import WaitingRoom
 
 
 def learned(fastest: int, most: int = 8, key: str = "key") -> BatchPlan:
@@ -62,53 +58,6 @@ def test_scores_while_sizes_are_tried(tiny_path: Path, own_store: Path) -> None:
         np.testing.assert_allclose(scorer.score_batch(batch), expected, rtol=0, atol=1e-6)
         assert len(list((own_store / "batches").glob("*.json"))) == 1
         np.testing.assert_allclose(scorer.score_batch(batch), expected, rtol=0, atol=1e-6)
-
-
-@pytest.fixture
-def room() -> Iterator[tuple[WaitingRoom, list[int]]]:
-    """A room of at most four faces, and the sizes of its batches."""
-    sizes: list[int] = []
-
-    def run(batch: np.ndarray) -> np.ndarray:
-        sizes.append(len(batch))
-        if batch.max() == 255:
-            raise ModelError("broken")
-        return batch.reshape(len(batch), -1)[:, 0].astype(np.float32)
-
-    room = WaitingRoom(run, most=4, seconds=0.05, workers=1)
-    yield room, sizes
-    room.close()
-
-
-def marked(value: int) -> np.ndarray:
-    return np.full((112, 112, 3), value, np.uint8)
-
-
-def test_callers_are_scored_together(room: tuple[WaitingRoom, list[int]]) -> None:
-    together = threading.Barrier(8)
-
-    def call(value: int) -> float | None:
-        together.wait()
-        return room[0].score(marked(value))
-
-    with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(call, range(8))) == [*range(8)]
-    assert room[1] == [4, 4]
-
-
-def test_a_single_caller_waits_no_longer_than_said(room: tuple[WaitingRoom, list[int]]) -> None:
-    start = time.monotonic()
-    assert room[0].score(marked(7)) == 7
-    assert 0.04 < time.monotonic() - start < 1
-
-
-def test_an_error_reaches_its_callers_and_the_room_goes_on(room: tuple[WaitingRoom, list[int]]) -> None:
-    with pytest.raises(ModelError, match="broken"):
-        room[0].score(marked(255))
-    assert room[0].score(marked(3)) == 3
-    room[0].close()
-    room[0].close()
-    assert room[0].score(marked(3)) is None
 
 
 def test_a_scorer_that_collects(tiny_path: Path) -> None:

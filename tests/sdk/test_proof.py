@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from sdk import InputError
 from sdk.cli import app
 from sdk.models.card import ModelCard
+from sdk.models.loading import openvino_digest, write_card_beside
 from sdk.proof import Agreement, Proof, compare_scores, find_failures, prove, record_proof, spearman
 from sdk.scorer import QualityScorer
 
@@ -119,7 +120,7 @@ def test_a_proof_file_beside(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"is of a source with SHA-256 0123456789ab"):
         prove(path, device="cpu")
     (tmp_path / "proof.npz").write_text("no zip file")
-    with pytest.raises(InputError, match="is no proof file"):
+    with pytest.raises(InputError, match=r"damaged \.npz archive, or none.*export the model again"):
         prove(path, device="cpu")
 
 
@@ -175,8 +176,9 @@ def test_unproven_ir_becomes_proven(tmp_path: Path, folder: Path) -> None:
     openvino = pytest.importorskip("openvino", reason="needs the extra openvino")
     source = save(tmp_path / "tiny.onnx")
     openvino.save_model(openvino.Core().read_model(source), tmp_path / "tiny.xml", compress_to_fp16=False)
-    card = tiny_card(format="openvino", proven=False)
-    (tmp_path / "tiny.json").write_text(card.to_json())
+    digest = openvino_digest((tmp_path / "tiny.xml").read_bytes(), (tmp_path / "tiny.bin").read_bytes())
+    card = tiny_card(format="openvino", proven=False, engine={"sha256": digest})
+    write_card_beside(tmp_path / "tiny.xml", card)
     result = CliRunner().invoke(app, ["verify", str(tmp_path / "tiny.xml"), "--faces", str(folder)])
     assert result.exit_code == 0
     assert json.loads((tmp_path / "tiny.json").read_text())["proven"]

@@ -5,15 +5,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 from tiny_models import faces, tiny_card, tiny_model
 
-from sdk import DeviceError, Face, FaceDetector, ImageError, InputError, ModelError, QualityScorer, align
+from sdk import DeviceError, Face, FaceDetector, ImageError, InputError, ModelCard, ModelError, QualityScorer, align
 from sdk.models.card import InputSpec
-from sdk.scorer import prepare
+from sdk.runtimes.engine import prepare
 
 FLOAT_INPUT = {"colour": "RGB", "layout": "NCHW", "dtype": "float32"}
 
@@ -65,15 +66,15 @@ def test_output_by_card(tmp_path: Path) -> None:
     for output, message in (("", "has the outputs quality, features"), ("score", "its card says 'score'")):
         with pytest.raises(ModelError, match=message):
             QualityScorer(path, card=tiny_card(output=output))
-    with pytest.raises(ModelError, match=r"shape \(2, 8\) for 2 faces"):
-        QualityScorer(path, threads=1, card=tiny_card(output="features")).score_batch(faces(2))
+    with pytest.raises(ModelError, match=r"gives features float32 \(N, 8\), wanted .* a number a face"):
+        QualityScorer(path, card=tiny_card(output="features"))
     assert QualityScorer(saved(tmp_path / "one.onnx"), card=tiny_card(output="")).score(faces(1)[0]) > 0
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"input": FLOAT_INPUT}, r"takes tensor\(uint8\)"),
+        ({"input": FLOAT_INPUT}, r"takes image uint8 \(N, 112, 112, 3\), its card says one input float32"),
         ({"input": {"layout": "NCHW"}}, "correct the card"),
         ({"input": {"height": 96}}, "wanted quality on 112 x 112"),
         ({"task": "detection"}, "is for detection"),
@@ -100,6 +101,13 @@ def test_prepare(colour: Any, layout: Any, dtype: Any) -> None:
     np.testing.assert_allclose(rgb, wanted, rtol=0, atol=1e-6)
 
 
+class RaisesInArray:
+    """No face."""
+
+    def __array__(self, *args: Any, **options: Any) -> np.ndarray:
+        raise ZeroDivisionError
+
+
 @pytest.mark.parametrize(
     ("name", "face"),
     [
@@ -110,6 +118,11 @@ def test_prepare(colour: Any, layout: Any, dtype: Any) -> None:
         ("grey", np.zeros((112, 112), np.uint8)),
         ("alpha", np.zeros((112, 112, 4), np.uint8)),
         ("path", "face.jpg"),
+        ("masked", np.ma.masked_equal(np.zeros((112, 112, 3), np.uint8), 0)),
+        ("signed", np.zeros((112, 112, 3), np.int8)),
+        ("no array", RaisesInArray()),
+        ("nothing", None),
+        ("nested lists", np.zeros((112, 112, 3), np.uint8).tolist()),
     ],
 )
 def test_faces_that_are_refused(tiny_path: Path, name: str, face: Any) -> None:
@@ -120,6 +133,40 @@ def test_faces_that_are_refused(tiny_path: Path, name: str, face: Any) -> None:
         scorer.score_batch([faces(1)[0], face])
     with pytest.raises(ImageError, match="wanted"):
         scorer.score_batch(np.stack([face, face]) if isinstance(face, np.ndarray) else face)
+
+
+@pytest.mark.parametrize("device", ["cpu", "openvino"])
+def test_arrays_of_any_layout(tiny_path: Path, device: str) -> None:
+    if device == "openvino":
+        pytest.importorskip("openvino", reason="needs the extra openvino")
+    batch = faces(9)
+    expected = plain_scores(tiny_path, batch)
+    locked = batch.copy()
+    locked.flags.writeable = False
+    (spread := np.zeros((18, 112, 224, 3), np.uint8))[::2, :, ::2] = batch
+    shapes = {
+        "read-only": locked,
+        "Fortran": np.asfortranarray(batch),
+        "strided": spread[::2, :, ::2],
+        "backwards": np.ascontiguousarray(batch[::-1, ::-1])[::-1, ::-1],
+        "subclass": batch.view(np.memmap),
+    }
+    with QualityScorer(tiny_path, device, threads=2) as scorer:
+        for name, array in shapes.items():
+            for found in (scorer.score_batch(array), scorer.score_batch(list(array)), scorer.score_batch(iter(array))):
+                np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5, err_msg=name)
+            np.testing.assert_allclose([scorer.score(face) for face in array], expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("batch", [None, 5, 1.5, object(), RaisesInArray(), np.ma.zeros((2, 112, 112, 3), np.uint8)])
+def test_batches_that_are_refused(tiny_path: Path, batch: Any) -> None:
+    with pytest.raises(ImageError, match="wanted an array or a sequence of arrays"):
+        QualityScorer(tiny_path).score_batch(batch)
+
+
+def test_the_face_that_is_refused_is_named(tiny_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"face 2 is uint8 \(111, 112, 3\), wanted"):
+        QualityScorer(tiny_path).score_batch([*faces(2), faces(1)[0][1:]])
 
 
 def test_one_face_is_no_batch(tiny_path: Path) -> None:
@@ -227,10 +274,33 @@ def test_properties(tiny_path: Path) -> None:
     assert QualityScorer(tiny_path).threads >= 1
 
 
-@pytest.mark.parametrize("threads", [0, -1])
-def test_threads_that_are_refused(tiny_path: Path, threads: int) -> None:
-    with pytest.raises(InputError, match="wanted at least 1"):
-        QualityScorer(tiny_path, threads=threads)
+def no_detector() -> None:
+    """A function, which has no `detect`."""
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        (
+            "threads",
+            [0, -1, True, 1.0, "2", 1025, 10**9, float("nan")],
+            "threads is .*, wanted a whole number from 1 to",
+        ),
+        ("wait_ms", [-1, 101, float("nan"), float("inf"), "5", None, True], "wanted 0 to 100 milliseconds"),
+        ("max_pixels", [0, -5, 1e6, "64", False], "max_pixels is .*, wanted a whole number of at least 1"),
+        ("max_bytes", [0, -5, 1e6, "64", False], "max_bytes is .*, wanted a whole number of at least 1"),
+        ("model", [None, b"tiny.onnx", 7, ["tiny.onnx"]], "model is .*, wanted a name in the catalogue"),
+        ("device", [None, 0, b"cpu", ["cpu"]], "device is .*, wanted text such as"),
+        ("card", ["tiny", {"name": "tiny"}, 1, ModelCard], "card is .*, wanted ModelCard"),
+        ("precision", [32, b"fp32", ["fp32"]], "precision is .*, wanted str"),
+        ("detector", ["yunet", no_detector, FaceDetector, 1], "detector is .*, wanted a FaceDetector"),
+        ("trust", ["no", 1], "trust is .*, wanted bool"),
+    ],
+)
+def test_arguments_that_are_refused(tiny_path: Path, name: str, values: list[Any], message: str) -> None:
+    for value in values:
+        with pytest.raises(InputError, match=message):
+            QualityScorer(**{"model": tiny_path, name: value})
 
 
 def test_closed_scorer(tiny_path: Path) -> None:
@@ -265,6 +335,22 @@ def test_assess(tiny_path: Path) -> None:
         assert face.score == pytest.approx(scorer.score(face.crop), abs=1e-6)
     with pytest.raises(ImageError, match="float64"):
         scorer.assess(image / 255)
+
+
+def test_limits_of_assess(tiny_path: Path, tmp_path: Path) -> None:
+    path = tmp_path / "grey.png"
+    cv2.imwrite(str(path), np.full((100, 90, 3), 127, np.uint8))
+    size = path.stat().st_size
+    assert QualityScorer(tiny_path, max_pixels=9000, max_bytes=size).assess(path) == []
+    with pytest.raises(ImageError, match="90 x 100, wanted at most 8,999 pixels"):
+        QualityScorer(tiny_path, max_pixels=8999).assess(path)
+    with pytest.raises(ImageError, match=f"{size:,} bytes, wanted at most {size - 1:,}"):
+        QualityScorer(tiny_path, max_bytes=size - 1).assess(path)
+
+
+def test_the_limit_can_be_raised(tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sdk.detection.MAX_PIXELS", 1000)
+    assert QualityScorer(tiny_path, max_pixels=10_000).assess(np.zeros((64, 64, 3), np.uint8)) == []
 
 
 def test_assess_makes_its_own_detector(tiny_path: Path) -> None:

@@ -165,8 +165,8 @@ def test_a_gpu_that_is_not_there_or_full(
     [
         ({"too_large": True}, DeviceError, r"not enough memory to take memory for .*OutOfMemory"),
         ({"fails": True}, ModelError, r"cannot run .*illegal address.; build it again"),
-        ({"type": "float32"}, ModelError, r"takes float32 \(112, 112, 3\).*card says uint8"),
-        ({"shape": [112, 112, 4]}, ModelError, r"takes uint8 \(112, 112, 4\)"),
+        ({"type": "float32"}, ModelError, r"takes faces float32 \(N, 112, 112, 3\).*card says one input uint8"),
+        ({"shape": [112, 112, 4]}, ModelError, r"takes faces uint8 \(N, 112, 112, 4\)"),
         ({"profiles": [[1, 4]]}, ModelError, "takes no batch of 8, as its card says"),
     ],
 )

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from sdk.errors import InputError
 from tests.weights import golden_image
+from train.data.crops import crop_stems
 from train.data.degradations import (
     DEGRADATIONS,
     VERSION,
@@ -173,7 +174,7 @@ def test_damaged_archives(archive: tuple[Path, Path], tmp_path: Path) -> None:
     whole = archive[0].read_bytes()
     for content in (whole[: len(whole) // 2 + 700], b"text"):
         archive[0].write_bytes(content)
-        with pytest.raises(InputError, match=r"lfw\.tar is truncated or not a \.tar"):
+        with pytest.raises(InputError, match=r"lfw\.tar is truncated.*(in lfw/P|compressed or not a \.tar)"):
             prepare(archive[0], tmp_path / "out", PrepareSettings())
     archive[0].write_bytes(whole)
     prepare(archive[0], tmp_path / "out", PrepareSettings(), archive[1])
@@ -196,7 +197,9 @@ def fewer_landmarks(path: Path) -> None:
 )
 def test_damaged_landmarks(archive: tuple[Path, Path], tmp_path: Path, spoil: Callable[[Path], object]) -> None:
     spoil(archive[1])
-    with pytest.raises(InputError, match=r"marks\.npz cannot be read: .*; wanted an \.npz with names and landmarks"):
+    with pytest.raises(
+        InputError, match=r"marks\.npz.*; wanted an \.npz with names \(N,\) and landmarks \(N, \.\.\.\)"
+    ):
         prepare(archive[0], tmp_path / "out", PrepareSettings(), archive[1])
 
 
@@ -221,11 +224,62 @@ def test_split_is_by_name_not_by_company() -> None:
     assert "test" not in split_people([f"p{index}" for index in range(200)], settings).values()
 
 
-def test_two_images_that_would_become_one(tmp_path: Path) -> None:
-    for suffix in (".png", ".bmp"):
-        cv2.imwrite(str(tmp_path / f"a{suffix}"), np.zeros((112, 112, 3), np.uint8))
-    with pytest.raises(InputError, match="give each image of a person its own name"):
-        prepare(tmp_path, tmp_path / "out", PrepareSettings())
+NFD, NFC = "Zoe\u0308", "Zo\u00eb"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("p/b.png", "p/b.bmp"), ("p/b.png", "p/b-2.png", "p/b-2-1.png"), ("p/b.png", "p/B.png"),
+        ("p/b.png", "p/b~2.bmp"),
+        (f"p/{NFD}.png", f"p/{NFC}.png"), ("Ann/b.png", "ann/b.png"), (f"{NFD}/b.png", f"{NFC}/b.png"),
+        ("p/" + "n" * 251 + ".png", "p/" + "n" * 250 + ".png"), ("b.png", "b.bmp"),
+    ],
+)  # fmt: skip
+def test_no_two_crops_share_a_name(tmp_path: Path, names: tuple[str, ...]) -> None:
+    folder, out = tmp_path / "photos", tmp_path / "out"
+    for index, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder / name), np.full((112, 112, 3), 20 * index, np.uint8))
+    rows = read_manifest(prepare(folder, out, PrepareSettings(test=0, validation=0))).table.to_pylist()
+    assert len({row["path"].casefold() for row in rows}) == len(rows) == 4 * len(names)
+    for row in rows:
+        if not row["degradation"]:
+            found, wanted = cv2.imread(str(out / row["path"])), cv2.imread(str(folder / row["source"]))
+            np.testing.assert_array_equal(found, wanted)
+
+
+def test_names_of_crops_do_not_depend_on_the_order_of_rows() -> None:
+    marks = ["", "-1"]
+    assert crop_stems(["p/a.png", "p/a-1.png"], ["p", "p"], [marks] * 2) == ["a~2", "a-1"]
+    assert crop_stems(["p/a-1.png", "p/a.png"], ["p", "p"], [marks] * 2) == ["a-1", "a~2"]
+    assert crop_stems(["p/a.png", "q/a.png"], ["p", "q"], [marks] * 2) == ["a", "a"]
+
+
+def test_crops_are_never_written_over_images(tmp_path: Path) -> None:
+    crop = tmp_path / "train/ann/a.png"
+    crop.parent.mkdir(parents=True)
+    cv2.imwrite(str(crop), np.zeros((112, 112, 3), np.uint8))
+    (tmp_path / "m.csv").write_text("path,identity\ntrain/ann/a.png,ann\n")
+    before = crop.read_bytes()
+    settings = PrepareSettings(test=0, validation=0)
+    with pytest.raises(InputError, match="written over an image"):
+        prepare(tmp_path / "m.csv", tmp_path, settings)
+    with pytest.raises(InputError, match="is an input"):
+        prepare(tmp_path / "train", tmp_path / "train", settings)
+    (tmp_path / "m.csv").rename(tmp_path / "manifest.csv")
+    with pytest.raises(InputError, match="is an input"):
+        prepare(tmp_path / "manifest.csv", tmp_path, settings)
+    assert crop.read_bytes() == before
+
+
+def test_a_folder_of_crops_within_that_of_the_images(tmp_path: Path) -> None:
+    for name in ("ann/a.png", "bob/b.png"):
+        (tmp_path / name).parent.mkdir()
+        cv2.imwrite(str(tmp_path / name), np.zeros((112, 112, 3), np.uint8))
+    first = prepare(tmp_path, tmp_path / "out", PrepareSettings()).read_bytes()
+    (tmp_path / "out/manifest.csv").unlink()  # as if it had been stopped just before
+    assert prepare(tmp_path, tmp_path / "out", PrepareSettings()).read_bytes() == first
 
 
 EMBEDDINGS = np.array([[2.0, 0], [0, 1], [1, 1], [0, 3]])

@@ -303,7 +303,10 @@ def nan_label(folder: Path, manifest: Manifest) -> Any:
         (lambda folder, manifest: judged(folder, manifest.select(range(29)), "e.npy"), "30 rows and .* 29"),
         (lambda folder, manifest: judged(folder, manifest, "no.npz"), "no.npz cannot be read"),
         (nan_label, "1 of 30 images have no good, first 'P_2/P_2_0002.png'"),
-        (lambda folder, manifest: method_scores(manifest, ["path"], [], folder), "'path' is not of numbers"),
+        (
+            lambda folder, manifest: method_scores(manifest, ["path"], [], folder),
+            "'path' does not hold numbers: 'P_0/P_0_0001.png' in row 1",
+        ),
         (
             lambda folder, manifest: method_scores(manifest, ["absent"], [], folder),
             "^the manifest has no column",

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from sdk.errors import InputError
 from tests.weights import tame_network
 from train.cli import app
 from train.data.manifest import read_manifest, read_table
+from train.evaluation import unpickling
 from train.evaluation.insightface import read_bin, unpack_bin
 from train.evaluation.pairs import read_pairs
 from train.networks import save_network
@@ -119,6 +121,42 @@ def test_damaged_files(data: bytes, message: str, tmp_path: Path) -> None:
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no file at"):
         unpack_bin(tmp_path / "x.bin", tmp_path)
+
+
+def room_for(index: int) -> bytes:
+    """A pickle that says that so many values are to be remembered."""
+    return b"\x80\x04Nr" + index.to_bytes(4, "little") + b"."
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        room_for(2**32 - 1), b"\x80\x04\x95" + b"\xff" * 8 + b"N.", b"\x80\x04\x8e" + b"\xff" * 7 + b"\x0fx.",
+        b"\x80\x04\x8d" + b"\x00" * 7 + b"\x10x.", b"N2" * 100 + b".", b"(" * 100_000 + b"N" + b"t" * 100_000 + b".",
+        b"]" * 10 + b"a" * 20 + b".", b"h\x07.", b"}.", b"c__builtin__\neval\n.", b"NR.", b"]]\x94b.",
+        b"I" + b"9" * 9000 + b"\n.",
+        b"\x8a\xff" + b"\x01" * 255 + b".", b"\x80\x04X\x01\x00\x00\x00\xff.", b"e.", b".", b"u." , b"\x88\x88\x86.",
+        # Bytes that are encoded again and again from one text of the file.
+        b"(c_codecs\nencode\nq\x00X\x00\x04\x00\x00" + b"x" * 1024 + b"X\x06\x00\x00\x00latin1\x86q\x01R"
+        + b"h\x00h\x01R" * 99 + b"l.",
+    ],
+)  # fmt: skip
+def test_programs_that_want_more_than_there_is(data: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x.bin").write_bytes(data)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match=r"x\.bin"):
+            unpack_bin(tmp_path / "x.bin", tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 100e6
+    finally:
+        tracemalloc.stop()
+    assert [path.name for path in tmp_path.iterdir()] == ["x.bin"]
+
+
+def test_a_pickle_of_too_many_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unpickling, "MOST_STEPS", 10)
+    with pytest.raises(InputError, match="more than 10 instructions"):
+        unpickling.read_pickle(b"]" * 50 + b".")
 
 
 def test_evaluate_takes_one_with_models_that_judge_and_score(tmp_path: Path) -> None:

@@ -141,8 +141,12 @@ def test_the_command_adds_a_column(files: Files) -> None:
     labels, embeddings = files.paths
     command = ["label", "optimise", str(labels), "--label", "faceqan", "--embeddings", str(embeddings)]
     command += ["--epsilon", "0.1", "--iterations", "2", "--clusters", "3"]
-    result = CliRunner().invoke(app, [*command, "--out", str(labels)])
+    refused = CliRunner().invoke(app, [*command, "--out", str(labels)])
+    assert refused.exit_code == 2
+    assert "is an input" in refused.output
+    result = CliRunner().invoke(app, [*command, "--out", str(files.folder / "out.csv")])
     assert result.exit_code == 0, result.output
+    labels.write_bytes((files.folder / "out.csv").read_bytes())
     assert "60 labels optimised, 0 rows without one" in result.output
     table = read_table(labels)
     assert table.column_names == ["path", "identity", "faceqan", "error", "faceqan-optimised"]
@@ -150,11 +154,11 @@ def test_the_command_adds_a_column(files: Files) -> None:
     assert before == [row["faceqan"] for row in files.rows]
     assert before != after
     assert sorted(before) == sorted(after)
-    again = CliRunner().invoke(app, [*command, "--out", str(labels), "--name", "better"])
+    again = CliRunner().invoke(app, [*command, "--out", str(files.folder / "out.csv"), "--name", "better"])
     assert again.exit_code == 0, again.output
-    table = read_table(labels)
+    table = read_table(files.folder / "out.csv")
     assert table["better"].to_pylist() == table["faceqan-optimised"].to_pylist() == after
-    assert sorted(path.name for path in files.folder.iterdir()) == ["embeddings.npy", "labels.csv"]
+    assert sorted(path.name for path in files.folder.iterdir()) == ["embeddings.npy", "labels.csv", "out.csv"]
 
 
 def test_the_order_of_rows_does_not_matter_and_the_seed_does(files: Files) -> None:
@@ -263,7 +267,7 @@ def test_bad_input(files: Files) -> None:
         optimise_manifest(labels, "diffiqa", embeddings, out, SETTINGS)
     with pytest.raises(InputError, match="'path' does not hold numbers"):
         optimise_manifest(labels, "path", embeddings, out, SETTINGS)
-    with pytest.raises(InputError, match=r"no.npy cannot be read as embeddings"):
+    with pytest.raises(InputError, match=r"no.npy cannot be read.*wanted the .npy of a labelling run"):
         optimise_manifest(labels, "faceqan", files.folder / "no.npy", out, SETTINGS)
     np.save(embeddings, files.embeddings[:59])
     with pytest.raises(InputError, match=r"59 rows and .*labels.csv 60, wanted equally many"):
@@ -279,7 +283,7 @@ def test_bad_input(files: Files) -> None:
     [
         ("faceqan", 0.5, r"all 60 labels of faceqan are 0.5"),
         ("faceqan", None, r"no row of 60 has a label of faceqan"),
-        ("identity", "", r"60 of 60 images have no identity, such as a/20.png"),
+        ("identity", "", r"the identity in row 1 \('c/00.png'\) of .*labels.csv is blank"),
         ("identity", "{}", r"none of 60 people has two images"),
     ],
 )

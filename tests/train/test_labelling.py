@@ -15,6 +15,7 @@ from tests.train.conftest import TinyBackbone
 from train.data.manifest import Manifest, read_manifest, read_table
 from train.methods.engines import Threads
 from train.methods.faceqan import FaceQANLabeller, FaceQANSettings
+from train.methods.journal import Journal
 from train.methods.labelling import label_manifest
 from train.methods.peers import Sharpness
 from train.methods.recognition import RecognitionModel
@@ -126,3 +127,51 @@ def test_embeddings_of_another_size_are_refused(crops: Path, tmp_path: Path) -> 
     np.save(tmp_path / "e.npy", np.zeros((3, 2), np.float32))
     with pytest.raises(InputError, match=r"\(3, 2\), wanted float32 \(12, 2\)"):
         label_manifest(read_manifest(crops), Brightness(), tmp_path / "l.csv", {}, 4, tmp_path / "e.npy")
+
+
+class Broken:
+    """A network that gives no numbers for some faces."""
+
+    name = "quality"
+
+    def __init__(self, value: float, vector: float) -> None:
+        self.value, self.vector = value, vector
+
+    def __call__(self, faces: NDArray[np.uint8], keys: Sequence[str]) -> dict[str, NDArray[Any]]:
+        values, vectors = np.full(len(faces), 0.5), np.ones((len(faces), 2), np.float32)
+        if keys[0].endswith("/0.png"):
+            values[0], vectors[0, 1] = self.value, self.vector
+        return {"quality": values, "embedding": vectors}
+
+
+@pytest.mark.parametrize(("value", "vector"), [(np.nan, 1), (np.inf, 1), (0.5, np.nan), (0.5, -np.inf)])
+def test_nan_and_infinity_are_error_rows(crops: Path, tmp_path: Path, value: float, vector: float) -> None:
+    vectors = tmp_path / "e.npy"
+    table = label_manifest(read_manifest(crops), Broken(value, vector), tmp_path / "l.csv", {}, 4, vectors)
+    rows = table.to_pylist()
+    assert [row["quality"] for row in rows] == [None, *[0.5] * 11]
+    assert "0.png: the network gave NaN or infinity" in rows[0]["error"]
+    assert not any(row["error"] for row in rows[1:])
+    np.testing.assert_array_equal(np.load(vectors)[:, 0], [np.nan, *[1] * 11])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"row": 99, "path": "person0/0.png", "value": 1}', '{"row": -1, "path": "x", "value": 1}', "[1]", '"x"', "{",
+        '{"row": 0, "path": "person0/0.png", "value": "high"}', '{"row": 0, "path": "person0/0.png", "value": NaN}',
+        '{"row": 0, "path": "person0/0.png"}', '{"row": true, "path": ["x"], "error": 5}', "[" * 5000, "\x00",
+    ],
+)  # fmt: skip
+def test_damaged_journals(crops: Path, tmp_path: Path, line: str) -> None:
+    out = tmp_path / "l.csv"
+    journal = Path(f"{out}.journal")
+    with Journal(journal, {"labeller": "quality", "embeddings": False}, read_manifest(crops).paths):
+        pass
+    journal.write_text(journal.read_text() + line + "\n")
+    with pytest.raises(InputError, match=r"l\.csv\.journal .*delete it to start anew") as raised:
+        label_manifest(read_manifest(crops), Broken(0.5, 1), out, {}, 4)
+    assert len(str(raised.value)) < 600
+    journal.write_bytes(b"\xff\xfe\n")
+    with pytest.raises(InputError, match="is damaged"):
+        label_manifest(read_manifest(crops), Broken(0.5, 1), out, {}, 4)

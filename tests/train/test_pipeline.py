@@ -84,7 +84,7 @@ def test_recipe_from_images_to_evaluation(data: Path, tmp_path: Path) -> None:
     assert (out / "faces/labels.parquet").stat().st_mtime_ns == stamp
     (tmp_path / "other.yaml").write_text(RECIPE.replace("iterations: 2", "iterations: 3"))
     output = run("recipe", tmp_path / "other.yaml", "--data", data, "--out", out, code=2)
-    assert "results of another recipe: its 'faceqan'" in " ".join(output.split())
+    assert "results of another recipe with faceqan=" in " ".join(output.split())
 
 
 def test_commands_one_by_one(data: Path, tmp_path: Path) -> None:
@@ -95,7 +95,9 @@ def test_commands_one_by_one(data: Path, tmp_path: Path) -> None:
     weights = ("--weights", data / "teacher.safetensors")
     run("label", "faceqan", faces / "manifest.csv", "--out", labels, *weights, "--k", "1", "-l", "1",
         "--embeddings", tmp_path / "e.npy")  # fmt: skip
-    run("label", "sharpness", labels, "--out", labels)
+    labels, first = faces / "more.parquet", labels
+    assert "is an input" in run("label", "sharpness", first, "--out", first, code=2)
+    run("label", "sharpness", first, "--out", labels)
     trained = tmp_path / "trained"
     (tmp_path / "r.yaml").write_text(
         "network: fiqa-nano\nediffiqa: {beta: 1.0, min_images: 1}\ntraining: {epochs: 1}\n"

@@ -1,6 +1,7 @@
 """fiqa-train: prepare | label | embed | fit | evaluate | evaluate-video | recipe.
 
-Exit codes: 0 done; 1 an error; 2 wrong usage or input; 3 done, but some images could not be labelled.
+Exit codes: 0 done; 1 an error; 2 wrong usage or input; 3 done, but some images could not be labelled;
+130 stopped by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP: the same command goes on.
 """
 
 import logging
@@ -10,20 +11,23 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
-from typer.core import TyperGroup
 
-from sdk.console import error_exits
+from sdk.console import Commands, PlainFormatter, error_exits, print_plain
 from sdk.errors import FiqaError
 from train.cli import embed, evaluate, fit, label
+from train.stopping import MESSAGE, Stopped, stoppable
 
 
-class _Commands(TyperGroup):
+class _Commands(Commands):
     """Tells what to install where that is missing."""
 
     def invoke(self, ctx: Any) -> Any:
-        with error_exits():
+        with stoppable(), error_exits():
             try:
                 return super().invoke(ctx)
+            except Stopped as stopped:
+                print_plain(Console(stderr=True), MESSAGE, "yellow")
+                raise typer.Exit(stopped.code) from stopped
             except ModuleNotFoundError as error:
                 if error.name is None or error.name.partition(".")[0] in ("sdk", "export", "train"):
                     raise
@@ -46,7 +50,8 @@ Out = Annotated[Path, typer.Option(help="Where to write.")]
 def main(verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False) -> None:
     """Set logging up."""
     handler = RichHandler(console=Console(stderr=True), show_path=False)
-    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format="%(message)s", handlers=[handler])
+    handler.setFormatter(PlainFormatter("%(message)s"))
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
     for name in ("matplotlib", "PIL", "urllib3"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
@@ -67,7 +72,7 @@ def prepare_command(
 
     with error_exits():
         settings = PrepareSettings(copies=copies, misaligned=misaligned, test=test, validation=validation, seed=seed)
-        typer.echo(prepare(source, out, settings, landmarks))
+        print_plain(Console(), str(prepare(source, out, settings, landmarks)))
 
 
 @app.command("recipe")
@@ -81,4 +86,4 @@ def recipe_command(
     from train.recipes import read_recipe
 
     with error_exits():
-        typer.echo(run_recipe(read_recipe(name), data, out))
+        print_plain(Console(), str(run_recipe(read_recipe(name), data, out)))

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from sdk.console import error_exits
+from sdk.files import check_outputs
 from train.cli.label import Batch, Callers, Device, EngineName, Mean, Network, Source, Std, Weights, report
 
 
@@ -29,6 +30,7 @@ def embed_command(
     from train.methods.recognition import load_recognition_model
 
     with error_exits():
+        check_outputs({"--out": out}, filter(None, (source, weights)))
         network = load_recognition_model(model, weights, mean, std)
         vectors = embed_manifest(read_manifest(source), network, out, batch, device, engine, callers)
         report(out, len(vectors), int(np.isnan(vectors[:, 0]).sum()), "embedded")

@@ -82,7 +82,7 @@ def _judge(embeddings: Path | None, model: str | None, weights: Path | None) -> 
     from train.evaluation.judge import Judge
 
     if embeddings is not None and model is None and weights is None:
-        if embeddings.suffix not in (".npy", ".npz"):
+        if embeddings.suffix.lower() not in (".npy", ".npz"):
             raise InputError(f"{embeddings} ends in {embeddings.suffix or 'nothing'!r}, wanted .npy or .npz")
         return Judge(str(embeddings))
     if embeddings is None and model is not None:

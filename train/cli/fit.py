@@ -8,6 +8,7 @@ import typer
 
 from sdk.console import error_exits
 from sdk.errors import InputError
+from sdk.files import check_outputs
 
 app = typer.Typer(no_args_is_help=True, help="Train a network.")
 
@@ -41,7 +42,20 @@ def fit_regressor_command(
             raise InputError(f"{recipe} is a recipe of {settings.method.name}: fiqa-train fit {settings.method.name}")
         if label is not None:
             settings = replace(settings, method=replace(settings.method, label=label))
+        _check_outputs(out, labels, backbone, embeddings, landmarks, Path(recipe))
         typer.echo(fit_regressor(settings, FitFiles(labels, backbone, embeddings, images, landmarks), out))
+
+
+WRITTEN = (
+    "best.safetensors", "last.safetensors", "history.json", "state.pt", "diffusion.safetensors", "losses.json",
+    "photos.parquet", "weights.safetensors",
+)  # fmt: skip
+"""Files that a training writes into its folder."""
+
+
+def _check_outputs(out: Path, *inputs: Path | None) -> None:
+    """Refuse a folder in which a file that is read would be overwritten."""
+    check_outputs({"--out": out, **{f"--out, {name}": out / name for name in WRITTEN}}, filter(None, inputs))
 
 
 for _name, _about in REGRESSORS.items():
@@ -59,6 +73,7 @@ def fit_diffiqa_command(
     from train.recipes import read_recipe
 
     with error_exits():
+        _check_outputs(out, source, Path(recipe))
         typer.echo(fit_diffiqa(diffusion_settings(read_recipe(recipe)), source, out))
 
 
@@ -76,4 +91,5 @@ def fit_detector_command(
     from train.recipes import read_recipe
 
     with error_exits():
+        _check_outputs(out, source, landmarks, Path(recipe))
         typer.echo(fit_detector(read_recipe(recipe), source, landmarks, out))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sdk.console import SOME_FAILED, error_exits
+from sdk.files import check_outputs, check_suffix
 
 if TYPE_CHECKING:
     from train.methods.labelling import Labeller
@@ -56,6 +57,7 @@ def label_faceqan(
             settings=FaceQANSettings(epsilon, iterations, k, p, clip), model=model, mean=mean, std=std, seed=seed,
             bf16=bf16, batch=batch, device=device, callers=callers, engine=engine,
         )  # fmt: skip
+        _check_outputs(out, embeddings, source, weights)
         _report(out, run_faceqan(source, out, options, weights, embeddings))
 
 
@@ -86,6 +88,7 @@ def label_diffiqa(
             settings=DifFIQASettings(t, n), model=model, mean=mean, std=std, seed=seed,
             precision=precision, device=device, callers=callers, engine=engine,
         )  # fmt: skip
+        _check_outputs(out, embeddings, source, weights, diffusion)
         _report(out, run_diffiqa(source, out, diffusion, options, weights, embeddings))
 
 
@@ -106,6 +109,7 @@ def label_detector(
     from train.methods.peers import DetectorConfidence
 
     with error_exits():
+        check_outputs({"--out": out}, [Path(model)])
         _label_with_peer(source, out, DetectorConfidence(model), engine, callers)
 
 
@@ -120,6 +124,7 @@ def label_lightqnet(
     from train.methods.peers import LightQNet
 
     with error_exits():
+        check_outputs({"--out": out}, [weights])
         _label_with_peer(source, out, LightQNet(weights), engine, _alone(engine))
 
 
@@ -135,6 +140,7 @@ def label_model(
     from train.methods.peers import Model
 
     with error_exits():
+        check_outputs({"--out": out}, [Path(model)])
         _label_with_peer(source, out, Model(model, name), engine, _alone(engine))
 
 
@@ -155,6 +161,7 @@ def label_optimise(
     from train.methods.optimise_labels import optimise_manifest
 
     with error_exits():
+        check_outputs({"--out": out}, [labels, embeddings])
         settings = OptimisationSettings(epsilon, iterations, clusters, seed)
         table = optimise_manifest(labels, label, embeddings, out, settings, name)
         column = table.column(table.num_columns - 1)
@@ -166,11 +173,18 @@ def _alone(engine: str) -> int | None:
     return 1 if engine == "plain" else None
 
 
+def _check_outputs(out: Path, embeddings: Path | None, *inputs: Path | None) -> None:
+    if embeddings is not None:
+        check_suffix("--embeddings", embeddings, (".npy",))
+    check_outputs({"--out": out, "--embeddings": embeddings}, filter(None, inputs))
+
+
 def _label_with_peer(source: Path, out: Path, labeller: "Labeller", engine: str, callers: int | None) -> None:
     from train.data.manifest import read_manifest
     from train.methods.engines import open_engine
     from train.methods.labelling import label_manifest
 
+    check_outputs({"--out": out}, [source])
     manifest = read_manifest(source)
     with open_engine(engine, callers) as opened:
         table = label_manifest(manifest, labeller, out, {}, engine=opened)

@@ -1,18 +1,38 @@
 """Embeddings on disk, and their sums over people."""
 
-import zlib
+import os
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sdk.arrays import open_npy, read_npz
 from sdk.errors import InputError
 from train.data.manifest import Manifest
 
+_ADVICE = "wanted the .npy of a labelling run, float32 (N, D)"
 
-def open_embeddings(path: Path, manifest: Manifest, source: Path) -> NDArray[np.float32]:
+_MOST = 8 << 30
+"""Bytes of an archive's arrays in memory."""
+
+_PACKED = 50
+"""How much smaller names and numbers get at most when they are packed; what claims more is no archive of these."""
+
+
+def open_vectors(path: Path) -> NDArray[np.floating[Any]]:
+    """Open embeddings (N, D), which are read from disk as they are used.
+
+    Raises:
+        InputError: The file cannot be read, or holds something else or less than it says.
+    """
+    vectors = open_npy(path, ("f", (None, None)), _ADVICE)
+    if vectors.shape[1] == 0:
+        raise InputError(f"{path} has the shape {vectors.shape}; {_ADVICE}")
+    return vectors if vectors.dtype.isnative else vectors.astype(vectors.dtype.newbyteorder("="))
+
+
+def open_embeddings(path: Path, manifest: Manifest, source: Path) -> NDArray[np.floating[Any]]:
     """Open the embeddings (N, D) of a manifest's rows; they are read from disk as they are used.
 
     Args:
@@ -23,38 +43,41 @@ def open_embeddings(path: Path, manifest: Manifest, source: Path) -> NDArray[np.
     Raises:
         InputError: The file cannot be read, or there are more or fewer rows than the manifest has.
     """
-    try:
-        vectors: NDArray[np.float32] = np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path} cannot be read as embeddings: {error}; wanted the .npy of a labelling run") from error
-    if vectors.ndim != 2:
-        raise InputError(f"{path} has the shape {vectors.shape}, wanted embeddings (N, D)")
+    vectors = open_vectors(path)
     if len(vectors) != len(manifest):
         raise InputError(f"{path} has {len(vectors)} rows and {source} {len(manifest)}, wanted equally many")
     return vectors
 
 
-def read_by_name(path: Path, key: str, shape: tuple[int, ...]) -> tuple[list[str], NDArray[np.floating[Any]]]:
-    """Read an `.npz` with `names` and an array of as many rows.
+def read_by_name(
+    path: Path, wanted: dict[str, tuple[int | None, ...]]
+) -> tuple[list[str], dict[str, NDArray[np.floating[Any]]]]:
+    """Read an `.npz` with `names` and arrays of as many rows.
 
     Args:
         path: The file.
-        key: Name of the array.
-        shape: Of the array's rows, -1 for any length.
+        wanted: Shape of the rows of each array, None for any length.
 
     Returns:
-        The names, and the array (N, *shape).
+        The names, and the arrays (N, *shape).
 
     Raises:
-        InputError: The file cannot be read, or is not of this kind.
+        InputError: The file cannot be read, is not of this kind, or has a name twice.
     """
+    kinds = {name: ("fiu", (None, *shape)) for name, shape in wanted.items()}
+    advice = f"wanted an .npz with names (N,) and {' and '.join(f'{name} (N, ...)' for name in wanted)}"
     try:
-        with np.load(path, allow_pickle=False) as file:
-            names = file["names"].tolist()
-            return names, file[key].reshape(len(names), *shape)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as error:
-        wanted = f"{key} (N, {', '.join('D' if length < 0 else str(length) for length in shape)})"
-        raise InputError(f"{path} cannot be read: {error}; wanted an .npz with names and {wanted}") from error
+        most = min(_MOST, (64 << 20) + _PACKED * os.path.getsize(path))
+    except (OSError, ValueError):
+        most = _MOST  # what is wrong with the file is said by who reads it
+    arrays = read_npz(path, {"names": ("U", (None,)), **kinds}, most, advice)
+    names = arrays.pop("names").tolist()
+    for name, array in arrays.items():
+        if len(array) != len(names):
+            raise InputError(f"{path} has {len(names)} names and {len(array)} {name}; {advice}")
+    if len(set(names)) < len(names):
+        raise InputError(f"{path} has a name twice, wanted one row an image")
+    return names, {name: array.astype(array.dtype.newbyteorder("="), copy=False) for name, array in arrays.items()}
 
 
 def read_rows(path: Path, rows: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
@@ -63,7 +86,7 @@ def read_rows(path: Path, rows: NDArray[np.integer[Any]]) -> NDArray[np.float32]
     Each call maps the file anew: what has been touched counts as memory until its mapping is closed, so a loop over
     one that stays open ends with the whole file in memory.
     """
-    return np.asarray(np.load(path, mmap_mode="r")[rows], np.float32)
+    return np.asarray(open_vectors(path)[rows], np.float32)
 
 
 def class_sums(

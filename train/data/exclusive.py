@@ -55,6 +55,7 @@ def _locked(target: Path) -> Iterator[None]:
 
 def _holder(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8") or "just started"
+        with path.open("rb") as file:
+            return file.read(200).decode("utf-8", "replace") or "just started"
     except OSError:
         return "just ended"

@@ -36,10 +36,10 @@ class LabelledFaces:
     identities: NDArray[np.str_]
     clean: NDArray[np.bool_]
     split: NDArray[np.str_]
-    vectors: NDArray[np.float32] | None
+    vectors: NDArray[np.floating[Any]] | None
 
     @property
-    def teacher(self) -> NDArray[np.float32]:
+    def teacher(self) -> NDArray[np.floating[Any]]:
         """The `vectors`.
 
         Raises:
@@ -50,7 +50,7 @@ class LabelledFaces:
         return self.vectors
 
     @property
-    def embeddings(self) -> NDArray[np.float32]:
+    def embeddings(self) -> NDArray[np.floating[Any]]:
         """Embeddings (M, D) of the rows, read from disk."""
         return np.asarray(self.teacher[self.rows])
 
@@ -92,7 +92,7 @@ def read_labelled(source: Path, label: str, embeddings: Path | None = None) -> L
     if len(rows) < wanted.sum():
         logger.warning("%d images have no %s label and are left out", wanted.sum() - len(rows), label)
     if vectors is not None:
-        missing = rows[np.isnan(vectors[rows]).any(axis=1)]
+        missing = rows[~np.isfinite(vectors[rows]).all(axis=1)]
         if len(missing):
             raise InputError(
                 f"{len(missing)} labelled images have no embedding in {embeddings}, first "

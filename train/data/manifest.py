@@ -3,31 +3,37 @@
 A manifest is a table, CSV or Parquet, with a row an image:
 
 - `path`: relative to the manifest's folder, or absolute.
-- `identity` (optional): the person; the name of the image's folder where there is no such column.
+- `identity` (optional): the person; the image's folder where there is no such column, see `train.data.identities`.
 - `landmarks` (optional): ten numbers `x1 y1 ... x5 y5` in image pixels, as text or as a list. With them the face is
   aligned when it is read; without them the image must be an aligned 112 x 112 crop.
 
-Any further column is kept. A folder of images, one sub-folder a person, is a manifest too.
+Names are text, letter by letter, see `train.data.tables`. Any further column is kept. A folder of images, one
+sub-folder a person, is a manifest too.
 """
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.parquet
 from numpy.typing import NDArray
 
 from sdk.alignment import align
-from sdk.batch import IMAGE_SUFFIXES, images_below
 from sdk.errors import ImageError, InputError
-from sdk.files import make_folder, replace_file
+from sdk.folders import IMAGE_SUFFIXES, images_below
 from sdk.images import load_image
+from train.data.identities import check_identity, identities_from_folders
+from train.data.tables import check_table_path, numbers, read_table, shortened, where, write_table
+
+__all__ = [
+    "Manifest", "check_table_path", "make_manifest", "parse_landmarks", "read_manifest", "read_table", "write_table",
+]  # fmt: skip
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +62,22 @@ class Manifest:
         Raises:
             InputError: There is no such column.
         """
-        if name not in self.table.column_names:
-            raise InputError(f"the manifest has no column {name!r}, only {', '.join(self.table.column_names)}")
+        self._require(name)
         return self.table[name].to_pylist()
+
+    def numbers(self, name: str) -> NDArray[np.float64]:
+        """Values (N,) of a column of numbers, NaN where a row has none.
+
+        Raises:
+            InputError: There is no such column, or a row has something else; names the row.
+        """
+        self._require(name)
+        return numbers(self.table, name)
+
+    def _require(self, name: str) -> None:
+        names = self.table.column_names
+        if name not in names:
+            raise InputError(f"the manifest has no column {name!r}, only {shortened(', '.join(names))}")
 
     def select(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> "Manifest":
         """The rows at these indices."""
@@ -97,22 +116,22 @@ class Manifest:
         return image
 
 
-def parse_landmarks(value: str | Sequence[float] | None, path: Path) -> NDArray[np.float64] | None:
-    """Ten numbers -> (5, 2), None for an empty value.
+def parse_landmarks(value: Any, path: Path) -> NDArray[np.float64] | None:
+    """Ten numbers, as text or a list -> (5, 2), None for an empty value.
 
     Raises:
         ImageError: They are not ten numbers.
     """
-    if value is None or value == "":
+    if value is None or (isinstance(value, str) and not value.strip()):
         return None
     try:
         numbers = np.array(value.split() if isinstance(value, str) else value, dtype=np.float64)
-    except ValueError as error:
-        raise ImageError(f"landmarks of {path} are not numbers: {error}") from error
-    if not np.isfinite(numbers).all():
-        raise ImageError(f"landmarks of {path} hold NaN or infinity, wanted ten numbers; correct or drop them")
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ImageError(f"landmarks of {path} are not numbers: {shortened(error)}") from error
     if numbers.size != 10:
         raise ImageError(f"landmarks of {path} are {numbers.size} numbers, wanted 10: x1 y1 ... x5 y5")
+    if not np.isfinite(numbers).all():
+        raise ImageError(f"landmarks of {path} hold NaN or infinity, wanted ten numbers; correct or drop them")
     return numbers.reshape(5, 2)
 
 
@@ -120,83 +139,55 @@ def read_manifest(source: Path) -> Manifest:
     """Read a folder of images, a CSV file or a Parquet file.
 
     Raises:
-        InputError: The source is missing, empty, of another kind, has no column `path`, or names a path twice.
+        InputError: The source is missing, empty, of another kind, has no column `path`, names a path twice, or has a
+            path or an identity that is none; names the row.
     """
     if source.is_dir():
-        files = [path.relative_to(source) for path in images_below(source)]
-        if not files:
-            raise InputError(f"{source} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
-        return make_manifest([{"path": path.as_posix()} for path in files], source)
+        return make_manifest([{"path": name} for name in _names_below(source)], source)
     table = read_table(source)
     if "path" not in table.column_names:
-        raise InputError(f"{source} has no column 'path', only {', '.join(table.column_names)}")
+        raise InputError(f"{source} has no column 'path', only {shortened(', '.join(table.column_names))}")
     if table.num_rows == 0:
         raise InputError(f"{source} has no rows")
-    counts = table["path"].combine_chunks().value_counts()
+    paths = table["path"].combine_chunks()
+    for row, path in enumerate(paths.to_pylist()):
+        if not path or "\0" in path:
+            raise InputError(f"{source} has {path!r} as path in row {row + 1}, wanted the name of an image; correct it")
+    counts = paths.value_counts()
     repeated = counts.filter(pc.greater(counts.field("counts"), 1))
     if len(repeated):
-        raise InputError(f"{source} names {repeated[0]['values']} more than once, wanted one row an image")
+        name = shortened(repeated[0]["values"].as_py())
+        raise InputError(f"{source} names {name} more than once, wanted one row an image")
+    if "identity" in table.column_names:
+        for row, identity in enumerate(table["identity"].to_pylist()):
+            if why := check_identity(identity):
+                raise InputError(f"the identity in {where(table, row)} of {source} {why}; correct it, or drop the row")
     return Manifest(_with_identity(table), source.parent)
 
 
+def _names_below(folder: Path) -> list[str]:
+    """Images of a folder, as paths relative to it."""
+    names, odd = [], []
+    for path in images_below(folder):
+        name = path.relative_to(folder).as_posix()
+        try:
+            name.encode()
+            names.append(name)
+        except UnicodeEncodeError:
+            odd.append(name)
+    if odd:
+        logger.warning("%d images have names that are not UTF-8 and are left out, first %r", len(odd), odd[0])
+    if not names:
+        raise InputError(f"{folder} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    return names
+
+
 def make_manifest(rows: Iterable[dict[str, Any]], root: Path) -> Manifest:
-    """A manifest from rows of plain values."""
+    """Make a manifest from rows of plain values."""
     return Manifest(_with_identity(pa.Table.from_pylist(list(rows))), root)
 
 
 def _with_identity(table: pa.Table) -> pa.Table:
     if "identity" in table.column_names:
-        return table.set_column(table.column_names.index("identity"), "identity", table["identity"].cast(pa.string()))
-    return table.append_column("identity", pa.array([Path(path).parent.name for path in table["path"].to_pylist()]))
-
-
-def read_table(path: Path) -> pa.Table:
-    """Read a CSV or Parquet file.
-
-    Raises:
-        InputError: The file is missing, damaged or of another kind.
-    """
-    if not path.is_file():
-        raise InputError(f"no file at {path}; give a folder of images, a .csv or a .parquet")
-    try:
-        if path.suffix == ".csv":
-            return pyarrow.csv.read_csv(path)
-        if path.suffix == ".parquet":
-            return pyarrow.parquet.read_table(path)
-    except pa.ArrowInvalid as error:
-        raise InputError(f"{path} cannot be read as {path.suffix[1:]}: {error}") from error
-    raise InputError(f"{path} ends in {path.suffix or 'nothing'!r}, wanted .csv or .parquet")
-
-
-def check_table_path(path: Path) -> None:
-    """Fail before the work, not after it, when `write_table` could not write there.
-
-    Raises:
-        InputError: The file's ending is neither .csv nor .parquet, or the folder cannot be made or written.
-    """
-    if path.suffix not in (".csv", ".parquet"):
-        raise InputError(f"{path} ends in {path.suffix or 'nothing'!r}, wanted .csv or .parquet")
-    make_folder(path.parent)
-
-
-def write_table(table: pa.Table, path: Path) -> None:
-    """Write a CSV or Parquet file, beside the target first and then renamed.
-
-    Raises:
-        InputError: The file cannot be written there.
-        OutputError: The disk is full.
-    """
-    check_table_path(path)
-    if path.suffix == ".csv":
-        replace_file(path, partial(pyarrow.csv.write_csv, _flat(table)))
-    else:
-        replace_file(path, partial(pyarrow.parquet.write_table, table))
-
-
-def _flat(table: pa.Table) -> pa.Table:
-    """Lists as text, which is all that CSV can hold."""
-    for index, column in enumerate(table.schema):
-        if pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type):
-            values = [None if row is None else " ".join(map(str, row)) for row in table[index].to_pylist()]
-            table = table.set_column(index, column.name, pa.array(values, pa.string()))
-    return table
+        return table
+    return table.append_column("identity", pa.array(identities_from_folders(table["path"].to_pylist()), pa.string()))

@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from sdk.console import progress_bar
 from sdk.detection import FaceDetector
-from sdk.errors import InputError
+from sdk.errors import ImageError, InputError
 from sdk.images import load_image
 from sdk.parallel import bounded_map
+from train.data.embeddings import read_by_name
 from train.data.manifest import Manifest, read_manifest, write_table
+from train.data.tables import shortened
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +61,7 @@ def find_faces(manifest: Manifest, known: Path | None, teacher: str, out: Path) 
         out: Parquet file to write; where it exists already, nothing is done.
 
     Raises:
-        InputError: `known` knows none of the photos.
+        InputError: `known` knows none of the photos, or none can be read.
         ModelError: The teacher cannot be had.
     """
     if out.exists():
@@ -71,8 +73,12 @@ def find_faces(manifest: Manifest, known: Path | None, teacher: str, out: Path) 
         raise InputError(f"{known} has landmarks of none of the photos, first {paths[0]!r}")
     detector = FaceDetector(teacher, min_confidence=DOUBTFUL)
 
-    def look(path: str) -> list[float]:
-        faces = detector.detect(load_image(manifest.root / path))
+    def look(path: str) -> list[float] | None:
+        try:
+            faces = detector.detect(load_image(manifest.root / path))
+        except ImageError as error:
+            logger.warning("left out: %s", error)
+            return None
         found = [[*face.box, *face.landmarks.reshape(-1).tolist(), face.confidence] for face in faces]
         rows = np.array(found, np.float32).reshape(-1, 15)
         if path in first:
@@ -84,9 +90,14 @@ def find_faces(manifest: Manifest, known: Path | None, teacher: str, out: Path) 
         for rows in bounded_map(pool, look, paths, 8):
             column.append(rows)
             advance(1)
-    values = pa.array(column, pa.list_(pa.float32()))
-    table = manifest.table.append_column("faces", values)
-    write_table(table.append_column("root", pa.array([str(manifest.root.resolve())] * len(paths))), out)
+    read = [row for row, found in enumerate(column) if found is not None]
+    if not read:
+        raise InputError(f"no photo of {manifest.root} could be read; see the log for each one's reason")
+    if len(read) < len(paths):
+        logger.warning("%d of %d photos could not be read and are left out", len(paths) - len(read), len(paths))
+    values = pa.array([column[row] for row in read], pa.list_(pa.float32()))
+    table = manifest.select(read).table.append_column("faces", values)
+    write_table(table.append_column("root", pa.array([str(manifest.root.resolve())] * len(read))), out)
     return out
 
 
@@ -94,7 +105,12 @@ def read_photos(path: Path) -> tuple[list[Photo], list[str]]:
     """What `find_faces` wrote: the photos and their people."""
     manifest = read_manifest(path)
     columns = zip(manifest.column("root"), manifest.paths, manifest.column("faces"), strict=True)
-    photos = [Photo(Path(root) / name, np.array(faces, np.float32).reshape(-1, 15)) for root, name, faces in columns]
+    try:
+        photos = [
+            Photo(Path(root) / name, np.array(faces, np.float32).reshape(-1, 15)) for root, name, faces in columns
+        ]
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path} is damaged ({shortened(error)}); delete it to start anew") from error
     return photos, manifest.identities
 
 
@@ -109,8 +125,7 @@ def overlaps(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.flo
 
 
 def _known_faces(path: Path) -> dict[str, Rows]:
-    with np.load(path, allow_pickle=False) as file:
-        count = len(file["names"])
-        parts = file["box_xywh"], file["landmarks"].reshape(count, 10), np.ones((count, 1))
-        rows = np.concatenate(parts, 1).astype(np.float32)
-        return {name: row[None] for name, row in zip(file["names"].tolist(), rows, strict=True)}
+    names, found = read_by_name(path, {"box_xywh": (4,), "landmarks": (5, 2)})
+    parts = found["box_xywh"], found["landmarks"].reshape(-1, 10), np.ones((len(names), 1))
+    rows = np.concatenate(parts, 1).astype(np.float32)
+    return {name: row[None] for name, row in zip(names, rows, strict=True) if np.isfinite(row).all()}

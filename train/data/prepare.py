@@ -4,13 +4,10 @@ Writes `<out>/<split>/<identity>/<image>.png` and `manifest.csv`, so that the cr
 trained on and evaluated like any other folder of faces.
 """
 
-import json
 import logging
-import shutil
-import tarfile
+import os
 import zlib
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,13 +20,18 @@ from numpy.typing import NDArray
 from sdk.alignment import align
 from sdk.console import progress_bar
 from sdk.errors import ImageError, InputError
-from sdk.files import make_folder, write_errors, write_json
+from sdk.files import check_outputs, make_folder, write_file, write_json
 from sdk.images import load_image
+from sdk.parallel import bounded_map
+from train.data.archive import unpack
+from train.data.crops import crop_stems
 from train.data.degradations import LANDMARK_SHIFT, MISALIGNED, VERSION, Damage, degrade, describe, draw_damages
 from train.data.embeddings import read_by_name
 from train.data.exclusive import exclusive
 from train.data.manifest import Manifest, make_manifest, read_manifest, write_table
 from train.data.perturbation import perturb
+from train.kept import check_kept, read_kept
+from train.recipes import check_least
 
 logger = logging.getLogger(__name__)
 
@@ -56,9 +58,7 @@ class PrepareSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("copies", "test_copies", "misaligned"):
-            if getattr(self, name) < 0:
-                raise InputError(f"{name} is {getattr(self, name)}, wanted 0 or more")
+        check_least(self, 0, "copies", "test_copies", "misaligned", "seed")
         for name in ("test", "validation"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is {getattr(self, name)}, wanted a share from 0 to 1")
@@ -84,6 +84,8 @@ def prepare(source: Path, out: Path, settings: PrepareSettings, landmarks: Path 
             other settings, or another run is writing there.
         OutputError: The disk is full; started again, the run begins anew.
     """
+    check_outputs({"--out": out}, [source])
+    check_outputs({"--out": out / "manifest.csv"}, [source, landmarks or source])
     make_folder(out)
     with exclusive(out):
         return _prepare(source, out, settings, landmarks)
@@ -96,25 +98,32 @@ def _prepare(source: Path, out: Path, settings: PrepareSettings, landmarks: Path
         _check_same(decides, kept)
         logger.info("%s is there already", target)
         return target
-    manifest = read_source(source, out / "images", landmarks)
+    manifest = _outside(read_source(source, out / "images", landmarks), out)
     identities = manifest.identities
     splits = split_people(identities, settings)
-    _check_unique([f"{identity}/{Path(path).stem}" for identity, path in zip(identities, manifest.paths, strict=True)])
+    folders = [f"{splits[identity]}/{identity}" for identity in identities]
+    marks = {split: _marks(split, settings) for split in set(splits.values())}
+    marks_of = [marks[splits[identity]] for identity in identities]
+    stems = crop_stems(manifest.paths, folders, marks_of)
+    _check_inputs_stay(manifest, out, folders, stems, marks_of)
 
     def crops_of(row: int) -> list[dict[str, Any]]:
         try:
-            return _write_crops(manifest, row, splits[identities[row]], out, settings)
+            return _write_crops(manifest, row, splits[identities[row]], stems[row], out, settings)
         except ImageError as error:
             logger.warning("left out: %s", error)
             return []
 
+    rows, left_out = [], 0
     with ThreadPoolExecutor() as pool, progress_bar("crops", len(manifest)) as advance:
-        rows = []
-        for made in pool.map(crops_of, range(len(manifest))):
+        for made in bounded_map(pool, crops_of, range(len(manifest)), 64):
             rows += made
+            left_out += not made
             advance(1)
     if not rows:
         raise InputError(f"no image of {source} could be read; see the log for each one's reason")
+    if left_out:
+        logger.warning("%d of %d images could not be read and are left out", left_out, len(manifest))
     write_json(kept, decides)
     write_table(make_manifest(rows, out).table, target)
     return target
@@ -124,13 +133,40 @@ def _check_same(decides: dict[str, Any], path: Path) -> None:
     if not path.exists():
         logger.warning("%s is gone, so nothing says how the crops beside it were made", path)
         return
-    found = json.loads(path.read_text(encoding="utf-8"))
-    for name, value in decides.items():
-        if found.get(name) != value:
-            raise InputError(
-                f"{path.parent} has crops that were made with {name}={found.get(name)!r}, this run has "
-                f"{name}={value!r}; give another --out"
-            )
+    found = {name: value for name, value in read_kept(path).items() if name in decides}
+    check_kept(found, decides, f"{path.parent} has crops that were made", "give another --out", "this run")
+
+
+def _outside(manifest: Manifest, out: Path) -> Manifest:
+    """The images that are not below the folder of crops, which may be within that of the images."""
+    try:
+        below = f"{out.resolve().relative_to(manifest.root.resolve()).as_posix()}/"
+    except ValueError:
+        return manifest
+    rows = [row for row, path in enumerate(manifest.paths) if not path.startswith(below)]
+    if not rows:
+        raise InputError(f"all images of {manifest.root} are in {out}, where the crops go; give another --out")
+    return manifest.select(rows)
+
+
+def _marks(split: str, settings: PrepareSettings) -> list[str]:
+    """What the names of an image's crops end in."""
+    copies = settings.test_copies if split == "test" else settings.copies
+    misaligned = settings.misaligned if split == "test" else 0
+    return ["", *(f"-{copy + 1}" for copy in range(copies)), *(f"-m{copy + 1}" for copy in range(misaligned))]
+
+
+def _check_inputs_stay(
+    manifest: Manifest, out: Path, folders: Sequence[str], stems: Sequence[str], marks: Sequence[Sequence[str]]
+) -> None:
+    """Refuse to write a crop over an image that is read."""
+    root, target = os.path.realpath(manifest.root), os.path.realpath(out)
+    inputs = {os.path.normpath(os.path.join(root, path)) for path in manifest.paths}
+    for folder, stem, endings in zip(folders, stems, marks, strict=True):
+        for ending in endings:
+            crop = os.path.join(target, folder, f"{stem}{ending}.png")
+            if crop in inputs:
+                raise InputError(f"the crop {crop} would be written over an image of the source; give another --out")
 
 
 def read_source(source: Path, unpacked: Path, landmarks: Path | None = None) -> Manifest:
@@ -143,40 +179,14 @@ def read_source(source: Path, unpacked: Path, landmarks: Path | None = None) -> 
     return manifest if landmarks is None else with_landmarks(manifest, landmarks)
 
 
-def unpack(source: Path, unpacked: Path) -> Path:
-    """The top folder of a .tar, unpacked where it is not yet; any other source is left as it is.
-
-    Raises:
-        InputError: The archive is missing or damaged, or holds no or several top folders.
-        OutputError: The disk is full.
-    """
-    if source.suffix != ".tar":
-        return source
-    if not unpacked.exists():
-        temporary = unpacked.with_name(unpacked.name + ".tmp")
-        if not source.is_file():
-            raise InputError(f"no file at {source}; give a .tar of a folder of images")
-        shutil.rmtree(temporary, ignore_errors=True)
-        try:
-            with write_errors(unpacked), tarfile.open(source) as archive:
-                archive.extractall(temporary, filter="data")
-        except tarfile.TarError as error:
-            raise InputError(f"{source} is truncated or not a .tar ({error}); copy or download it again") from error
-        temporary.rename(unpacked)
-    folders = [path for path in unpacked.iterdir() if path.is_dir()]
-    if len(folders) != 1:
-        raise InputError(f"{source} holds {len(folders)} top folders, wanted one that holds a folder a person")
-    return folders[0]
-
-
 def with_landmarks(manifest: Manifest, path: Path) -> Manifest:
     """The images that a `.npz` with `names` and `landmarks` (N, 5, 2) knows, with a column `landmarks`.
 
     Raises:
         InputError: It cannot be read, or knows none of them.
     """
-    names, landmarks = read_by_name(path, "landmarks", (5, 2))
-    points = dict(zip(names, landmarks.reshape(-1, 10).tolist(), strict=True))
+    names, found = read_by_name(path, {"landmarks": (5, 2)})
+    points = dict(zip(names, found["landmarks"].reshape(-1, 10).tolist(), strict=True))
     rows = [{**row, "landmarks": points[row["path"]]} for row in manifest.table.to_pylist() if row["path"] in points]
     if not rows:
         raise InputError(f"{path} has landmarks of none of the images, first {manifest.paths[0]!r}")
@@ -202,15 +212,12 @@ def split_people(identities: Iterable[str], settings: PrepareSettings) -> dict[s
 
 
 def _write_crops(
-    manifest: Manifest, row: int, split: str, out: Path, settings: PrepareSettings
+    manifest: Manifest, row: int, split: str, stem: str, out: Path, settings: PrepareSettings
 ) -> list[dict[str, Any]]:
     name = manifest.table["path"][row].as_py()
     identity = manifest.table["identity"][row].as_py()
     face = manifest.load_face(row)
     folder = Path(split) / identity
-    with write_errors(out / folder):
-        (out / folder).mkdir(parents=True, exist_ok=True)
-    stem = Path(name).stem
     original = (folder / f"{stem}.png").as_posix()
     copies = settings.test_copies if split == "test" else settings.copies
     rows = []
@@ -243,8 +250,7 @@ def _write_crops(
 
 def _write_png(path: Path, crop: NDArray[np.uint8]) -> None:
     _, data = cv2.imencode(".png", crop, [cv2.IMWRITE_PNG_COMPRESSION, 1])
-    with write_errors(path):
-        path.write_bytes(data.tobytes())
+    write_file(path, data.tobytes())
 
 
 def _misaligned(manifest: Manifest, row: int, copy: int, settings: PrepareSettings) -> tuple[NDArray[np.uint8], Damage]:
@@ -269,11 +275,3 @@ def copy_damages(name: str, copy: int, copies: int, seed: int) -> tuple[list[Dam
     """
     rng = np.random.default_rng([seed, copy, zlib.crc32(name.encode())])
     return draw_damages(((copy - 1) / copies, copy / copies), rng), rng
-
-
-def _check_unique(names: list[str]) -> None:
-    repeated = {name for name, count in Counter(names).items() if count > 1}
-    if repeated:
-        raise InputError(
-            f"two images would become one crop, {min(repeated)}.png; give each image of a person its own name"
-        )

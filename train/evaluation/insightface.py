@@ -1,16 +1,13 @@
 """Insightface's `.bin`: a pickle of (encoded images, whether each two of them are of one person).
 
-A pickle can run any code, so this one is read by an unpickler that knows lists, tuples, bytes, booleans and arrays of
-bytes or booleans, and refuses every other name.
+A pickle can run any code, so this one is read by `train.evaluation.unpickling`, which runs none.
 """
 
 import hashlib
 import logging
-import pickle
+import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -19,13 +16,19 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from sdk.errors import ImageError, InputError
-from sdk.files import make_folder, write_errors
+from sdk.files import make_folder, read_file, write_errors, write_file
 from sdk.images import load_image
 from train.data.manifest import write_table
+from train.evaluation.unpickling import Array, read_pickle
 
 logger = logging.getLogger(__name__)
 
 FACE = (112, 112, 3)
+
+LARGEST = 4 << 30
+"""Bytes of a file."""
+
+_ADVICE = "copy or download the .bin again"
 
 
 def unpack_bin(path: Path, out: Path) -> Path:
@@ -45,18 +48,28 @@ def unpack_bin(path: Path, out: Path) -> Path:
         InputError: The file is truncated, holds something else, or not two 112 x 112 images a pair.
         OutputError: The disk is full.
     """
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise InputError(f"no file at {path}; give a .bin of insightface")
-    with path.open("rb") as file:
-        digest = hashlib.sha256(file.read()).hexdigest()
+    data = read_file(path, InputError, _ADVICE, LARGEST)
+    digest = hashlib.sha256(data).hexdigest()
     folder = out / f"{path.stem}-{digest[:12]}"
     if folder.exists():
         logger.info("%s is there already", folder)
         return folder
-    images, mated = read_bin(path)
+    images, mated = _parse(data, path)
     temporary = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    make_folder(temporary)
+    try:
+        make_folder(temporary)
+        _write(images, mated, path, temporary)
+        with write_errors(folder):
+            temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+def _write(images: list[bytes], mated: NDArray[np.bool_], path: Path, folder: Path) -> None:
     indices: dict[bytes, int] = {}
     rows = np.array([indices.setdefault(image, len(indices)) for image in images]).reshape(-1, 2)
     names = []
@@ -68,14 +81,11 @@ def unpack_bin(path: Path, out: Path) -> Path:
         if shape != FACE:
             raise InputError(f"image {index} of {path} is {shape[1]} x {shape[0]}, wanted aligned 112 x 112 crops")
         names.append(f"{index:06d}.{'png' if image.startswith(bytes([0x89])) else 'jpg'}")
-        with write_errors(temporary / names[-1]):
-            (temporary / names[-1]).write_bytes(image)
+        write_file(folder / names[-1], image)
     people = [f"person{code}" for code in _people(rows[mated], len(names))]
-    write_table(pa.table({"path": names, "identity": people}), temporary / "manifest.csv")
+    write_table(pa.table({"path": names, "identity": people}), folder / "manifest.csv")
     first, second = ([names[index] for index in column] for column in rows.T)
-    write_table(pa.table({"a": first, "b": second, "mated": mated.astype(np.int64)}), temporary / "pairs.csv")
-    temporary.rename(folder)
-    return folder
+    write_table(pa.table({"a": first, "b": second, "mated": mated.astype(np.int64)}), folder / "pairs.csv")
 
 
 def _people(mated: NDArray[np.int64], count: int) -> NDArray[np.int32]:
@@ -92,70 +102,28 @@ def read_bin(path: Path) -> tuple[list[bytes], NDArray[np.bool_]]:
     Raises:
         InputError: The file is truncated or holds something else.
     """
+    return _parse(read_file(path, InputError, _ADVICE, LARGEST), path)
+
+
+def _parse(data: bytes, path: Path) -> tuple[list[bytes], NDArray[np.bool_]]:
     try:
-        with path.open("rb") as file:
-            images, mated = _Unpickler(file).load()
-        encoded = [_plain(image).tobytes() if isinstance(image, _Array) else image for image in images]
-        decisions = [bool(value) for value in (_plain(mated) if isinstance(mated, _Array) else mated)]
-    except Exception as error:  # a damaged pickle can fail in any way
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(
-            f"{path} is truncated or not insightface's .bin ({reason}); copy or download it again"
-        ) from error
-    if not all(isinstance(image, bytes) for image in encoded):
-        raise InputError(f"{path} holds a {type(encoded[0]).__name__} as an image, wanted an encoded image's bytes")
+        found = read_pickle(data)
+    except InputError as error:
+        raise InputError(f"{path} is truncated or not insightface's .bin ({error}); {_ADVICE}") from error
+    if not isinstance(found, list | tuple) or len(found) != 2:
+        raise InputError(f"{path} is not insightface's .bin, wanted a pickle of images and decisions; {_ADVICE}")
+    images, mated = (list(part.data) if index and isinstance(part, Array) else part for index, part in enumerate(found))
+    if not isinstance(images, list | tuple) or not isinstance(mated, list | tuple):
+        raise InputError(f"{path} is not insightface's .bin, wanted a list of images and one of decisions; {_ADVICE}")
+    encoded: list[bytes] = []
+    for index, image in enumerate(images):
+        content = image.data if isinstance(image, Array) else image
+        if not isinstance(content, bytes):
+            raise InputError(f"{path} holds a {type(image).__name__} as image {index}, wanted an encoded image's bytes")
+        encoded.append(content)
+    if not all(isinstance(value, int) for value in mated):
+        raise InputError(f"{path} holds decisions that are neither true nor false; {_ADVICE}")
+    decisions = [bool(value) for value in mated]
     if len(encoded) != 2 * len(decisions) or not decisions:
         raise InputError(f"{path} has {len(encoded)} images and {len(decisions)} pairs, wanted two images a pair")
     return encoded, np.array(decisions, bool)
-
-
-class _Type:
-    """Stands for a NumPy dtype while unpickling."""
-
-    def __init__(self, name: str | bytes, *_: Any) -> None:
-        self.name = name.decode() if isinstance(name, bytes) else name
-        if self.name not in ("b1", "u1"):
-            raise pickle.UnpicklingError(f"an array of {self.name!r}, wanted bytes or booleans")
-
-    def __setstate__(self, state: Any) -> None: ...
-
-
-class _Array:
-    """Stands for a NumPy array while unpickling, so that a file drives no code of NumPy's."""
-
-    def __init__(self, data: bytes = b"") -> None:
-        self.data = data
-
-    def __setstate__(self, state: tuple[int, tuple[int, ...], _Type, bool, bytes]) -> None:
-        self.data = bytes(state[4])
-
-
-def _plain(array: _Array) -> NDArray[np.uint8]:
-    return np.frombuffer(array.data, np.uint8)
-
-
-def _encode(text: str, encoding: str) -> bytes:
-    """How older pickle protocols write bytes."""
-    return text.encode(encoding)
-
-
-_KNOWN: dict[tuple[str, str], Callable[..., Any]] = {
-    ("_codecs", "encode"): _encode,
-    ("numpy", "dtype"): _Type,
-    ("numpy", "ndarray"): _Array,
-}
-for _module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-    _KNOWN[_module, "_reconstruct"] = lambda *_: _Array()
-    _KNOWN[_module, "scalar"] = lambda _, data: bytes(data) != b"\0"
-for _module in ("numpy.core.numeric", "numpy._core.numeric"):
-    _KNOWN[_module, "_frombuffer"] = lambda data, *_: _Array(bytes(data))
-
-
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: BinaryIO) -> None:
-        super().__init__(file, encoding="bytes")
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _KNOWN:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is refused")
-        return _KNOWN[module, name]

@@ -1,7 +1,6 @@
 """Embeddings that decide which comparisons match, and quality scores: given as files, or made on the way."""
 
 import hashlib
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,11 +11,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sdk.errors import InputError
-from sdk.files import write_json
+from sdk.errors import InputError, ModelError
+from sdk.files import read_file, write_errors, write_json
 from train.data.embeddings import open_embeddings, read_by_name
 from train.data.manifest import Manifest
 from train.evaluation.results import Scores
+from train.kept import read_kept
 from train.methods.labelling import label_manifest
 
 logger = logging.getLogger(__name__)
@@ -37,6 +37,11 @@ class Judge:
     source: str
     weights: Path | None = None
 
+    @property
+    def makes_embeddings(self) -> bool:
+        """Whether the source is a model and no file of embeddings."""
+        return Path(self.source).suffix.lower() not in (".npy", ".npz")
+
     def embeddings(self, manifest: Manifest, rows: NDArray[np.int64], out: Path) -> Vectors:
         """Embeddings (n, D) of some rows; those that a model makes are kept in `out`, for the next time.
 
@@ -45,13 +50,14 @@ class Judge:
         """
         part = manifest.select(rows)
         path = Path(self.source)
-        if path.suffix == ".npy":
+        if path.suffix.lower() == ".npy":
             vectors: Vectors = open_embeddings(path, manifest, manifest.root)[rows]
-        elif path.suffix == ".npz":
+        elif path.suffix.lower() == ".npz":
             vectors = _by_name(path, part)
         else:
             vectors = _by_model(self.source, self.weights, part, out)
-        _check_complete(np.asarray(np.isnan(vectors).any(axis=1)), part, f"no embedding in {self.source}")
+        # An embedding that is infinite is none: no comparison with it means anything.
+        _check_complete(np.asarray(~np.isfinite(vectors).all(axis=1)), part, f"no embedding in {self.source}")
         return vectors
 
 
@@ -85,11 +91,7 @@ def method_scores(manifest: Manifest, columns: Sequence[str], models: Sequence[s
 
 
 def _numbers(manifest: Manifest, column: str) -> NDArray[np.float64]:
-    found = manifest.column(column)
-    try:
-        values = np.array(found, np.float64)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"the column {column!r} is not of numbers ({error}), so no quality; see --methods") from error
+    values = manifest.numbers(column)
     _check_complete(np.isnan(values), manifest, f"no {column}")
     return values
 
@@ -103,10 +105,10 @@ def _check_complete(missing: NDArray[np.bool_], manifest: Manifest, what: str) -
 
 
 def _by_name(path: Path, manifest: Manifest) -> Vectors:
-    names, vectors = read_by_name(path, "embeddings", (-1,))
+    names, vectors = read_by_name(path, {"embeddings": (None,)})
     rows = {name: row for row, name in enumerate(names)}
     _check_complete(np.array([name not in rows for name in manifest.paths]), manifest, f"no embedding in {path}")
-    return np.asarray(vectors[[rows[name] for name in manifest.paths]])
+    return np.asarray(vectors["embeddings"][[rows[name] for name in manifest.paths]])
 
 
 def _by_model(model: str, weights: Path | None, manifest: Manifest, out: Path) -> Vectors:
@@ -117,14 +119,15 @@ def _by_model(model: str, weights: Path | None, manifest: Manifest, out: Path) -
     images = "\n".join(str((manifest.root / name).resolve()) for name in manifest.paths)
     made = {"model": model, "images": hashlib.sha256(images.encode()).hexdigest()}
     if weights is not None:
-        made["weights"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+        made["weights"] = hashlib.sha256(read_file(weights, ModelError, "give a .safetensors or .pth file")).hexdigest()
     vectors, of = out / "embeddings.npy", out / "embeddings.json"
     if of.exists():
-        if json.loads(of.read_text()) == made:
+        if read_kept(of) == made:
             logger.info("%s has the embeddings already", vectors)
-            return np.asarray(np.load(vectors))
-        of.unlink()
-        vectors.unlink(missing_ok=True)
+            return np.array(open_embeddings(vectors, manifest, manifest.root))
+        with write_errors(vectors):
+            of.unlink()
+            vectors.unlink(missing_ok=True)
     found = np.array(embed_manifest(manifest, network, vectors))  # in memory: the file may be replaced
     write_json(of, made)
     return found

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 from rich.table import Table
 
+from sdk.console import cell
 from sdk.files import write_file
 from train.data.manifest import write_table
 from train.evaluation.plots import plot_edc
@@ -111,9 +112,11 @@ def terminal_table(results: Sequence[SetResult]) -> Table:
     for result in results:
         for point in result.points:
             for method in point.methods:
-                table.add_row(result.name, f"{point.fmr:g}", method.method, *map(_cell, method.pauc.values()))
+                table.add_row(
+                    cell(result.name), f"{point.fmr:g}", cell(method.method), *map(_cell, method.pauc.values())
+                )
         for fmr in result.not_shown:
-            table.add_row(result.name, f"{fmr:g}", not_shown_note(result, fmr))
+            table.add_row(cell(result.name), f"{fmr:g}", not_shown_note(result, fmr))
     return table
 
 
@@ -159,7 +162,7 @@ def video_table(results: Sequence[VideoResult]) -> Table:
     """The FNMRs for a terminal."""
     table = Table("FMR", "frame", "FNMR (95 %)", "random to oracle", title="lower is better")
     for cells in _video_cells(results):
-        table.add_row(*cells)
+        table.add_row(*map(cell, cells))
     return table
 
 

@@ -6,13 +6,17 @@ image i of a person is `<name>/<name>_%04d` with any suffix. Folds serve the cho
 here the threshold is fixed by the FMR, so that all folds are one set.
 """
 
+import math
+import os
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from sdk.errors import InputError
+from sdk.files import read_text
 from train.data.manifest import Manifest, read_table
+from train.data.tables import shortened
 from train.evaluation.comparisons import Pairs
 
 NamedPair = tuple[str, str, bool]
@@ -33,12 +37,12 @@ def read_pairs(path: Path, manifest: Manifest) -> Pairs:
     Raises:
         InputError: The list is damaged, has one kind of pairs only, or names images that are not there.
     """
-    named = list(_read_text(path) if path.suffix == ".txt" else _read_csv(path))
+    named = list(_read_text(path) if path.suffix.lower() == ".txt" else _read_csv(path))
     rows = _rows_by_name(manifest)
     missing = sorted({name for a, b, _ in named for name in (a, b) if name not in rows})
     if missing:
         raise InputError(
-            f"{path} names {len(missing)} images that are not in {manifest.root}: {', '.join(missing[:5])}"
+            f"{path} names {len(missing)} images that are not in {manifest.root}: {shortened(', '.join(missing[:5]))}"
             f"{', ...' if len(missing) > 5 else ''}; give the folder that its names start from, or drop these pairs"
         )
     found = np.array([(rows[a], rows[b]) for a, b, _ in named], np.int64).reshape(-1, 2)
@@ -55,7 +59,7 @@ def _rows_by_name(manifest: Manifest) -> dict[str, int]:
             continue
         for row, name in enumerate(manifest.column(column)):
             found[name] = row
-            stem = PurePosixPath(name).with_suffix("").as_posix()
+            stem = name.removesuffix(PurePosixPath(name).suffix)
             bare[stem] = row if bare.get(stem, row) == row else None
     return {**{stem: row for stem, row in bare.items() if row is not None}, **found}
 
@@ -65,23 +69,29 @@ def _read_csv(path: Path) -> Iterable[NamedPair]:
     for column in ("a", "b", "mated"):
         if column not in table.column_names:
             raise InputError(f"{path} has no column {column!r}, only {', '.join(table.column_names)}; wanted a,b,mated")
-    kinds = {"1": True, "true": True, "0": False, "false": False}
-    for number, row in enumerate(table.to_pylist()):
-        mated = kinds.get(str(row["mated"]).lower())
+    kinds = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
+    columns = (table[name].to_pylist() for name in ("a", "b", "mated"))
+    for number, (a, b, said) in enumerate(zip(*columns, strict=True)):
+        mated = kinds.get(str(said).strip().lower())
         if mated is None:
-            raise InputError(f"{path}: mated is {row['mated']!r} in pair {number + 1}, wanted 1 or 0")
-        yield str(row["a"]), str(row["b"]), mated
+            raise InputError(f"{path}: mated is {shortened(said)!r} in pair {number + 1}, wanted 1 or 0")
+        if not a or not b:
+            raise InputError(f"{path}: pair {number + 1} has {a!r} and {b!r}, wanted the names of two images")
+        yield a, b, mated
 
 
 def _read_text(path: Path) -> Iterable[NamedPair]:
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise InputError(f"no file at {path}; give a .csv or a pairs.txt")
-    lines = [line.split("\t") if "\t" in line else line.split() for line in path.read_text().splitlines() if line]
+    text = read_text(path, InputError, "give a .csv or a pairs.txt")
+    lines = [line.split("\t") if "\t" in line else line.split() for line in text.splitlines() if line]
     try:
-        wanted = 2 * int(np.prod([int(number) for number in lines[0]]))
+        wanted = 2 * math.prod(int(number) for number in lines[0])
         pairs = [_parse(fields) for fields in lines[1:]]
     except (ValueError, IndexError) as error:
-        raise InputError(f"{path} is not a pairs.txt as LFW has it: {error}; see docs/evaluation.md") from error
+        raise InputError(
+            f"{path} is not a pairs.txt as LFW has it: {shortened(error)}; see docs/evaluation.md"
+        ) from error
     if len(pairs) != wanted:
         raise InputError(f"{path} has {len(pairs)} pairs, its first line says {wanted}; copy or download it again")
     return pairs
@@ -92,7 +102,7 @@ def _parse(fields: list[str]) -> NamedPair:
         return _image(fields[0], fields[1]), _image(fields[0], fields[2]), True
     if len(fields) == 4:
         return _image(fields[0], fields[1]), _image(fields[2], fields[3]), False
-    raise ValueError(f"the line {' '.join(fields)!r} has {len(fields)} fields, wanted 3 or 4")
+    raise ValueError(f"the line {shortened(' '.join(fields))!r} has {len(fields)} fields, wanted 3 or 4")
 
 
 def _image(name: str, number: str) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdk.errors import InputError
-from sdk.files import make_folder
+from sdk.files import check_outputs, make_folder
 from train.data.exclusive import exclusive
 from train.data.manifest import Manifest, read_manifest
 from train.evaluation.comparisons import Pairs, mated_pairs, non_mated_pairs
@@ -64,15 +64,27 @@ def evaluate(
             folder.
         OutputError: The disk is full.
     """
+    _check_outputs(out, judge, protocol.source, protocol.pairs)
     make_folder(out)
     with exclusive(out):
         return _evaluate(protocol, judge, methods, settings, out)
 
 
+WRITTEN = ("table.csv", "table.md", "correlations.csv", "scores.parquet", "video.csv", "video.md", "embeddings.json")
+"""Files that an evaluation writes into its folder."""
+
+
+def _check_outputs(out: Path, judge: Judge, *inputs: Path | None) -> None:
+    """Refuse a folder in which a file that is read would be overwritten."""
+    made = {"embeddings.npy"} if judge.makes_embeddings else set()
+    outputs = {f"--out, {name}": out / name for name in (*WRITTEN, *made)}
+    check_outputs({"--out": out, **outputs}, filter(None, (*inputs, judge.weights, Path(judge.source))))
+
+
 def _evaluate(
     protocol: Protocol, judge: Judge, methods: Methods, settings: EvaluationSettings, out: Path
 ) -> list[SetResult]:
-    if protocol.source.suffix == ".bin":
+    if protocol.source.suffix.lower() == ".bin":
         folder = unpack_bin(protocol.source, out)
         protocol = replace(protocol, source=folder / "manifest.csv", pairs=folder / "pairs.csv")
     manifest = read_manifest(protocol.source)
@@ -148,6 +160,7 @@ def evaluate_video(
         InputError: There is no column `track`, another run is writing the folder, or as `evaluate_tracks`.
         OutputError: The disk is full.
     """
+    _check_outputs(out, judge, source)
     make_folder(out)
     with exclusive(out):
         return _evaluate_video(source, judge, methods, settings, out)

@@ -23,6 +23,8 @@ STEPS = 1000
 TRAINED_STEPS = 100
 """The network is trained on the first steps of the schedule only."""
 WIDTH_KEY = "model.init_conv.weight"
+LEAST_VALUES = 4000
+"""Values of a UNet, divided by the square of its width: it has more than twice as many."""
 
 
 class Diffusion(nn.Module):
@@ -134,7 +136,8 @@ def load_diffusion(path: Path) -> Diffusion:
     Raises:
         ModelError: The file cannot be read, or is no such checkpoint.
     """
-    state = read_state(path)
+    # Published scores were computed with the section `model`, not with the averages beside it.
+    state = read_state(path, lambda found: WIDTH_KEY in found and "betas" in found, first=("model",))
     diffusion = Diffusion(width_of(state, path))
     load_state(diffusion, state, f"{path} as a diffusion model")
     return diffusion.eval()
@@ -152,5 +155,10 @@ def width_of(state: Mapping[str, Tensor], path: Path) -> int:
         raise ModelError(
             f"{path} holds {found}, wanted (width, 3, 7, 7), width a multiple of {GROUPS}: a diffusion model, "
             "as `fiqa-train fit diffiqa` writes it or as published"
+        )
+    values = sum(tensor.numel() for tensor in state.values())
+    if values < LEAST_VALUES * shape[0] ** 2:  # else a small file could ask for a network of any size
+        raise ModelError(
+            f"{path} has {values:,} values, too few for a diffusion model of width {shape[0]}; fetch it again"
         )
     return shape[0]

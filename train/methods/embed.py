@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from sdk.errors import InputError
-from sdk.files import make_folder
+from sdk.files import check_suffix, make_folder
+from train.data.embeddings import open_vectors
 from train.data.exclusive import exclusive
 from train.data.manifest import Manifest
 from train.methods.engines import open_engine
@@ -72,13 +73,13 @@ def embed_manifest(
         InputError: The file has another ending, no image could be read, or another run is writing the file.
         OutputError: The disk is full.
     """
-    if out.suffix != ".npy":
-        raise InputError(f"{out} ends in {out.suffix or 'nothing'!r}, wanted .npy")
+    check_suffix("--out", out, (".npy",))
     make_folder(out.parent)
     settings = {"weights": fingerprint(network)}
     with exclusive(out), open_engine(engine, callers, device) as opened:
         journal = compute(manifest, Embedder(network, opened.device), out, settings, batch, out, opened)
         journal.remove()
         if not journal.has_values:
-            raise InputError(f"no image of {manifest.root} could be read, the first for: {journal.errors[0]}")
-    return np.load(out, mmap_mode="r")
+            raise InputError(f"no image of {manifest.root} could be embedded, the first for: {journal.errors[0]}")
+    vectors: NDArray[np.float32] = open_vectors(out)
+    return vectors

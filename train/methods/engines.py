@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from sdk.errors import FiqaError, InputError
 from sdk.parallel import bounded_map
+from train.stopping import handlers_kept
 
 Work = Callable[[pa.Table], pa.Table]
 """Rows to do -> rows done; picklable."""
@@ -144,13 +145,15 @@ def _threads(callers: int | None, device: str | None) -> Iterator[Engine]:
 def _ray_workers(callers: int | None, device: str | None) -> Iterator[Engine]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to others unless the user wants it
     try:
-        import ray
-        import ray.data
+        with handlers_kept():
+            import ray
+            import ray.data
     except ImportError as error:
         raise InputError(f"--engine ray needs Ray ({error}); pip install 'fiqa[scale]', or take plain") from error
     started = not ray.is_initialized()
     if started:
-        ray.init(logging_level=logging.WARNING, log_to_driver=False)
+        with handlers_kept():
+            ray.init(logging_level=logging.WARNING, log_to_driver=False)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     ray.data.DataContext.get_current().enable_progress_bars = False  # fiqa shows its own
     try:

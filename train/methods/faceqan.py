@@ -49,6 +49,8 @@ class FaceQANSettings:
             raise InputError(
                 f"iterations={self.iterations}, copies={self.copies}, epsilon={self.epsilon}: wanted numbers above 0"
             )
+        if len(self.clip) != 2 or not self.clip[0] < self.clip[1]:
+            raise InputError(f"clip is {self.clip}, wanted two numbers, the lower one first")
 
 
 @dataclass(frozen=True, slots=True)

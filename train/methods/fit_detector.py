@@ -12,11 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from sdk.detectors import cell_grid, decode, suppress
+from sdk.errors import InputError
+from sdk.files import make_folder
 from sdk.models.card import METADATA_KEY
+from train.data.archive import unpack
 from train.data.dataset import normalised
 from train.data.manifest import read_manifest
 from train.data.photos import find_faces, read_photos
-from train.data.prepare import PrepareSettings, split_people, unpack
+from train.data.prepare import PrepareSettings, split_people
 from train.data.scene_dataset import SceneDataset
 from train.evaluation.detection import confidence_at, match
 from train.methods.detector_loss import detection_loss
@@ -25,7 +28,7 @@ from train.methods.fitting import Batch, Fit
 from train.networks import load_state, read_state, save_network
 from train.networks.detector import FaceCells, Head
 from train.networks.variants import Variant
-from train.recipes import Recipe, settings_from, training_commit
+from train.recipes import Recipe, check_least, settings_from, training_commit
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +53,13 @@ class SceneSettings:
     validation_scenes: int = 512
     teacher: str = "yunet"
     precision: float = 0.98
+
+    def __post_init__(self) -> None:
+        check_least(self, 1, "scenes", "validation_scenes")
+        if self.size < 32 or self.size % 32:
+            raise InputError(f"size is {self.size}, wanted a multiple of 32")
+        if not 0 <= self.precision <= 1:
+            raise InputError(f"precision is {self.precision}, wanted a share from 0 to 1")
 
 
 class DetectorFit(Fit):
@@ -101,7 +111,7 @@ def fit_detector(recipe: Recipe, source: Path, landmarks: Path | None, out: Path
     scenes = settings_from(SceneSettings, recipe.get("scenes"))
     training = settings_from(FitSettings, recipe.get("training"))
     split = settings_from(PrepareSettings, recipe.get("prepare"))
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     manifest = read_manifest(unpack(source, out / "images"))
     photos, people = read_photos(find_faces(manifest, landmarks, scenes.teacher, out / "photos.parquet"))
     splits = split_people(people, split)

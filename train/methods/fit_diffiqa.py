@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,12 +28,13 @@ from train.data.bsrgan import degrade_face
 from train.data.dataset import EpochBatches, FaceDataset, Item, normalised
 from train.data.exclusive import exclusive
 from train.data.manifest import Manifest, read_manifest
+from train.kept import check_kept
 from train.methods.diffusion import TRAINED_STEPS, Diffusion
-from train.methods.fitting import make_accelerator
+from train.methods.fitting import make_accelerator, reading_state
 from train.networks import save_network
 from train.networks.checkpoints import replace_checkpoint
 from train.networks.variants import HALF
-from train.recipes import Recipe, settings_from
+from train.recipes import Recipe, check_least, settings_from
 
 logger = logging.getLogger(__name__)
 
@@ -84,10 +86,10 @@ class DiffusionSettings:
     save_every: int = 500
 
     def __post_init__(self) -> None:
-        counts = ("steps", "batch_size", "accumulate", "ema_every", "sample_every", "save_every")
-        for name in counts:
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}, wanted 1 or more")
+        check_least(self, 1, "steps", "batch_size", "accumulate", "ema_every", "sample_every", "save_every")
+        check_least(self, 0, "workers", "seed")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise InputError(f"betas is {self.betas}, wanted two numbers of 0 or more, below 1")
         if self.width < 8 or self.width % 8:
             raise InputError(f"width is {self.width}, wanted a multiple of 8, such as 128")
         if self.precision not in ("no", "bf16", "fp16"):
@@ -200,6 +202,10 @@ class _Run:
         with progress_bar("diffusion", left) as advance:
             for _ in range(left):
                 self.losses.append(self._step(batches))
+                if not math.isfinite(self.losses[-1]):
+                    raise InputError(
+                        f"the loss is {self.losses[-1]} at step {len(self.losses)}; lower the learning rate"
+                    )
                 self._after_step(len(self.losses))
                 advance(1)
         batches.close()
@@ -273,26 +279,23 @@ class _Run:
         }
         replace_checkpoint(self.out / "state.pt", lambda temporary: torch.save(state, temporary))
         save_network(self.kept, self.out / "diffusion.safetensors")
-        text = json.dumps([round(loss, 6) for loss in self.losses])
+        text = json.dumps([round(loss, 6) for loss in self.losses], allow_nan=False)
         write_file(self.out / "losses.json", text)
 
     def _resume(self) -> None:
         path = self.out / "state.pt"
         if not path.exists():
             return
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        for key, value in (asdict(self.settings) | self.faces).items():
-            if key not in FREE and state["settings"].get(key) != value:
-                raise InputError(
-                    f"{path} is of a run with {key}={state['settings'].get(key)!r}, this one has {key}={value!r}; "
-                    "give another --out to train anew"
-                )
-        self.diffusion.load_state_dict(state["model"])
-        self.optimiser.load_state_dict(state["opt"])
-        self.average.load_state_dict(state["ema"])
-        if self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
-        self.losses = state["losses"]
+        with reading_state(path) as state:
+            decides = {key: value for key, value in (asdict(self.settings) | self.faces).items() if key not in FREE}
+            found = {key: value for key, value in state["settings"].items() if key not in FREE}
+            check_kept(found, decides, f"{path} is of a run", "give another --out to train anew")
+            self.diffusion.load_state_dict(state["model"])
+            self.optimiser.load_state_dict(state["opt"])
+            self.average.load_state_dict(state["ema"])
+            if self.accelerator.scaler is not None:
+                self.accelerator.scaler.load_state_dict(state["scaler"])
+            self.losses = [float(loss) for loss in state["losses"]]
         logger.info("resumed at step %d", len(self.losses))
 
 

@@ -21,7 +21,7 @@ from train.methods.fitting import Fit
 from train.methods.regressors import AIKD, METHODS, EDifFIQA, Method
 from train.methods.targets import TargetSettings, label_column, make_targets
 from train.methods.warm_up import WarmUpSettings, warm_up_head
-from train.networks import QualityNetwork, create_network, get_variant, load_state, read_state
+from train.networks import QualityNetwork, create_network, get_variant, load_checkpoint
 from train.recipes import Recipe, settings_from
 
 logger = logging.getLogger(__name__)
@@ -137,7 +137,7 @@ def _network(recipe: RegressorRecipe, backbone: Path) -> QualityNetwork:
         network = create_network(recipe.network)
     if not isinstance(network, QualityNetwork):
         raise InputError(f"{recipe.network} has no quality head, wanted a quality network, such as ediffiqa-t")
-    load_state(network.base_model, read_state(backbone), f"{backbone} as the backbone of {recipe.network}")
+    load_checkpoint(network.base_model, backbone, f"{backbone} as the backbone of {recipe.network}")
     return network
 
 

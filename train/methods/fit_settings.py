@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 
 from sdk.errors import InputError
+from train.recipes import check_least
 
 OPTIMISERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "one-cycle", "swa")
@@ -91,8 +92,12 @@ class FitSettings:
             raise InputError(f"a group has momentum and the optimiser is {self.optimiser}, wanted sgd or no momentum")
         if self.schedule == "swa" and not self.ema:
             raise InputError("schedule is swa and ema is 0, wanted the decay of the averaged weights, such as 0.1")
-        if self.validations < 1:
-            raise InputError(f"validations is {self.validations}, wanted 1 or more an epoch")
+        if not self.clip > 0:
+            raise InputError(f"clip is {self.clip}, wanted a number above 0")
+        if not 0 <= self.ema < 1:
+            raise InputError(f"ema is {self.ema}, wanted 0 or more, below 1")
+        check_least(self, 1, "epochs", "batch_size", "validations", "save_every")
+        check_least(self, 0, "workers", "seed")
 
 
 def learning_rate(settings: FitSettings, base: float, step: int, total: int) -> float:

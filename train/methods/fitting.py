@@ -7,7 +7,8 @@ groups, gradient clipping, averaged weights, TensorBoard, the best checkpoint, a
 import json
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -21,10 +22,12 @@ from torch.utils.data import DataLoader
 
 from sdk.console import progress_bar
 from sdk.errors import InputError
-from sdk.files import make_folder, write_file
+from sdk.files import make_folder, open_file, write_file
 from train.data.dataset import EpochBatches, FaceDataset, normalised
 from train.data.exclusive import exclusive
 from train.data.scene_dataset import SceneDataset
+from train.data.tables import shortened
+from train.kept import check_kept
 from train.methods.fit_settings import FitSettings, Group, learning_rate, validations_until
 from train.networks import QualityNetwork, Variant, save_network
 from train.networks.checkpoints import replace_checkpoint
@@ -206,7 +209,7 @@ class Fit:
             save_network(kept, self.out / "last.safetensors")
             if means["total"] <= min(past["total"] for past in self.history):
                 save_network(kept, self.out / "best.safetensors")
-            text = json.dumps(self.history, indent=1)
+            text = json.dumps(self.history, indent=1, allow_nan=False)
             write_file(self.out / "history.json", text)
 
     def _save(self) -> None:
@@ -229,28 +232,46 @@ class Fit:
         path = self.out / "state.pt"
         if not path.exists():
             return
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        for key, value in asdict(self.settings).items():
-            if state["settings"].get(key) != value:
+        with reading_state(path) as state:
+            anew = "give another --out to train anew"
+            check_kept(state["settings"], asdict(self.settings), f"{path} is of a run", anew)
+            if state.get("task") != self.task:
                 raise InputError(
-                    f"{path} is of a run with {key}={state['settings'].get(key)!r}, this one has {key}={value!r}; "
-                    "give another --out to train anew"
+                    f"{path} is of a run with other images, labels, embeddings, or settings of method, targets or "
+                    f"warm-up; {anew}"
                 )
-        if state.get("task") != self.task:
-            raise InputError(
-                f"{path} is of a run with other images, labels, embeddings, or settings of method, targets or warm-up; "
-                "give another --out to train anew"
-            )
-        self.network.load_state_dict(state["network"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
-        if self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
-        progress = state["progress"]
-        self.epoch, self.step_in_epoch, self.step = progress["epoch"], progress["step_in_epoch"], progress["step"]
-        self.history = state["history"]
+            self.network.load_state_dict(state["network"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            if self.average is not None:
+                self.average.load_state_dict(state["average"])
+            if self.accelerator.scaler is not None:
+                self.accelerator.scaler.load_state_dict(state["scaler"])
+            progress = (int(state["progress"][name]) for name in ("epoch", "step_in_epoch", "step"))
+            self.epoch, self.step_in_epoch, self.step = progress
+            self.history = [{name: float(value) for name, value in past.items()} for past in state["history"]]
         logger.info("resumed at epoch %d, step %d", self.epoch, self.step)
+
+
+@contextmanager
+def reading_state(path: Path) -> Iterator[dict[str, Any]]:
+    """Read what a run saved to go on from, and have it taken over in the block.
+
+    Raises:
+        InputError: The file is damaged, or what is in it does not fit.
+    """
+    anew = "delete it to start anew"
+    with open_file(path, InputError, anew):
+        pass
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged pickle can fail in any way
+        raise InputError(f"{path} is damaged ({shortened(error) or type(error).__name__}); {anew}") from error
+    try:
+        yield state
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, IndexError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path} is damaged ({type(error).__name__}: {shortened(error)}); {anew}") from error
 
 
 def make_accelerator(precision: str, out: Path, loss_scale: float = 2.0**16) -> Accelerator:

@@ -6,8 +6,10 @@ be told. Under a memory map it would end the process without a word.
 
 import io
 import json
+import math
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sdk.errors import InputError
-from sdk.files import write_errors
+from sdk.files import LineFile, make_folder, open_file, write_errors
+from train.data.embeddings import open_vectors
+from train.data.tables import shortened
+from train.kept import check_kept, parse_kept
+
+_ANEW = "delete it to start anew"
+_OR_ELSEWHERE = "delete it to start anew, or give another --out"
+_LONGEST_LINE = 1 << 20
 
 
 class Journal:
@@ -52,43 +61,35 @@ class Journal:
         return int(self.done.sum()) > len(self.errors)
 
     def _read(self) -> None:
-        with self.path.open("rb") as file:
-            first = file.readline()
+        with open_file(self.path, InputError, _ANEW) as file:
+            first = file.readline(_LONGEST_LINE)
             if not first.endswith(b"\n"):
                 return
-            self._check_settings(json.loads(first))
-            whole = len(first)
-            for line in file:
+            check_kept(parse_kept(first, self.path), self._settings, f"{self.path} is of a run", _OR_ELSEWHERE)
+            for line in iter(partial(file.readline, _LONGEST_LINE), b""):
                 if not line.endswith(b"\n"):  # it was being written when the run was stopped: that row is done again
                     break
-                self._take(json.loads(line))
-                whole += len(line)
-        os.truncate(self.path, whole)
-
-    def _check_settings(self, found: dict[str, Any]) -> None:
-        for key in sorted({*found, *self._settings}):
-            if found.get(key, ...) != self._settings.get(key, ...):
-                raise InputError(
-                    f"{self.path} is of a run with {key}={found.get(key)!r}, this one has "
-                    f"{key}={self._settings.get(key)!r}; delete it to start anew, or give another --out"
-                )
+                self._take(parse_kept(line, self.path))
 
     def _take(self, line: dict[str, Any]) -> None:
-        row = line["row"]
-        if self._paths[row] != line["path"]:
+        row, value, error = line.get("row"), line.get("value"), line.get("error", "")
+        good = isinstance(value, int | float) and math.isfinite(value) if not error else isinstance(error, str)
+        if not isinstance(row, int) or not 0 <= row < len(self._paths) or not good:
+            raise InputError(f"{self.path} is damaged ({shortened(repr(line))} is no row of it); {_ANEW}")
+        if self._paths[row] != line.get("path"):
             raise InputError(
-                f"{self.path} has {line['path']!r} as image {row}, this run has {self._paths[row]!r}; "
-                "delete it to start anew, or give another --out"
+                f"{self.path} has {shortened(repr(line.get('path')))} as image {row}, this run has "
+                f"{self._paths[row]!r}; {_OR_ELSEWHERE}"
             )
         self.done[row] = True
-        self.values[row] = line.get("value", np.nan)
-        if "error" in line:
-            self.errors[row] = line["error"]
+        self.values[row] = np.nan if error else value
+        if error:
+            self.errors[row] = error
 
     def __enter__(self) -> "Journal":
-        with write_errors(self.path):
-            self._file = self.path.open("ab" if self.done.any() else "wb", buffering=0)
+        self._file = LineFile(self.path)  # which cuts off a line that was being written
         if not self.done.any():
+            self._file.cut()
             self._write([self._settings])
         return self
 
@@ -110,12 +111,12 @@ class Journal:
             self._take(line)
 
     def _write(self, lines: list[dict[str, Any]]) -> None:
-        with write_errors(self.path):
-            write_all(self._file, "".join(json.dumps(line) + "\n" for line in lines).encode())
+        self._file.write("".join(json.dumps(line, allow_nan=False) + "\n" for line in lines).encode())
 
     def remove(self) -> None:
         """Delete the file: its rows are in the output now."""
-        self.path.unlink()
+        with write_errors(self.path):
+            self.path.unlink()
 
 
 class EmbeddingsWriter:
@@ -167,17 +168,18 @@ class EmbeddingsWriter:
         """Put the file into its place."""
         if self._file is not None:
             self._file.close()
-            os.replace(self._part, self.path)
+            with write_errors(self.path):
+                os.replace(self._part, os.path.realpath(self.path))
 
     def _create(self, length: int) -> None:
         shape = (self._count, length)
         if self.path.exists():
-            found = np.load(self.path, mmap_mode="r")
+            found = open_vectors(self.path)
             if found.shape != shape or found.dtype != np.float32:
                 raise InputError(
                     f"{self.path} is {found.dtype} {found.shape}, wanted float32 {shape}; delete it or name another"
                 )
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path.parent)
         with self._part.open("wb", buffering=0) as file:
             header = io.BytesIO()
             np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": shape})
@@ -189,9 +191,13 @@ class EmbeddingsWriter:
         self._open()
 
     def _open(self) -> None:
-        file = self._part.open("r+b", buffering=0)
+        shape = open_vectors(self._part).shape  # which also compares its size with its header
+        if shape[0] != self._count:
+            raise InputError(f"{self._part} has {shape[0]} rows, wanted {self._count}; delete it and the journal")
+        with write_errors(self._part):
+            file = self._part.open("r+b", buffering=0)
         np.lib.format.read_magic(file)
-        shape = np.lib.format.read_array_header_1_0(file)[0]
+        np.lib.format.read_array_header_1_0(file)
         self._file, self._start, self._size = file, file.tell(), 4 * shape[1]
 
 

@@ -199,18 +199,24 @@ def cluster_people(people: Indices, read: ReadRows, settings: OptimisationSettin
         int (N,): cluster of each image among its person's.
 
     Raises:
+        InputError: The file is damaged.
         OutputError: The disk is full.
     """
     sizes = np.bincount(people)
     large = sizes > settings.clusters
     images, ends = np.flatnonzero(large[people]), np.append(0, np.cumsum(sizes[large]))
     result = np.arange(len(people))
-    with kept.open("a+b", 0) as file, progress_bar("clusters", len(ends) - 1) as advance, threadpool_limits(1):
+    with write_errors(kept):
+        opened = kept.open("a+b", 0)
+    with opened as file, progress_bar("clusters", len(ends) - 1) as advance, threadpool_limits(1):
         file.seek(0)
         found = np.fromfile(file, np.int32)
         done = int(np.searchsorted(ends, len(found), "right")) - 1  # people; the last one's may have been cut off
+        kept_ones = found[: ends[done]]
+        if ((kept_ones < 0) | (kept_ones >= settings.clusters)).any():
+            raise InputError(f"{kept} is damaged: it has other clusters than 0 to {settings.clusters - 1}; delete it")
         file.truncate(4 * ends[done])
-        result[images[: ends[done]]] = found[: ends[done]]
+        result[images[: ends[done]]] = kept_ones
         advance(done)
         for begin, end in pairwise(ends[done:]):
             members = images[begin:end]

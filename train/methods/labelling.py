@@ -5,6 +5,7 @@ again reads the journal and goes on, on whichever engine. The output appears, wh
 """
 
 import logging
+import math
 from collections.abc import Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
@@ -74,6 +75,12 @@ class TableLabeller:
                 values[index] = value
             for index, vector in zip(good, result.get("embedding", ()), strict=False):
                 embeddings[index] = vector.astype(np.float32).tobytes()
+                if not np.isfinite(vector).all():
+                    values[index] = np.nan
+            for index in good:
+                if not math.isfinite(values[index] or 0.0):
+                    errors[index] = f"{self._root / paths[index]}: the network gave NaN or infinity, wanted numbers"
+                    values[index] = embeddings[index] = None
         return pa.table([batch["row"], values, errors, embeddings], schema=DONE)
 
 

@@ -39,7 +39,7 @@ def optimise_manifest(
         source: Labelled manifest.
         label: Column, or several by commas, see `train.methods.targets.label_column`.
         embeddings: `.npy` (N, D), a row a row of the manifest.
-        out: `.csv` or `.parquet` to write; may be the source.
+        out: `.csv` or `.parquet` to write; may be the source, but not on the command line.
         settings: See `OptimisationSettings`.
         name: Of the new column, `<label>-optimised` by default; a column of that name is replaced.
 

@@ -3,6 +3,7 @@
 Each is a labeller: uint8 BGR crops (N, 112, 112, 3) -> scores (N,), higher is better.
 """
 
+import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 
 from sdk import FaceDetector, QualityScorer
 from sdk.alignment import TEMPLATE, similarity_transform
-from sdk.errors import ModelError
-from sdk.models.loading import load_model
+from sdk.errors import ModelError, ScoreError
+from sdk.files import read_file
+from sdk.models.loading import is_path, load_model
 from sdk.models.protobuf import read_message
 from train.methods.lazily import Lazily
 
@@ -50,6 +52,10 @@ class DetectorConfidence:
         return max((found.confidence for found in self._detector().detect(framed)), default=0.0)
 
 
+LARGEST = 256 << 20
+"""Bytes of LightQNet's file."""
+
+
 class LightQNet:
     """LightQNet (Chen et al., IEEE SPL 2021), the published `lightqnet-dm100.pb`.
 
@@ -64,9 +70,9 @@ class LightQNet:
     _POINTS = np.array([(32.8, 44.3), (63.0, 44.1), (48.1, 79.1)])
 
     def __init__(self, path: Path) -> None:
-        if not path.is_file():
+        if not os.path.lexists(path):
             raise ModelError(f"no LightQNet at {path}; give the path of lightqnet-dm100.pb")
-        data = np.fromfile(path, np.uint8)
+        data = np.frombuffer(read_file(path, ModelError, "give the path of lightqnet-dm100.pb", LARGEST), np.uint8)
         _check_graph(data, path)
         self._network = Lazily(partial(cv2.dnn.readNetFromTensorflow, data))
         source = np.array([TEMPLATE[0], TEMPLATE[1], TEMPLATE[3:].mean(axis=0)])
@@ -102,9 +108,12 @@ class Model:
         self.name = name or load_model(model).card.name
 
     def __call__(self, faces: NDArray[np.uint8], keys: Sequence[str]) -> dict[str, NDArray[Any]]:
-        return {self.name: self._scorer().score_batch(list(faces))}
+        try:
+            return {self.name: self._scorer().score_batch(list(faces))}
+        except ScoreError as error:
+            return {self.name: error.scores}
 
 
 def _found_anywhere(model: str) -> str:
     """The name of a model, or the whole path of a file, for a worker may run in another folder."""
-    return str(Path(model).resolve()) if model.endswith(".onnx") else model
+    return str(Path(model).resolve()) if is_path(model) else model

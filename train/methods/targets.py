@@ -58,7 +58,7 @@ def label_column(manifest: Manifest, names: str) -> NDArray[np.float64]:
     Raises:
         InputError: A column is missing, does not hold numbers, or is all one value, or no row has all of them.
     """
-    columns = {name: _numbers(manifest, name) for name in names.split(",")}
+    columns = {name: manifest.numbers(name) for name in names.split(",")}
     used = ~np.isnan(list(columns.values())).any(axis=0)
     if not used.any():
         raise InputError(f"no row of {len(manifest)} has a label of {' and '.join(columns)}; see the column 'error'")
@@ -73,14 +73,6 @@ def label_column(manifest: Manifest, names: str) -> NDArray[np.float64]:
     combined = np.full(len(manifest), np.nan)
     combined[used] = np.mean([mid_rank(values[used], values[used]) for values in columns.values()], axis=0)
     return combined
-
-
-def _numbers(manifest: Manifest, name: str) -> NDArray[np.float64]:
-    values = manifest.column(name)
-    try:
-        return np.array(values, np.float64)
-    except ValueError as error:
-        raise InputError(f"the column {name!r} does not hold numbers: {error}; name a column of labels") from error
 
 
 def make_targets(

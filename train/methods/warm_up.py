@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from sdk.errors import InputError
 from train.networks import MLP, QualityNetwork
+from train.recipes import check_least
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,12 @@ class WarmUpSettings:
     dropout: float = 0.3
     noise: float = 0.0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_least(self, 1, "batch_size")
+        check_least(self, 0, "epochs", "seed")
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"dropout is {self.dropout}, wanted 0 or more, below 1")
 
 
 def warm_up_head(

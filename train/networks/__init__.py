@@ -1,6 +1,6 @@
 """Networks, state-dict compatible with the published checkpoints."""
 
-from train.networks.checkpoints import identify, load_network, load_state, read_state, save_network
+from train.networks.checkpoints import identify, load_checkpoint, load_network, load_state, read_state, save_network
 from train.networks.heads import MLP, QualityNetwork
 from train.networks.iresnet import IResNet
 from train.networks.mobilefacenet import MobileFaceNet
@@ -18,6 +18,7 @@ __all__ = [
     "create_network",
     "get_variant",
     "identify",
+    "load_checkpoint",
     "load_network",
     "load_state",
     "read_state",

@@ -116,3 +116,15 @@ def test_sharpness() -> None:
 def test_wrong_count() -> None:
     with pytest.raises(InputError, match="count is 0"):
         BestShots(print, count=0)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"count": 0}, {"count": 1.5}, {"threshold": float("nan")}, {"floor": float("inf")},
+        {"min_sharpness": float("nan")},
+    ],
+)  # fmt: skip
+def test_settings_that_are_no_numbers(setting: dict[str, float]) -> None:
+    with pytest.raises(InputError, match=f"{next(iter(setting))} is .*, wanted a"):
+        BestShots(print, **setting)

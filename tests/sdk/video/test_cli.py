@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -112,6 +113,83 @@ def test_a_full_disk_ends_the_run(folder: Path, tmp_path: Path, monkeypatch: pyt
     assert "full.jsonl cannot be written: No space left on device; make room" in result.stderr
 
 
+def test_results_go_on_where_the_last_run_ended(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "frames.jsonl"
+    for runs in (1, 2):
+        assert run(folder, "--out", out).exit_code == 0
+        assert [json.loads(line)["index"] for line in out.read_text().splitlines()] == [*range(15)] * runs
+
+
+@pytest.mark.parametrize("spelling", ["same", "roundabout", "symbolic", "hard"])
+@pytest.mark.parametrize("option", ["--save", "--best-shots", "--out"])
+def test_no_output_destroys_the_source(folder: Path, tmp_path: Path, option: str, spelling: str) -> None:
+    name = {"--save": "clip.mp4", "--best-shots": "frames", "--out": "clip.jsonl"}[option]
+    source = tmp_path / name
+    if option != "--best-shots":
+        source.write_bytes(b'{"index": 0}\n')
+    if spelling == "hard" and option == "--best-shots":
+        pytest.skip("folders have no hard links")
+    target = {
+        "same": source, "roundabout": tmp_path / "frames" / ".." / name, "symbolic": tmp_path / f"link-{name}",
+        "hard": tmp_path / f"hard-{name}",
+    }[spelling]  # fmt: skip
+    if spelling == "symbolic":
+        target.symlink_to(source)
+    if spelling == "hard":
+        target.hardlink_to(source)
+    before = sorted(folder.iterdir()), source.stat()
+    result = run(source, option, target)
+    assert result.exit_code == 2, result.output
+    assert (sorted(folder.iterdir()), source.stat().st_ino, source.stat().st_size) == (
+        before[0], before[1].st_ino, before[1].st_size
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--out", "shots/shots.jsonl", "--best-shots", "shots"], "is the file of --out"),
+        (["--out", "old.parquet"], "--out old.parquet is there and would be lost"),
+        (["--save", "old.avi"], "--save old.avi is there and would be lost"),
+        (["--out", "old.jsonl"], "old.jsonl is there and holds something else"),
+        (["--save", "/dev/null/x.mp4"], "cannot be written"),
+        (["--best-shots", "old.avi"], "cannot be written"),
+        (["--keep", "0"], "count is 0"),
+        (["--floor", "nan"], "floor is nan"),
+        (["--min-size", "nan"], "min_size is nan"),
+        (["--serve", "0", "--host", "no.such.host.invalid"], "port 0 of no.such.host.invalid cannot be had"),
+    ],
+)
+def test_options_that_would_destroy_or_make_no_sense(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("old.parquet", "old.avi", "old.jsonl"):
+        (tmp_path / name).write_text("work of hours")
+    result = run(folder, *options)
+    assert result.exit_code == 2, result.output
+    assert message in result.stderr.replace("\n", " ")
+    assert {(tmp_path / name).read_text() for name in ("old.parquet", "old.avi", "old.jsonl")} == {"work of hours"}
+    assert not list(tmp_path.glob(".fiqa-*"))
+
+
+def test_the_source_may_come_from_the_environment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FIQA_SOURCE", str(folder))
+    assert "15 frames" in run().stderr
+
+
+def test_the_page_that_fails_does_not_end_the_run(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("sdk.video.page.Overlay.note", fail)
+    result = run(folder, "--out", tmp_path / "a.jsonl", "--serve", "0")
+    assert result.exit_code == 0, result.output
+    assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 15
+
+
 # A shell that starts the tests in the background lets them ignore Ctrl-C, and so would what they start.
 RUN = """
 import signal, sys
@@ -125,17 +203,24 @@ app(sys.argv[1:])
 """
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
-def test_signals_end_a_live_stream_in_order(tmp_path: Path, sent: signal.Signals, code: int) -> None:
-    server = MjpegServer(walk(30))
-    out = tmp_path / "frames.jsonl"
-    arguments = ["video", server.url, "--out", str(out), "--best-shots", str(tmp_path / "shots"), "--serve", "0"]
-    process = subprocess.Popen(
-        [sys.executable, "-c", RUN.format(here=str(Path(__file__).parents[1])), *arguments],
+def start(*arguments: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-c", RUN.format(here=str(Path(__file__).parents[1])), "video", *arguments],
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "FIQA_OFFLINE": "1"},
     )
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [([signal.SIGINT], 130), ([signal.SIGTERM], 0), ([signal.SIGHUP], 0), ([signal.SIGINT] * 3, 130),
+     ([signal.SIGTERM] * 3, 0)],
+)  # fmt: skip
+def test_signals_end_a_live_stream_in_order(tmp_path: Path, sent: list[signal.Signals], code: int) -> None:
+    server = MjpegServer(walk(30))
+    out = tmp_path / "frames.jsonl"
+    process = start(server.url, "--out", str(out), "--best-shots", str(tmp_path / "shots"), "--serve", "0")
     try:
         assert process.stderr is not None
         page = process.stderr.readline().split("page: ")[1].strip()
@@ -144,7 +229,9 @@ def test_signals_end_a_live_stream_in_order(tmp_path: Path, sent: signal.Signals
             time.sleep(0.05)
         with urllib.request.urlopen(page + "health") as answer:
             assert answer.status == 200
-        process.send_signal(sent)
+        for one in sent:
+            process.send_signal(one)
+            time.sleep(0.1)
         _, errors = process.communicate(timeout=60)
     finally:
         process.kill()
@@ -153,4 +240,31 @@ def test_signals_end_a_live_stream_in_order(tmp_path: Path, sent: signal.Signals
     assert [json.loads(line)["state"] for line in out.read_text().splitlines()].count("new") > 5
     (word,) = [json.loads(line) for line in (tmp_path / "shots" / "shots.jsonl").read_text().splitlines()][-1:]
     assert word["final"]
-    assert "0 reconnects" in errors
+    if signal.SIGHUP not in sent:  # whose terminal is gone
+        assert "0 reconnects" in errors
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_a_camera_that_does_not_answer_is_not_waited_for(sent: signal.Signals, code: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        process = start(f"http://me:hunter2@127.0.0.1:{silent.getsockname()[1]}/?token=hunter2")
+        try:
+            camera, _ = silent.accept()
+            time.sleep(0.3)
+            sent_at = time.monotonic()
+            process.send_signal(sent)
+            _, errors = process.communicate(timeout=60)
+            camera.close()
+        finally:
+            process.kill()
+    assert process.returncode == code, errors
+    assert time.monotonic() - sent_at < 3  # OpenCV waits for 4 s
+    assert "hunter2" not in errors
+
+
+def test_libraries_keep_the_address_to_themselves() -> None:
+    process = start("rtsp://me:hunter2@127.0.0.1:9/hunter2?token=hunter2")
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert errors.count("\n") == 1  # our own line, and nothing of OpenCV's or FFmpeg's
+    assert "rtsp://***@127.0.0.1:9/hunter2?*** cannot be opened" in errors

@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import subprocess
+import sys
 from collections import namedtuple
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from squares import BlueScorer, SquareDetector, frame, walk
 
 from sdk import InputError, OutputError, VideoScorer
 from sdk.video import BestShots
-from sdk.video.files import JsonRecords, Lines, ShotFolder, VideoFile, open_records
+from sdk.video.files import JsonRecords, ShotFolder, VideoFile, open_records
 
 needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 
@@ -59,35 +61,6 @@ def test_lines_on_a_full_disk() -> None:
     records = JsonRecords(Path("/dev/full"))
     with score(walk(1)) as video, pytest.raises(OutputError, match="No space left on device; make room"):
         records.write(next(video))
-
-
-def test_a_line_that_does_not_fit_is_taken_back(tmp_path: Path) -> None:
-    class Nearly:
-        """A file with room for so many bytes more."""
-
-        def __init__(self, file: object, room: int) -> None:
-            self.file, self.room = file, room
-
-        def write(self, data: bytes) -> int:
-            if not self.room:
-                raise OSError(errno.ENOSPC, "No space left on device")
-            part = data[: self.room]
-            self.room -= len(part)
-            return self.file.write(part)
-
-        def __getattr__(self, name: str) -> object:
-            return getattr(self.file, name)
-
-    path = tmp_path / "a.jsonl"
-    lines = Lines(path)
-    lines.write({"a": 1})
-    lines._file = Nearly(lines._file, 4)
-    with pytest.raises(OutputError, match=r"a\.jsonl cannot be written: No space left"):
-        lines.write({"b": 2})
-    assert path.read_text() == '{"a": 1}\n'
-    lines._file.room = 100
-    lines.write({"c": 3})
-    assert path.read_text() == '{"a": 1}\n{"c": 3}\n'
 
 
 def test_video_keeps_time(tmp_path: Path) -> None:
@@ -163,3 +136,148 @@ def test_best_shots_on_a_full_disk_end_the_stream(tmp_path: Path, monkeypatch: p
     folder.close()
     assert (tmp_path / "shots.jsonl").read_text() == ""
     assert os.listdir(tmp_path) == ["shots.jsonl"]
+
+
+def test_lines_go_on_after_those_of_the_run_before(tmp_path: Path) -> None:
+    path = tmp_path / "frames.jsonl"
+    for torn in ("", '{"index": 2, "timest'):
+        with path.open("a") as file:
+            file.write(torn)
+        records = open_records(path)
+        with score(walk(2)) as video:
+            for result in video:
+                records.write(result)
+        records.close()
+    assert [json.loads(line)["index"] for line in path.read_text().splitlines()] == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    "content", [b"path,score\na.jpg,1\n", b"\xff\xd8\xff\xe0", b'{"run": "a"}\n', b"\0" * 40, b"{}\n"]
+)
+def test_what_is_not_ours_is_not_added_to(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "frames.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"frames\.jsonl is there and holds something else; choose another name"):
+        open_records(path)
+    assert path.read_bytes() == content
+    (tmp_path / "shots.jsonl").write_bytes(content.replace(b"run", b"index"))
+    with pytest.raises(InputError, match=r"shots\.jsonl is there and holds something else"):
+        ShotFolder(tmp_path)
+
+
+def test_what_would_be_lost_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow", reason="needs fiqa[report]")
+    for make, name in ((open_records, "a.parquet"), (lambda path: VideoFile(path, 25), "a.mp4")):
+        (tmp_path / name).write_bytes(b"work of hours")
+        with pytest.raises(InputError, match="is there and would be lost; choose another name"):
+            make(tmp_path / name)
+        (tmp_path / f"link{name[1:]}").symlink_to(name)
+        with pytest.raises(InputError, match="would be lost"):
+            make(tmp_path / f"link{name[1:]}")
+        assert (tmp_path / name).read_bytes() == b"work of hours"
+
+
+def test_one_run_at_a_time(tmp_path: Path) -> None:
+    records, folder = open_records(tmp_path / "a.jsonl"), ShotFolder(tmp_path)
+    for again in (lambda: open_records(tmp_path / "a.jsonl"), lambda: ShotFolder(tmp_path)):
+        with pytest.raises(InputError, match="being written by another run"):
+            again()
+    records.close()
+    folder.close()
+
+
+def test_runs_of_one_second_and_process_do_not_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.strftime", lambda *_: "20000101T000000Z")  # a board without a clock
+    for _ in range(3):
+        folder = ShotFolder(tmp_path)
+        with score(walk(3), best_shots=BestShots(folder.write, count=1)) as video:
+            list(video)
+        folder.close()
+    words = [json.loads(line) for line in (tmp_path / "shots.jsonl").read_text().splitlines()]
+    assert len({word["run"] for word in words}) == 3
+    assert all((tmp_path / shot["picture"]).is_file() for word in words for shot in word["shots"])
+
+
+def test_a_video_without_a_frame_is_no_file(tmp_path: Path) -> None:
+    video = VideoFile(tmp_path / "out.mp4", 25)
+    video.close()
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_video_that_cannot_be_encoded_leaves_nothing(tmp_path: Path) -> None:
+    video = VideoFile(tmp_path / "out.mp4", 25)
+    with pytest.raises(InputError, match="cannot encode 1 x 1 pixels; try"):
+        video.write(np.zeros((1, 1, 3), np.uint8), 0)
+    video.close()
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_video_that_was_not_written_whole_leaves_nothing(tmp_path: Path) -> None:
+    video = VideoFile(tmp_path / "out.mp4", 25)
+    for index in range(5):
+        video.write(frame(), index / 25)
+    release = video._writer.release
+    video._writer = type(
+        "Writer", (), {"release": lambda self: (release(), video._draft.path.write_bytes(b"x" * 99))}
+    )()
+    with pytest.raises(OutputError, match="could not be written whole; make room"):
+        video.close()
+    assert os.listdir(tmp_path) == []
+
+
+SHORT = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+sys.path.insert(0, {here!r})
+from pathlib import Path
+from squares import frame
+from sdk import OutputError
+from sdk.video.files import VideoFile
+video = VideoFile(Path(sys.argv[1]), 25)
+for index in range(100):
+    video.write(frame(), index / 25)
+try:
+    video.close()
+except OutputError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "message", "kept"),
+    [("a.avi", "is cut short: not all of 100 frames", ["a.avi"]), ("a.mp4", "could not be written whole", [])],
+)
+def test_a_video_that_found_no_room(tmp_path: Path, name: str, message: str, kept: list[str]) -> None:
+    script = SHORT.format(here=str(Path(__file__).parents[1]))
+    command = [sys.executable, "-c", script, str(tmp_path / name)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert message in done.stdout
+    assert os.listdir(tmp_path) == kept
+    for left in kept:
+        assert cv2.VideoCapture(str(tmp_path / left)).read()[0]
+
+
+def test_a_table_on_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pyarrow", reason="needs fiqa[report]")
+    monkeypatch.setattr("sdk.video.files.ROW_GROUP", 1)
+
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    records = open_records(tmp_path / "a.parquet")
+    monkeypatch.setattr(type(records._writer), "write_table", full)
+    with score(walk(1)) as video, pytest.raises(OutputError, match="No space left"):
+        records.write(next(video))
+    records.close()
+    assert os.listdir(tmp_path) == []
+
+
+def test_results_to_a_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    records = open_records(tmp_path / "pipe")
+    with score(walk(1)) as video:
+        records.write(next(video))
+    records.close()
+    assert json.loads(os.read(reader, 9999))["index"] == 0
+    os.close(reader)

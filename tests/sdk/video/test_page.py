@@ -3,6 +3,7 @@
 import http.client
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -89,10 +90,34 @@ def test_stream_shows_the_newest_frame(running: Running) -> None:
 
 
 def test_viewers_are_limited(running: Running) -> None:
+    viewers = []
     for _ in range(VIEWERS):
-        assert running.page.viewers.acquire(blocking=False)
+        connection = http.client.HTTPConnection(running.page.address.split("/")[2], timeout=20)
+        connection.request("GET", "/stream")
+        viewers.append((connection, connection.getresponse()))
+        assert viewers[-1][1].readline() == b"--frame\r\n"
     assert running.get("/stream")[0] == 503
     assert running.get("/health")[0] == 200
+    for connection, answer in viewers:
+        answer.close()
+        connection.close()
+    deadline = time.monotonic() + 20
+    while running.page._viewers and time.monotonic() < deadline:
+        running.page.show(replace(running.last, index=running.last.index + 1))
+        time.sleep(0.05)
+    assert running.page._viewers == 0
+
+
+def test_every_answer_keeps_other_sites_out(running: Running) -> None:
+    for path in ("/", "/state", "/stream", "/nothing"):
+        connection = http.client.HTTPConnection(running.page.address.split("/")[2], timeout=10)
+        connection.request("GET", path)
+        headers = connection.getresponse().headers
+        connection.close()
+        assert headers["Content-Security-Policy"].startswith("default-src 'none'; script-src 'sha256-")
+        assert "unsafe" not in headers["Content-Security-Policy"]
+        assert (headers["X-Content-Type-Options"], headers["X-Frame-Options"]) == ("nosniff", "DENY")
+        assert (headers["Cross-Origin-Resource-Policy"], headers["Cache-Control"]) == ("same-origin", "no-store")
 
 
 def test_only_this_machine_by_its_name(running: Running) -> None:

@@ -350,8 +350,13 @@ def test_a_video_scorer_that_is_never_iterated_closes() -> None:
     ("options", "message"),
     [
         ({"every": 0}, "every is 0"),
+        ({"every": 1.5}, "every is 1.5, wanted a whole number"),
         ({"queue": 0}, "queue is 0"),
         ({"max_fps": 0}, "max_fps is 0"),
+        ({"max_fps": float("nan")}, "max_fps is nan"),
+        ({"max_fps": -3}, "max_fps is -3"),
+        ({"min_size": float("nan")}, "min_size is nan"),
+        ({"min_size": -1}, "min_size is -1"),
         ({"detector": []}, "detector is an empty sequence"),
     ],
 )

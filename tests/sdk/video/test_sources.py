@@ -1,6 +1,7 @@
 """Where frames come from."""
 
 import logging
+import os
 from pathlib import Path
 
 import cv2
@@ -10,7 +11,8 @@ from squares import frame, walk
 
 from sdk.errors import DeviceError, InputError
 from sdk.video import open_source
-from sdk.video.capture import Capture, without_password
+from sdk.video.address import without_secrets
+from sdk.video.capture import Capture
 from sdk.video.jetson import jetson_pipeline
 
 
@@ -65,7 +67,7 @@ def test_what_does_not_exist(tmp_path: Path) -> None:
             open_source(camera)
 
 
-@pytest.mark.parametrize("content", [b"", b"this is no video" * 100, b"RIFF\x00\x00\x00\x00AVI LIST"])
+@pytest.mark.parametrize("content", [b"", b"this is no video\0" * 100, b"RIFF\x00\x00\x00\x00AVI LIST"])
 def test_not_a_video(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.mp4"
     path.write_bytes(content)
@@ -173,11 +175,141 @@ def test_what_is_no_preset() -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "shown"),
+    "name",
+    [
+        "07:30:59.avi", "gate:2.avi", "file:a.avi", "take%d.avi", "50%.avi", "left ! right.avi", "7", "-a.avi",
+        "a b.avi", "csi:0", "nvdec:a.avi", "kl\u00e4ng \u4e2d.avi", "back\\slash.avi", "pipe:0", "data:x.avi",
+        "concat:a|b.avi", "a?b#c.avi", "u:p@host.avi",
+    ],
+)  # fmt: skip
+def test_a_file_that_is_there_is_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_video(tmp_path / "plain.avi", walk(3)).rename(name)
+    for given in (name, str(tmp_path / name), Path(name)):
+        source = open_source(given)
+        assert (source.name, source.live, len(list(source.frames()))) == (str(given), False, 3)
+
+
+def test_a_file_by_a_scheme_like_name_of_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "http:" / "host").mkdir(parents=True)
+    write_video(tmp_path / "http:" / "host" / "a.avi", walk(3))
+    assert len(list(open_source("http://host/a.avi").frames())) == 3
+
+
+@pytest.mark.parametrize("form", ["file:{}", "file://{}", "FILE://localhost{}", "file:///{}"])
+def test_file_urls(tmp_path: Path, form: str) -> None:
+    path = write_video(tmp_path / "a b.avi", walk(2))
+    for text in (str(path), str(path).replace(" ", "%20")):
+        assert len(list(open_source(form.format(text)).frames())) == 2
+    with pytest.raises(InputError, match="No such file"):
+        open_source("file:nothing.avi")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "#EXTM3U\n#EXTINF:1,\n/etc/passwd\n", "ffconcat version 1.0\nfile ok.avi\n", "v=0\nm=video 5004 RTP/AVP 26\n",
+        "<?xml version='1.0'?><MPD/>", "letters that FFmpeg would draw\n" * 50, "\u00e9\u00e9" * 400,
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("suffix", [".m3u8", ".txt", ".mp4"])
+def test_texts_are_no_videos(tmp_path: Path, content: str, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match="is a text, wanted a video"):
+        open_source(path)
+
+
+def test_special_files_are_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "broken.mp4").symlink_to("nowhere.mp4")
+    for path in (tmp_path / "pipe.mp4", "/dev/zero", "/dev/null"):
+        with pytest.raises(InputError, match="is a pipe or a device"):
+            open_source(path)
+    with pytest.raises(InputError, match="cannot be opened: No such file"):
+        open_source(tmp_path / "broken.mp4")
+
+
+def test_frames_are_counted_as_people_do_and_no_pipe_is_opened(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in (1, 2, 9, 10, 100):
+        cv2.imwrite(str(tmp_path / f"f{number}.png"), np.full((20, 20, 3), number, np.uint8))
+    os.mkfifo(tmp_path / "f3.png")
+    (tmp_path / "f4.png").mkdir()
+    (tmp_path / "f5.png").symlink_to("nowhere")
+    (tmp_path / "f11.png").symlink_to("f9.png")
+    with caplog.at_level(logging.WARNING):
+        found = list(open_source(tmp_path).frames())
+    assert [int(image[0, 0, 0]) for _, image in found if image is not None] == [1, 2, 9, 10, 9, 100]
+    assert "3 left out that are no files, such as f3.png" in caplog.text
+
+
+def test_one_image_is_one_frame(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a%d.png"), np.full((30, 20, 3), 7, np.uint8))
+    ((timestamp, image),) = open_source(tmp_path / "a%d.png").frames()
+    assert (timestamp, image.shape) == (0, (30, 20, 3))
+
+
+def test_frames_that_are_huge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sdk.video.capture.MAX_PIXELS", 320 * 180 - 1)
+    with pytest.raises(InputError, match="its frames are 320 x 180, wanted at most 57,599 pixels; make it smaller"):
+        open_source(write_video(tmp_path / "a.avi", walk(3)))
+
+
+@pytest.mark.parametrize("index", [-1, 1000, "99999", np.int64(-3)])
+def test_cameras_that_cannot_be(index: int | str) -> None:
+    with pytest.raises(InputError, match="wanted an index from 0 to 999"):
+        open_source(index)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "concat:a|b", "subfile,,start,0,,:///etc/passwd", "file-like://x", "a\0b", "\ud800"]
+)
+def test_texts_that_name_nothing(text: str) -> None:
+    with pytest.raises(InputError):
+        open_source(text)
+
+
+def test_true_is_no_camera() -> None:
+    with pytest.raises(InputError, match="is a bool"):
+        open_source(True)
+
+
+SECRET = "hunter2"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
     [
         ("rtsp://host:554/a", "rtsp://host:554/a"),
-        ("rtsp://me:p@ss@host:554/a?b=1", "rtsp://***@host:554/a?b=1"),
+        (f"rtsp://me:{SECRET}@host:554/a", "rtsp://***@host:554/a"),
+        (f"RTSP://me:p@{SECRET}/x?y@[fe80::1]:554/a", "RTSP://***@[fe80::1]:554/a"),
+        (f"http://host/a?token={SECRET}&b=1", "http://host/a?***"),
+        (f"http://host/a#{SECRET}", "http://host/a#***"),
+        (f"rtsp://host/user=admin&password={SECRET}&channel=1", "rtsp://host/user=***&password=***&channel=1"),
+        (f"rtsp:/me:{SECRET}@host/a", "***@host/a"),
+        (f"me%40:{SECRET}@host/a", "***@host/a"),
+        (f'rtspsrc user-id=me user-pw="a {SECRET}" proxy-pw={SECRET}', "rtspsrc user-id=*** user-pw=*** proxy-pw=***"),
+        ("12:00:00.mp4", "12:00:00.mp4"),
+        ("rtsp://[bad", "rtsp://[bad"),
     ],
 )
-def test_no_password_in_a_name(url: str, shown: str) -> None:
-    assert without_password(url) == shown
+def test_no_secret_is_shown(text: str, shown: str) -> None:
+    assert without_secrets(text) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"rtsp://u:{SECRET}@127.0.0.1:9/a", f"HTTP://u:{SECRET}@127.0.0.1:9/", f"rtsp://u:{SECRET}@[bad",
+        f"http://127.0.0.1:9/a?sig={SECRET}", f"rtmp://u:{SECRET}@127.0.0.1:9/a b", f"nvdec:rtsp://u:{SECRET}@a b",
+        f"nvdec:http://u:{SECRET}@h/", f"rtspsrc location=rtsp://u:{SECRET}@h user-pw={SECRET} ! appsink",
+        f"u:{SECRET}@host", f"xyz://u:{SECRET}@host",
+    ],
+)  # fmt: skip
+def test_no_secret_is_in_an_error(text: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG), pytest.raises((InputError, DeviceError)) as caught:
+        open_source(text)
+    assert SECRET not in str(caught.value) + caplog.text

@@ -1,0 +1,30 @@
+"""Names as they are shown: nothing in them is obeyed."""
+
+from pathlib import Path
+
+import pytest
+
+from sdk.text import path_text, shown
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("plain [red] :smile: ä 人 😀.jpg", "plain [red] :smile: ä 人 😀.jpg"),
+        ("a\tb\r\nc", r"a\tb\r\nc"),
+        ("\x1b]8;;http://x\x1b\\", r"\x1b]8;;http://x\x1b" + "\\"),
+        ("\x00\x07\x7f\x85\x9b31m", r"\x00\x07\x7f\x85\x9b31m"),
+        ("cod\u202egpj.exe", r"cod\u202egpj.exe"),
+        ("\u2066\u2069\u200f\u061c", r"\u2066\u2069\u200f\u061c"),
+        ("one\u2028two\u2029", r"one\u2028two\u2029"),
+        ("caf\udce9 \ud83d", r"caf\xe9 \ud83d"),
+    ],
+)
+def test_what_cannot_be_seen_is_escaped(text: str, expected: str) -> None:
+    assert shown(text) == expected
+    assert shown(shown(text)) == expected
+
+
+def test_a_path_keeps_all_that_a_text_file_can_hold() -> None:
+    assert path_text(Path("a\n\x1b\u202e/b\udcff.png")) == "a\n\x1b\u202e/b\\xff.png"
+    assert path_text(Path("b\udcfe.png")) != path_text(Path("b\udcff.png"))

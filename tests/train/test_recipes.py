@@ -1,0 +1,90 @@
+"""Recipes of others: what is none is refused, soon and shortly."""
+
+from pathlib import Path
+
+import pytest
+
+from sdk.errors import InputError
+from train.data.prepare import PrepareSettings
+from train.kept import check_kept, read_kept
+from train.methods.faceqan import FaceQANSettings
+from train.methods.fit_settings import FitSettings
+from train.recipes import read_recipe, settings_from
+
+LEVELS = "\n".join(f"    k{n}: &k{n} {{{', '.join(f'x{i}: *k{n - 1}' for i in range(9))}}}" for n in range(1, 9))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\x89PNG\r\n\x1a\n\xff", "not UTF-8"),
+        (b"", "is a NoneType"),
+        (b"- network\n", "is a list"),
+        (b"network: [a]\n", "network is \\['a'\\], a list; wanted a name"),
+        (b"training: 5\n", "training is 5, a int; wanted a mapping"),
+        (b"card: " + b"{a: " * 3000, "more than 20 deep"),
+        (b"card: {a: " + b"[" * 30 + b"]" * 30 + b"}\n", "more than 20 deep"),
+        (b"card:\n    k0: &k0 {a: b}\n" + LEVELS.encode() + b"\n", "more than 10,000 values"),
+        (b"card: &c {a: *c}\n", "names what holds it"),
+        (b"card: {a: *nobody}\n", "names what holds it, or nothing"),
+        (b"training: {epochs: 1}\ntraining: {epochs: 2}\n", "the key 'training' stands twice in line 2"),
+        (b"training: {lr: 1, lr: 2}\n", "the key 'lr' stands twice"),
+        (b"training: {clip: .nan}\n", "clip is nan, wanted a finite number"),
+        (b"training: {clip: 1.0e+999}\n", "clip is inf"),
+        (b"training: {seed: " + b"9" * 60 + b"}\n", "bits, wanted at most 63"),
+        (b"card: {day: 2024-01-01}\n", "day is datetime.date"),
+        (b"card: {a: !!binary aGk=}\n", "a is b'hi'"),
+        (b"card: {1: x}\n", "has the key 1, wanted text"),
+        (b"card: !!python/object/apply:os.system [ls]\n", "is not YAML: could not determine a constructor"),
+        (b"card: {}\n---\ncard: {}\n", "is not YAML"),
+        (b"card: {a: \x00}\n", "is not YAML"),
+        (b"? [a]\n: b\n", "recipe"),
+        (b"#" + b"x" * (2 << 20), "wanted at most 1,048,576"),
+        (b"nothing: {}\n", "section 'nothing'"),
+    ],
+)
+def test_what_is_no_recipe(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "r.yaml").write_bytes(content)
+    with pytest.raises(InputError, match=message) as raised:
+        read_recipe(str(tmp_path / "r.yaml"))
+    assert len(str(raised.value)) < 1000
+
+
+def test_anchors_within_bounds_are_read(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text("warm_up: &w {seed: 3}\ntraining: {<<: *w, epochs: 2}\n")
+    assert read_recipe(str(tmp_path / "r.yaml"))["training"] == {"seed": 3, "epochs": 2}
+
+
+@pytest.mark.parametrize(
+    ("kind", "section", "message"),
+    [
+        (FitSettings, {"groups": [5]}, "Group is 5, a int"),
+        (FitSettings, {"groups": [{"lr": "x"}]}, "Group.lr is 'x', a str; wanted a float"),
+        (FitSettings, {"epochs": 0}, "epochs is 0, wanted 1 or more"),
+        (FitSettings, {"batch_size": -4}, "batch_size is -4"),
+        (FitSettings, {"clip": "y" * 10_000}, "FitSettings.clip is 'yyy"),
+        (FaceQANSettings, {"clip": [0, "1"]}, "FaceQANSettings.clip is '1'"),
+        (FaceQANSettings, {"clip": [0, 1, 2]}, "wanted two numbers"),
+        (PrepareSettings, {"copies": True}, "copies is True, a bool; wanted a int"),
+        (PrepareSettings, ["copies"], "wanted a mapping of settings"),
+    ],
+)
+def test_wrong_values_at_any_depth(kind: type, section: object, message: str) -> None:
+    with pytest.raises(InputError, match=message) as raised:
+        settings_from(kind, section)  # type: ignore[arg-type]
+    assert len(str(raised.value)) < 500
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff", b"[" * 10_000, b'{"a": ' * 3000])
+def test_damaged_files_of_a_run(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "prepare.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"prepare\.json") as raised:
+        read_kept(tmp_path / "prepare.json")
+    assert len(str(raised.value)) < 500
+
+
+def test_settings_that_differ_are_named_shortly() -> None:
+    check_kept({"a": [1, 2]}, {"a": [1, 2]}, "x", "y")
+    with pytest.raises(InputError, match=r"x with a='bbb.*, this one has a=nothing; y") as raised:
+        check_kept({"a": "b" * 10_000}, {}, "x", "y")
+    assert len(str(raised.value)) < 400

@@ -1,0 +1,47 @@
+"""Names of the crops that are made of a manifest's images, so that no two images share one."""
+
+import unicodedata
+import zlib
+from collections.abc import Sequence
+from pathlib import PurePath
+
+_LONGEST = 180
+"""Bytes of a crop's name without what is added to it; file systems take 255."""
+
+
+def crop_stems(paths: Sequence[str], folders: Sequence[str], marks: Sequence[Sequence[str]]) -> list[str]:
+    """Name each image's crops: by the image, and with `~2`, `~3`, ... where a name is taken.
+
+    Names that differ in case alone, or in how their letters are composed, are one on many file systems, and one here.
+    Names are given in the order of the paths, so that they do not depend on the order of the rows.
+
+    Args:
+        paths: Of the images.
+        folders: Where each one's crops are put.
+        marks: What is added to the name for each of its crops, `""`, `"-1"`, ...
+
+    Returns:
+        A name an image, without its suffix.
+    """
+    taken: set[tuple[str, str]] = set()
+    stems = [""] * len(paths)
+    for row in sorted(range(len(paths)), key=lambda row: paths[row]):
+        folder, first = _folded(folders[row]), _short(PurePath(paths[row]).stem)
+        stem, number = first, 1
+        while taken & (names := {(folder, _folded(stem + mark)) for mark in marks[row]}):
+            number += 1
+            stem = f"{first}~{number}"
+        taken |= names
+        stems[row] = stem
+    return stems
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def _short(stem: str) -> str:
+    data = stem.encode()
+    if len(data) <= _LONGEST:
+        return stem
+    return f"{data[:_LONGEST].decode(errors='ignore')}~{zlib.crc32(data):08x}"

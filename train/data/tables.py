@@ -1,0 +1,296 @@
+"""Tables: CSV and Parquet, read so that text stays text, and written whole.
+
+Names are text whatever they look like: `001`, `1e5`, `NA` and an empty field come back letter by letter. A column of
+which nothing is known is of numbers where every field is one, as a number is usually written; `007` makes it text.
+"""
+
+import csv
+import io
+import os
+import re
+from collections import Counter
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet
+from numpy.typing import NDArray
+
+from sdk.errors import InputError
+from sdk.files import check_name, make_folder, read_file, replace_file
+
+PATHS = ("path", "original", "source", "a", "b")
+"""Columns of names of images."""
+
+TEXT = frozenset({*PATHS, "identity", "split", "track", "degradation", "error", "root"})
+"""Columns that are text, letter by letter."""
+
+MOST_BYTES = 2 << 30
+"""Largest table, as a file and in memory."""
+
+MOST_COLUMNS = 1000
+
+LONGEST_FIELD = 1 << 20
+"""Characters of a field."""
+
+_ADVICE = "give a folder of images, a .csv or a .parquet"
+_SUFFIXES = (".csv", ".parquet")
+_NUMBER = r"^[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?$|^[-+]?([iI]nf|[iI]nfinity|INF)$"
+_INTEGER = r"^(0|-?[1-9][0-9]{0,17})$"
+_NOTHING = ("", "nan", "NaN", "NAN", "-nan", "-NaN", "NA", "N/A", "n/a", "#N/A", "null", "NULL", "<NA>")
+_FORMULA = re.compile(r"[=+\-@\t\r]")
+
+
+def read_table(path: Path) -> pa.Table:
+    """Read a CSV file (UTF-8, commas, a first line of names) or a Parquet file.
+
+    The columns `TEXT` are strings without nulls.
+
+    Raises:
+        InputError: The file is missing, damaged, too large or of another kind.
+    """
+    if not os.path.lexists(path):
+        raise InputError(f"no file at {path}; {_ADVICE}")
+    if path.suffix.lower() not in _SUFFIXES:
+        raise InputError(f"{path} ends in {path.suffix or 'nothing'!r}, wanted .csv or .parquet; {_ADVICE}")
+    table = _read_csv(path) if path.suffix.lower() == ".csv" else _read_parquet(path)
+    for index, name in enumerate(table.column_names):
+        if name in TEXT:
+            column = _text(table[name], f"{path}: the column {name!r}")
+            table = table.set_column(index, name, _without_dots(column) if name in PATHS else column)
+    return table
+
+
+def _read_csv(path: Path) -> pa.Table:
+    data = read_file(path, InputError, _ADVICE, MOST_BYTES)
+    names = _header(data, path)
+    text = dict.fromkeys(names, pa.string())
+    try:
+        table = pyarrow.csv.read_csv(
+            pa.BufferReader(data),
+            # One thread: errors then say in which row they are.
+            pyarrow.csv.ReadOptions(use_threads=False, block_size=16 << 20),
+            pyarrow.csv.ParseOptions(newlines_in_values=True),
+            pyarrow.csv.ConvertOptions(column_types=text, strings_can_be_null=False, check_utf8=False),
+        )
+    except pa.ArrowException as error:
+        raise InputError(f"{path} cannot be read as csv: {shortened(error)}; correct that row") from error
+    for name in names:
+        longest = pc.max(pc.binary_length(table[name])).as_py() or 0
+        if longest > LONGEST_FIELD:
+            raise InputError(
+                f"{path}: a field of {name!r} has {longest:,} bytes, wanted at most {LONGEST_FIELD:,}; "
+                "a quotation mark may not be closed"
+            )
+    for index, name in enumerate(table.column_names):
+        if name not in TEXT and name != "landmarks":
+            table = table.set_column(index, name, _numbers_if_all(table[name]))
+    return table
+
+
+def _header(data: bytes, path: Path) -> list[str]:
+    """Names of the columns, when the file is text as wanted."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise InputError(f"{path} is UTF-16, wanted UTF-8; save it as CSV in UTF-8")
+    zero = data.find(b"\0")
+    if zero >= 0:
+        raise InputError(f"{path} holds a NUL character in line {data.count(10, 0, zero) + 1}; it is no text file")
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{path} is not UTF-8 (line {line}: {error.reason}); save it as CSV in UTF-8") from error
+    if data.count(b'"') % 2:
+        raise InputError(
+            f"{path} has a quotation mark that is not closed, so that rows would be lost; write each twice"
+        )
+    first = data[: 1 << 20].removeprefix(b"\xef\xbb\xbf").decode("utf-8", "ignore")
+    try:
+        names = next(csv.reader(io.StringIO(first, newline="")), [])
+    except csv.Error as error:
+        raise InputError(f"{path} has no line of names: {error}; wanted such as path,identity") from error
+    if not names:
+        raise InputError(f"{path} is empty, wanted a first line of names, such as path,identity")
+    if len(names) > MOST_COLUMNS:
+        raise InputError(f"{path} has {len(names):,} columns, wanted at most {MOST_COLUMNS:,}")
+    for separator, called in ((";", "semicolons"), ("\t", "tabs")):
+        if len(names) == 1 and separator in names[0]:
+            raise InputError(f"{path} is separated by {called}, wanted commas; save it as CSV with commas")
+    return _checked_names(names, path)
+
+
+def _checked_names(names: list[str], path: Path) -> list[str]:
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise InputError(f"{path} has {len(twice)} names of columns twice, first {shortened(twice[0])!r}; rename one")
+    for name in names:
+        meant = name.strip().lower()
+        if meant in ("path", "identity", "landmarks", "a", "b", "mated") and name != meant and meant not in names:
+            raise InputError(f"{path} has a column {name!r}, wanted {meant!r} in exactly these letters; rename it")
+    return names
+
+
+def _numbers_if_all(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    empty = pc.is_in(column, pa.array(_NOTHING))
+    written = column.filter(pc.invert(empty))
+    if not len(written) or not pc.all(pc.match_substring_regex(written, _NUMBER)).as_py():
+        return column
+    integers = pc.all(pc.match_substring_regex(written, _INTEGER)).as_py()
+    return pc.if_else(empty, pa.scalar(None, pa.string()), column).cast(pa.int64() if integers else pa.float64())
+
+
+def _read_parquet(path: Path) -> pa.Table:
+    data = read_file(path, InputError, _ADVICE, MOST_BYTES)
+    try:
+        found = pyarrow.parquet.ParquetFile(pa.BufferReader(data))
+        rows, names = found.metadata.num_rows, found.schema_arrow.names
+        if len(names) > MOST_COLUMNS:
+            raise InputError(f"{path} has {len(names):,} columns, wanted at most {MOST_COLUMNS:,}")
+        if rows > 8 * len(data):  # every image has a name of its own, which takes room
+            raise InputError(f"{path} claims {rows:,} rows in {len(data):,} bytes; it is damaged, make it again")
+        _checked_names(names, path)
+        texts = [field.name for field in found.schema_arrow if _is_text(field.type)]
+        # A text that is repeated stays one until its size is known: a small file may repeat a large one.
+        file = pyarrow.parquet.ParquetFile(pa.BufferReader(data), read_dictionary=texts)
+        size, batches = 0, []
+        for batch in file.iter_batches(4096):
+            size += batch.nbytes + sum(_spelt_out(column) for column in batch.columns)
+            if size > MOST_BYTES:
+                raise InputError(f"{path} unpacks to more than {MOST_BYTES:,} bytes, wanted less; divide it")
+            batches.append(batch)
+        table = pa.Table.from_batches(batches, file.schema_arrow)
+        for index, name in enumerate(table.column_names):
+            if pa.types.is_dictionary(table[name].type):
+                table = table.set_column(index, name, table[name].cast(table[name].type.value_type))
+        return table
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path} cannot be read as parquet: {shortened(error)}; make it again") from error
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind)
+
+
+def _spelt_out(column: pa.Array) -> int:
+    """Bytes of a dictionary column's texts when each row has its own; 0 for others."""
+    if not pa.types.is_dictionary(column.type) or not _is_text(column.type.value_type):
+        return 0
+    return pc.sum(pc.binary_length(column.dictionary).take(column.indices)).as_py() or 0
+
+
+def _text(column: pa.ChunkedArray, what: str) -> pa.ChunkedArray:
+    """Values as strings, empty where there is none."""
+    if pa.types.is_nested(column.type):
+        raise InputError(f"{what} is of {shortened(column.type)}, wanted text")
+    try:
+        return pc.fill_null(column.cast(pa.string()), "")
+    except (pa.ArrowException, ValueError) as error:
+        raise InputError(f"{what} is of {shortened(column.type)}, which is no text: {shortened(error)}") from error
+
+
+def _without_dots(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Undo what `write_table` does to names that look like formulas."""
+    return pc.replace_substring_regex(column, r"^\./([=+\-@\t\r])", r"\1")
+
+
+def check_table_path(path: Path) -> None:
+    """Fail before the work, not after it, when `write_table` could not write there.
+
+    Raises:
+        InputError: The file's ending is neither .csv nor .parquet, or the folder cannot be made or written.
+        OutputError: The disk is full.
+    """
+    check_name(path)
+    if path.suffix.lower() not in _SUFFIXES:
+        raise InputError(f"{path} ends in {path.suffix or 'nothing'!r}, wanted .csv or .parquet")
+    make_folder(path.parent)
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Write a CSV or Parquet file, whole or not at all.
+
+    In CSV a name of an image that a spreadsheet would take for a formula, such as `=1.png`, is written as `./=1.png`;
+    `read_table` gives it back as it was.
+
+    Raises:
+        InputError: The file cannot be written there.
+        OutputError: The disk is full.
+    """
+    check_table_path(path)
+    if path.suffix.lower() == ".csv":
+        replace_file(path, partial(pyarrow.csv.write_csv, _for_csv(table)))
+    else:
+        replace_file(path, partial(pyarrow.parquet.write_table, table))
+
+
+def _for_csv(table: pa.Table) -> pa.Table:
+    """Lists as text, which is all that CSV can hold, and no formulas."""
+    for index, column in enumerate(table.schema):
+        values: pa.Array | pa.ChunkedArray = table[index]
+        if pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type):
+            rows = [None if row is None else " ".join(map(str, row)) for row in values.to_pylist()]
+            values = pa.array(rows, pa.string())
+        elif column.name in (*PATHS, "error") and pa.types.is_string(column.type):
+            prefix = " " if column.name == "error" else "./"
+            values = pc.replace_substring_regex(values, r"^([=+\-@\t\r])", prefix + r"\1")
+        else:
+            continue
+        table = table.set_column(index, column.name, values)
+    return table
+
+
+def is_formula(text: str) -> bool:
+    """Tell whether a spreadsheet takes a field for a formula; a plain number is none."""
+    return bool(_FORMULA.match(text)) and not re.fullmatch(r"[-+]?[0-9.,:/eE]+", text)
+
+
+def numbers(table: pa.Table, name: str) -> NDArray[np.float64]:
+    """Give a column of numbers, NaN where a row has none.
+
+    Raises:
+        InputError: A row has something else; names the row.
+    """
+    column = table[name]
+    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_null(column.type):
+        values = np.asarray(column.cast(pa.float64()).to_numpy(), np.float64)
+    else:
+        values = np.array(
+            [_number(value, row, table, name) for row, value in enumerate(column.to_pylist())], np.float64
+        )
+    infinite = np.isinf(values)
+    if infinite.any():
+        row = int(np.argmax(infinite))
+        raise InputError(
+            f"the column {name!r} is infinite in {where(table, row)}, wanted a number; correct or empty it"
+        )
+    return values
+
+
+def _number(value: Any, row: int, table: pa.Table, name: str) -> float:
+    if value is None or (isinstance(value, str) and value in _NOTHING):
+        return np.nan
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(
+            f"the column {name!r} does not hold numbers: {shortened(value)!r} in {where(table, row)}; "
+            "name a column of numbers, or correct it"
+        ) from error
+
+
+def where(table: pa.Table, row: int) -> str:
+    """Name a row for an error."""
+    path = f" ({shortened(table['path'][row].as_py())!r})" if "path" in table.column_names else ""
+    return f"row {row + 1}{path}"
+
+
+def shortened(value: object, most: int = 200) -> str:
+    """Give a value's first line as text for an error, and not more of it than one reads."""
+    text = (str(value).splitlines() or [""])[0]
+    return text if len(text) <= most else f"{text[:most]}..."

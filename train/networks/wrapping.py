@@ -1,0 +1,125 @@
+"""What checkpoints wrap weights in: names of sections, prefixes of keys, averages beside the weights themselves."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+StateDict = dict[str, Tensor]
+Fits = Callable[[StateDict], bool]
+
+AVERAGES = ("ema_state_dict", "state_dict_ema", "model_ema", "params_ema", "ema_model", "ema_net", "ema", "average")
+"""Sections of averaged weights, which are meant to be used; they come before the others."""
+
+SECTIONS = (
+    *AVERAGES, "state_dict", "model", "model_state_dict", "net", "network", "weights", "params", "module",
+    "teacher", "student",
+)  # fmt: skip
+"""In the order in which they are preferred."""
+
+AVERAGE_PREFIXES = ("ema_model.", "ema.", "model_ema.")
+
+PREFIXES = (*AVERAGE_PREFIXES, "_orig_mod.", "module.", "model.", "net.", "network.", "online_model.")
+"""Put before keys by torch.compile, wrappers for several devices or for averages, Lightning and others."""
+
+_DEEPEST = 8
+_MOST = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Tensors of a checkpoint that may be the weights.
+
+    Attributes:
+        place: Sections and prefixes that lead to them, from the outside.
+        state: The tensors by key, prefixes taken off.
+    """
+
+    place: tuple[str, ...]
+    state: StateDict
+
+    @property
+    def averaged(self) -> bool:
+        """Whether they are averages."""
+        return any(part in AVERAGES or part in AVERAGE_PREFIXES for part in self.place)
+
+
+def candidates(loaded: object) -> list[Candidate]:
+    """Find all that may be the weights, the preferred one first: averages, then by `SECTIONS`."""
+    found: list[Candidate] = []
+    for candidate in _sections(loaded, (), set()):
+        found += _without_prefixes(candidate)
+        if len(found) > _MOST:
+            break
+    return sorted(found, key=lambda candidate: not candidate.averaged)
+
+
+def _sections(loaded: object, place: tuple[str, ...], seen: set[int]) -> Iterator[Candidate]:
+    if not isinstance(loaded, Mapping) or id(loaded) in seen or len(place) > _DEEPEST:
+        return
+    seen.add(id(loaded))
+    for name in SECTIONS:
+        yield from _sections(loaded.get(name), (*place, name), seen)
+    state = {key: value for key, value in loaded.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    if state:
+        yield Candidate(place, state)
+
+
+def _without_prefixes(candidate: Candidate, depth: int = 0) -> Iterator[Candidate]:
+    """A candidate, and what is left of it when prefixes are taken off; keys without the prefix are not taken."""
+    yield candidate
+    if depth == _DEEPEST:
+        return
+    for prefix in PREFIXES:
+        state = {
+            key[len(prefix) :]: value
+            for key, value in candidate.state.items()
+            if key.startswith(prefix) and key != prefix
+        }
+        if state:
+            yield from _without_prefixes(Candidate((*candidate.place, prefix), state), depth + 1)
+
+
+def choose(found: list[Candidate], fits: Fits, first: tuple[str, ...] = ()) -> tuple[Candidate | None, list[Candidate]]:
+    """Choose the weights.
+
+    Args:
+        found: See `candidates`.
+        fits: Whether tensors are those that are wanted.
+        first: Sections that are preferred to all others, averages too.
+
+    Returns:
+        The best one that fits, None where none does; and the others that fit, without those of the same tensors.
+    """
+    fitting: list[Candidate] = []
+    for candidate in found:
+        if fits(candidate.state) and not any(_same(candidate, other) for other in fitting):
+            fitting.append(candidate)
+    fitting.sort(key=lambda candidate: not any(part in first for part in candidate.place))
+    return (fitting[0], fitting[1:]) if fitting else (None, [])
+
+
+def _same(a: Candidate, b: Candidate) -> bool:
+    return a.state.keys() == b.state.keys() and all(value is b.state[key] for key, value in a.state.items())
+
+
+def describe(candidate: Candidate) -> str:
+    """Name a place for people."""
+    return " > ".join(repr(part) for part in candidate.place) or "its top"
+
+
+def plain(loaded: Any) -> StateDict:
+    """Give what is most likely the weights, where nothing is known of the network: all keys lose their prefixes.
+
+    Returns:
+        Tensors by key; empty where there are none.
+    """
+    wanted = next((c for c in _sections(loaded, (), set()) if c.state), None)
+    state = wanted.state if wanted else {}
+    for _ in range(_DEEPEST):
+        prefix = next((p for p in PREFIXES if state and all(key.startswith(p) and key != p for key in state)), None)
+        if prefix is None:
+            break
+        state = {key[len(prefix) :]: value for key, value in state.items()}
+    return state
