@@ -161,6 +161,7 @@ def test_nan_and_infinity_are_error_rows(crops: Path, tmp_path: Path, value: flo
         '{"row": 99, "path": "person0/0.png", "value": 1}', '{"row": -1, "path": "x", "value": 1}', "[1]", '"x"', "{",
         '{"row": 0, "path": "person0/0.png", "value": "high"}', '{"row": 0, "path": "person0/0.png", "value": NaN}',
         '{"row": 0, "path": "person0/0.png"}', '{"row": true, "path": ["x"], "error": 5}', "[" * 5000, "\x00",
+        f'{{"row": 0, "path": "person0/0.png", "value": -{"9" * 350}}}',
     ],
 )  # fmt: skip
 def test_damaged_journals(crops: Path, tmp_path: Path, line: str) -> None:

@@ -128,9 +128,92 @@ def test_parquet_that_unpacks_to_more_than_it_may(tmp_path: Path, monkeypatch: p
         read_table(tmp_path / "p.csv")
 
 
+LATIN = pa.array([b"Zo\xc3\xab", None, b"Zo\xeb"])
+"""The last one is not UTF-8."""
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("path", LATIN.cast(pa.string(), safe=False), "'path' is not UTF-8 in row 3"),
+        ("identity", LATIN.cast(pa.string(), safe=False).dictionary_encode(), "'identity' is not UTF-8 in row 3"),
+        ("note", LATIN.cast(pa.large_string(), safe=False), "'note' is not UTF-8 in row 3"),
+        ("note", LATIN, "'note' is not UTF-8 in row 3"),
+        ("tags", pa.ListArray.from_arrays([0, 2, 2, 3], LATIN.cast(pa.string(), safe=False)), "'tags' is not .* row 3"),
+        ("box", pa.array([{"x": 1, "y": 2}] * 3), r"'box' is of struct<.*, wanted numbers, text or lists"),
+        ("facts", pa.array([[("age", 3)]] * 3, pa.map_(pa.string(), pa.int8())), "'facts' is of map<"),
+        ("points", pa.array([[[1, 2]]] * 3), "'points' is of list<.*list<"),
+        ("digest", pa.array([b"0123"] * 3, pa.binary(4)), r"'digest' is of fixed_size_binary\[4\]"),
+        ("taken", pa.array([0, 1, 2], pa.timestamp("s", "Moon/Tycho")), "'taken' cannot be read: .*Moon/Tycho"),
+    ],
+)
+def test_columns_of_parquet_that_no_table_can_hold(tmp_path: Path, name: str, values: pa.Array, message: str) -> None:
+    columns = {"path": pa.array(["a", "b", "c"]), name: values}
+    pyarrow.parquet.write_table(pa.table(columns), tmp_path / "m.parquet")
+    with pytest.raises(InputError, match=rf"m\.parquet: the column {message}"):
+        read_manifest(tmp_path / "m.parquet")
+
+
+@pytest.mark.parametrize(
+    ("values", "wanted", "as_csv"),
+    [
+        (pa.array([b"Zo\xc3\xab", b"x"]), ["Zoë", "x"], '"Zoë"'),
+        (
+            pa.array([["u", "v"], None]).cast(pa.list_(pa.dictionary(pa.int32(), pa.string()))),
+            [["u", "v"], None],
+            '"u v"',
+        ),
+        (pa.array([[1, 2], [3, 4]], pa.large_list(pa.int8())), [[1, 2], [3, 4]], '"1 2"'),
+        (
+            pa.array([0, 86400], pa.timestamp("ms")),
+            ["1970-01-01 00:00:00.000", "1970-01-02 00:00:00.000"],
+            '"1970-01-01 00:00:00"',
+        ),
+        (pa.array([2**31 - 1, 0], pa.date32()), ["<value out of range: 2147483647>", "1970-01-01"], '"<value out of r'),
+        (pa.array([1.5, None], pa.float32()), [1.5, None], "1.5"),
+    ],
+)
+def test_columns_of_parquet_become_numbers_and_text(
+    tmp_path: Path, values: pa.Array, wanted: list[Any], as_csv: str
+) -> None:
+    pyarrow.parquet.write_table(pa.table({"path": ["a", "b"], "note": values}), tmp_path / "m.parquet")
+    table = read_manifest(tmp_path / "m.parquet").table
+    assert table["note"].to_pylist() == wanted
+    write_table(table, tmp_path / "m.csv")
+    assert (tmp_path / "m.csv").read_text().splitlines()[1].startswith(f'"a",{as_csv}')
+
+
+@pytest.mark.parametrize("values", [["x" * 100_000], [7] * 100_000])
+def test_lists_of_parquet_that_unpack_to_more_than_they_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, values: list[Any]
+) -> None:
+    rows = pa.table({"path": [str(n) for n in range(1000)], "note": [values] * 1000})
+    pyarrow.parquet.write_table(rows, tmp_path / "m.parquet")
+    assert (tmp_path / "m.parquet").stat().st_size < 500_000
+    monkeypatch.setattr(tables, "MOST_BYTES", 50_000_000)
+    with pytest.raises(InputError, match="unpacks to more than"):
+        read_table(tmp_path / "m.parquet")
+
+
 @pytest.mark.parametrize(
     "identity",
-    ["", "  ", ".", "..", "a/b", "a\\b", "../up", "/root", "x\ty", "a\x1b[31m", "n" * 300, "=1+1", "@sum", "-cmd|x"],
+    [
+        "a\0b",
+        "",
+        "  ",
+        ".",
+        "..",
+        "a/b",
+        "a\\b",
+        "../up",
+        "/root",
+        "x\ty",
+        "a\x1b[31m",
+        "n" * 300,
+        "=1+1",
+        "@sum",
+        "-cmd|x",
+    ],
 )
 def test_identities_that_are_refused_by_their_row(tmp_path: Path, identity: str) -> None:
     assert check_identity(identity)

@@ -42,16 +42,22 @@ _SUFFIXES = (".csv", ".parquet")
 _NUMBER = r"^[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?$|^[-+]?([iI]nf|[iI]nfinity|INF)$"
 _INTEGER = r"^(0|-?[1-9][0-9]{0,17})$"
 _NOTHING = ("", "nan", "NaN", "NAN", "-nan", "-NaN", "NA", "N/A", "n/a", "#N/A", "null", "NULL", "<NA>")
+_TEXTS = (
+    pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view,
+    pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view,
+)  # fmt: skip
 _FORMULA = re.compile(r"[=+\-@\t\r]")
 
 
 def read_table(path: Path) -> pa.Table:
     """Read a CSV file (UTF-8, commas, a first line of names) or a Parquet file.
 
-    The columns `TEXT` are strings without nulls.
+    The columns `TEXT` are strings without nulls. Others are numbers or strings, or in Parquet lists of them; dates are
+    strings.
 
     Raises:
-        InputError: The file is missing, damaged, too large or of another kind.
+        InputError: The file is missing, damaged, too large or of another kind, or a column is, such as of structs or of
+            bytes that are not UTF-8.
     """
     if not os.path.lexists(path):
         raise InputError(f"no file at {path}; {_ADVICE}")
@@ -147,14 +153,13 @@ def _read_parquet(path: Path) -> pa.Table:
     data = read_file(path, InputError, _ADVICE, MOST_BYTES)
     try:
         found = pyarrow.parquet.ParquetFile(pa.BufferReader(data))
-        rows, names = found.metadata.num_rows, found.schema_arrow.names
-        if len(names) > MOST_COLUMNS:
-            raise InputError(f"{path} has {len(names):,} columns, wanted at most {MOST_COLUMNS:,}")
-        if rows > 8 * len(data):  # every image has a name of its own, which takes room
-            raise InputError(f"{path} claims {rows:,} rows in {len(data):,} bytes; it is damaged, make it again")
-        _checked_names(names, path)
-        texts = [field.name for field in found.schema_arrow if _is_text(field.type)]
+        _check_claims(found, len(data), path)
+        kinds = {
+            field.name: _plain_type(field.type, f"{path}: the column {field.name!r}") for field in found.schema_arrow
+        }
+        leaves = [found.metadata.schema.column(index) for index in range(found.metadata.num_columns)]
         # A text that is repeated stays one until its size is known: a small file may repeat a large one.
+        texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
         file = pyarrow.parquet.ParquetFile(pa.BufferReader(data), read_dictionary=texts)
         size, batches = 0, []
         for batch in file.iter_batches(4096):
@@ -163,23 +168,72 @@ def _read_parquet(path: Path) -> pa.Table:
                 raise InputError(f"{path} unpacks to more than {MOST_BYTES:,} bytes, wanted less; divide it")
             batches.append(batch)
         table = pa.Table.from_batches(batches, file.schema_arrow)
-        for index, name in enumerate(table.column_names):
-            if pa.types.is_dictionary(table[name].type):
-                table = table.set_column(index, name, table[name].cast(table[name].type.value_type))
-        return table
+        columns = [_plain(table[name], kind, f"{path}: the column {name!r}") for name, kind in kinds.items()]
+        return pa.table(columns, names=list(kinds))
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path} cannot be read as parquet: {shortened(error)}; make it again") from error
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind)
+def _check_claims(file: pyarrow.parquet.ParquetFile, size: int, path: Path) -> None:
+    """Refuse what would take too much room before it is unpacked: rows, columns, and the values of their lists."""
+    found, names = file.metadata, file.schema_arrow.names
+    if len(names) > MOST_COLUMNS:
+        raise InputError(f"{path} has {len(names):,} columns, wanted at most {MOST_COLUMNS:,}")
+    if found.num_rows > 8 * size:  # every image has a name of its own, which takes room
+        raise InputError(f"{path} claims {found.num_rows:,} rows in {size:,} bytes; it is damaged, make it again")
+    groups = [found.row_group(index) for index in range(found.num_row_groups)]
+    if 4 * sum(group.column(index).num_values for group in groups for index in range(group.num_columns)) > MOST_BYTES:
+        raise InputError(f"{path} unpacks to more than {MOST_BYTES:,} bytes, wanted less; divide it")
+    _checked_names(names, path)
+
+
+def _plain_type(kind: pa.DataType, what: str) -> pa.DataType:
+    """Return the type that a column of a Parquet file is read as: numbers, text, or lists of them."""
+    types = pa.types
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        inner = _plain_type(kind.value_type, what)
+        if not types.is_nested(inner):
+            return pa.list_(inner)
+    elif types.is_dictionary(kind):
+        return _plain_type(kind.value_type, what)
+    elif types.is_temporal(kind) or any(known(kind) for known in _TEXTS):
+        return pa.string()
+    elif types.is_primitive(kind) or types.is_decimal(kind) or types.is_null(kind):
+        return kind
+    raise InputError(f"{what} is of {shortened(kind)}, wanted numbers, text or lists of them; leave it out")
+
+
+def _plain(column: pa.ChunkedArray, kind: pa.DataType, what: str) -> pa.ChunkedArray:
+    """Cast a column to its `_plain_type`; text must be UTF-8, which pyarrow does not check by itself."""
+    try:
+        column = column.cast(kind, safe=False)
+    except pa.ArrowInvalid as error:  # such as of a time zone that is not known
+        raise InputError(f"{what} cannot be read: {shortened(error)}; correct it, or leave it out") from error
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid as error:
+        why = _not_utf8(column) or f"is damaged: {shortened(error)}"
+        raise InputError(f"{what} {why}; correct it, or leave it out") from error
+    return column
+
+
+def _not_utf8(column: pa.ChunkedArray) -> str:
+    """Name the first row whose text is not UTF-8; nothing where all is."""
+    for row, value in enumerate(column):
+        try:
+            value.as_py()
+        except UnicodeDecodeError as error:
+            return f"is not UTF-8 in row {row + 1} ({error.reason})"
+    return ""
 
 
 def _spelt_out(column: pa.Array) -> int:
     """Bytes of a dictionary column's texts when each row has its own; 0 for others."""
-    if not pa.types.is_dictionary(column.type) or not _is_text(column.type.value_type):
+    if pa.types.is_nested(column.type):
+        column = column.flatten()
+    if not pa.types.is_dictionary(column.type) or not any(known(column.type.value_type) for known in _TEXTS):
         return 0
     return pc.sum(pc.binary_length(column.dictionary).take(column.indices)).as_py() or 0
 

@@ -73,7 +73,7 @@ class Journal:
 
     def _take(self, line: dict[str, Any]) -> None:
         row, value, error = line.get("row"), line.get("value"), line.get("error", "")
-        good = isinstance(value, int | float) and math.isfinite(value) if not error else isinstance(error, str)
+        good = _is_finite(value) if not error else isinstance(error, str)
         if not isinstance(row, int) or not 0 <= row < len(self._paths) or not good:
             raise InputError(f"{self.path} is damaged ({shortened(repr(line))} is no row of it); {_ANEW}")
         if self._paths[row] != line.get("path"):
@@ -117,6 +117,13 @@ class Journal:
         """Delete the file: its rows are in the output now."""
         with write_errors(self.path):
             self.path.unlink()
+
+
+def _is_finite(value: object) -> bool:
+    try:
+        return isinstance(value, int | float) and math.isfinite(value)
+    except OverflowError:  # an integer of 400 digits
+        return False
 
 
 class EmbeddingsWriter:
