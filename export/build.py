@@ -11,7 +11,7 @@ from rich.console import Console
 from export.engine import BuiltEngine, build_command, build_engine
 from export.targets import Target, get_target
 from sdk.bench import numbers
-from sdk.console import error_exits, print_plain
+from sdk.console import cell, error_exits, print_plain
 from sdk.errors import InputError
 from sdk.files import check_outputs, check_place, make_folder, write_file
 from sdk.filling import filling
@@ -94,7 +94,7 @@ def build(
     TensorRT builds on the GPU that the engine is for, TensorRT-RTX for any target. Exit codes: 0 written; 1 an error,
     nothing written; 2 wrong usage.
     """
-    with error_exits(), Console(stderr=True).status(f"building an engine of {model}"):
+    with error_exits(), Console(stderr=True).status(cell(f"building an engine of {model}")):
         written = build_file(
             model, style, get_target(target) if target else None, numbers(batch, "--batch"),
             workspace_mib=workspace, timing_cache=timing_cache, out=out,

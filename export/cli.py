@@ -87,7 +87,7 @@ def export(
     if model == DETECTOR:
         _export_detector(weights, settings, out)
         return
-    with error_exits(), Console(stderr=True).status(f"exporting and verifying {model}"):
+    with error_exits(), Console(stderr=True).status(cell(f"exporting and verifying {model}")):
         try:
             from export.pipeline import export_model
         except ModuleNotFoundError as error:

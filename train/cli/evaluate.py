@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from sdk.console import error_exits
+from sdk.console import error_exits, print_plain
 
 if TYPE_CHECKING:
     from train.evaluation.judge import Judge
@@ -50,7 +50,7 @@ def evaluate_command(
         protocol = Protocol(source, pairs, tuple(sets.split(",")), split)
         results = evaluate(protocol, _judge(embeddings, model, weights), _methods(methods, models), settings, out)
         Console().print(terminal_table(results))
-        typer.echo(out)
+        print_plain(Console(), str(out))
 
 
 def evaluate_video_command(
@@ -74,7 +74,7 @@ def evaluate_video_command(
         settings = EvaluationSettings(tuple(fmr or (1e-3,)), repetitions=bootstrap, non_mated=non_mated)
         results = evaluate_video(source, _judge(embeddings, model, weights), _methods(methods, models), settings, out)
         Console().print(video_table(results))
-        typer.echo(out)
+        print_plain(Console(), str(out))
 
 
 def _judge(embeddings: Path | None, model: str | None, weights: Path | None) -> "Judge":

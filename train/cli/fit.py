@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
-from sdk.console import error_exits
+from sdk.console import error_exits, print_plain
 from sdk.errors import InputError
 from sdk.files import check_outputs
 
@@ -43,7 +44,8 @@ def fit_regressor_command(
         if label is not None:
             settings = replace(settings, method=replace(settings.method, label=label))
         _check_outputs(out, labels, backbone, embeddings, landmarks, Path(recipe))
-        typer.echo(fit_regressor(settings, FitFiles(labels, backbone, embeddings, images, landmarks), out))
+        written = fit_regressor(settings, FitFiles(labels, backbone, embeddings, images, landmarks), out)
+        print_plain(Console(), str(written))
 
 
 WRITTEN = (
@@ -74,7 +76,8 @@ def fit_diffiqa_command(
 
     with error_exits():
         _check_outputs(out, source, Path(recipe))
-        typer.echo(fit_diffiqa(diffusion_settings(read_recipe(recipe)), source, out))
+        written = fit_diffiqa(diffusion_settings(read_recipe(recipe)), source, out)
+        print_plain(Console(), str(written))
 
 
 @app.command("detector")
@@ -92,4 +95,5 @@ def fit_detector_command(
 
     with error_exits():
         _check_outputs(out, source, landmarks, Path(recipe))
-        typer.echo(fit_detector(read_recipe(recipe), source, landmarks, out))
+        written = fit_detector(read_recipe(recipe), source, landmarks, out)
+        print_plain(Console(), str(written))

@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 
-from sdk.console import SOME_FAILED, error_exits
+from sdk.console import SOME_FAILED, error_exits, print_plain
 from sdk.files import check_outputs, check_suffix
 
 if TYPE_CHECKING:
@@ -165,7 +166,8 @@ def label_optimise(
         settings = OptimisationSettings(epsilon, iterations, clusters, seed)
         table = optimise_manifest(labels, label, embeddings, out, settings, name)
         column = table.column(table.num_columns - 1)
-        typer.echo(f"{out}: {len(column) - column.null_count} labels optimised, {column.null_count} rows without one")
+        labels_made = len(column) - column.null_count
+        print_plain(Console(), f"{out}: {labels_made} labels optimised, {column.null_count} rows without one")
 
 
 def _alone(engine: str) -> int | None:
@@ -197,6 +199,6 @@ def _report(out: Path, errors: list[str]) -> None:
 
 def report(out: Path, images: int, failed: int, done: str) -> None:
     """Say how many images were done, and exit with `SOME_FAILED` where not all were."""
-    typer.echo(f"{out}: {images - failed} {done}, {failed} failed")
+    print_plain(Console(), f"{out}: {images - failed} {done}, {failed} failed")
     if failed:
         raise typer.Exit(SOME_FAILED)

@@ -12,7 +12,8 @@ _LONGEST = 180
 def crop_stems(paths: Sequence[str], folders: Sequence[str], marks: Sequence[Sequence[str]]) -> list[str]:
     """Name each image's crops: by the image, and with `~2`, `~3`, ... where a name is taken.
 
-    Names that differ in case alone, or in how their letters are composed, are one on many file systems, and one here.
+    Names that differ in case alone, or in how their letters are composed, are one on many file systems, and one here;
+    so are folders that differ in dots or blanks at the end, which are one on Windows.
     Names are given in the order of the paths, so that they do not depend on the order of the rows.
 
     Args:
@@ -26,7 +27,7 @@ def crop_stems(paths: Sequence[str], folders: Sequence[str], marks: Sequence[Seq
     taken: set[tuple[str, str]] = set()
     stems = [""] * len(paths)
     for row in sorted(range(len(paths)), key=lambda row: paths[row]):
-        folder, first = _folded(folders[row]), _short(PurePath(paths[row]).stem)
+        folder, first = _folded(folders[row]).rstrip(". "), _short(PurePath(paths[row]).stem)
         stem, number = first, 1
         while taken & (names := {(folder, _folded(stem + mark)) for mark in marks[row]}):
             number += 1
