@@ -254,6 +254,7 @@ def test_names_of_crops_do_not_depend_on_the_order_of_rows() -> None:
     assert crop_stems(["p/a.png", "p/a-1.png"], ["p", "p"], [marks] * 2) == ["a~2", "a-1"]
     assert crop_stems(["p/a-1.png", "p/a.png"], ["p", "p"], [marks] * 2) == ["a-1", "a~2"]
     assert crop_stems(["p/a.png", "q/a.png"], ["p", "q"], [marks] * 2) == ["a", "a"]
+    assert crop_stems(["p/a.png", "q/a.png"], ["Jr.", "jr "], [marks] * 2) == ["a", "a~2"]
 
 
 def test_crops_are_never_written_over_images(tmp_path: Path) -> None:

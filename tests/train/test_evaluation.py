@@ -2,6 +2,9 @@
 
 import json
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -377,3 +380,23 @@ def test_pair_quality_and_edc_take_indices() -> None:
     quality = pair_quality(np.array([0.9, 0.1, 0.5]), np.array([[0, 1], [0, 2]]))
     np.testing.assert_array_equal(quality, [0.1, 0.5])
     np.testing.assert_array_equal(edc(quality, np.array([True, False])).fnmr, [0.5, 0])
+
+
+def test_a_user_without_a_home_or_a_name(faces: Path, tmp_path: Path) -> None:
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / "sitecustomize.py").write_text(
+        "import pwd\n\ndef unknown(_):\n    raise KeyError(_)\n\npwd.getpwuid = pwd.getpwnam = unknown\n"
+    )
+    root = Path(__file__).parents[2]
+    names = [name for name in os.environ if name in ("HOME", "USER", "LOGNAME", "LNAME") or name.startswith("XDG_")]
+    environment = {name: value for name, value in os.environ.items() if name not in (*names, "MPLCONFIGDIR")}
+    environment["PYTHONPATH"] = os.pathsep.join(map(str, (hidden, root)))
+    options = ["--methods", "good,poor", "--embeddings", "e.npy", "--fmr", "0.1", "--bootstrap", "10", "--out", "out"]
+    done = subprocess.run(
+        [sys.executable, "-m", "train.cli", "evaluate", "labels.csv", *options],
+        cwd=faces, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "out"
+    assert (faces / "out/table.csv").is_file()

@@ -116,6 +116,9 @@ def test_unreadable_images_have_their_own_exit_code(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"text")
     cv2.imwrite(str(tmp_path / "b.png"), np.zeros((112, 112, 3), np.uint8))
     assert "1 labelled, 1 failed" in run("label", "sharpness", tmp_path, "--out", tmp_path / "l.csv", code=3)
+    assert r"\x1b[2J\u202e.csv: 1 labelled" in run(
+        "label", "sharpness", tmp_path, "--out", tmp_path / "\x1b[2J\u202e.csv", code=3
+    )
 
 
 @pytest.mark.parametrize(

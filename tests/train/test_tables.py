@@ -165,7 +165,7 @@ def test_columns_of_parquet_that_no_table_can_hold(tmp_path: Path, name: str, va
         ),
         (pa.array([[1, 2], [3, 4]], pa.large_list(pa.int8())), [[1, 2], [3, 4]], '"1 2"'),
         (
-            pa.array([0, 86400], pa.timestamp("ms")),
+            pa.array([0, 86_400_000], pa.timestamp("ms")),
             ["1970-01-01 00:00:00.000", "1970-01-02 00:00:00.000"],
             '"1970-01-01 00:00:00"',
         ),
