@@ -167,7 +167,7 @@ def test_columns_of_parquet_that_no_table_can_hold(tmp_path: Path, name: str, va
         (
             pa.array([0, 86_400_000], pa.timestamp("ms")),
             ["1970-01-01 00:00:00.000", "1970-01-02 00:00:00.000"],
-            '"1970-01-01 00:00:00"',
+            '"1970-01-01 00:00:00.000"',
         ),
         (pa.array([2**31 - 1, 0], pa.date32()), ["<value out of range: 2147483647>", "1970-01-01"], '"<value out of r'),
         (pa.array([1.5, None], pa.float32()), [1.5, None], "1.5"),

@@ -42,10 +42,11 @@ _SUFFIXES = (".csv", ".parquet")
 _NUMBER = r"^[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?$|^[-+]?([iI]nf|[iI]nfinity|INF)$"
 _INTEGER = r"^(0|-?[1-9][0-9]{0,17})$"
 _NOTHING = ("", "nan", "NaN", "NAN", "-nan", "-NaN", "NA", "N/A", "n/a", "#N/A", "null", "NULL", "<NA>")
-_TEXTS = (
-    pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view,
-    pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view,
-)  # fmt: skip
+_TEXTS = [
+    getattr(pa.types, f"is_{kind}")
+    for kind in ("string", "large_string", "string_view", "binary", "large_binary", "binary_view")
+    if hasattr(pa.types, f"is_{kind}")  # pyarrow 15 has no views
+]
 _FORMULA = re.compile(r"[=+\-@\t\r]")
 
 
