@@ -51,7 +51,7 @@ def test_images_beyond_32766_pixels(side: str) -> None:
     if side == "tall":
         image, landmarks = np.rot90(image, -1), np.column_stack([239 - landmarks[:, 1], 32_680 + landmarks[:, 0]])
     else:
-        landmarks = landmarks + (32_680, 0)
+        landmarks = landmarks + np.array([32_680, 0])
     crop = align(np.ascontiguousarray(image), landmarks)
     assert expected.mean() > 50
     assert np.abs(crop.astype(int) - expected).max() <= 3  # OpenCV 4 has steps of 1/32 pixel
