@@ -213,11 +213,14 @@ def _from_pil(image: "PIL.Image.Image", max_pixels: int, max_bytes: int) -> NDAr
 
 def _pil_file(image: Any, max_bytes: int) -> bytes | None:
     """Read the file of a PIL image; None for a later frame, and for a format or a plugin that is not PIL's own."""
-    if image.format not in PIL_FORMATS or not type(image).__module__.startswith("PIL.") or image.tell() > 0:
+    if image.format not in PIL_FORMATS or not type(image).__module__.startswith("PIL."):
+        return None
+    start = image.offset if image.format == "MPO" else 0  # each picture of an MPO file is a whole JPEG
+    if image.tell() > 0 and not start:
         return None
     position = image.fp.tell()
     try:
-        image.fp.seek(0)
+        image.fp.seek(start)
         data: bytes = image.fp.read(max_bytes + 1)
     finally:
         image.fp.seek(position)

@@ -30,6 +30,17 @@ def film(kind: str) -> bytes:
     return encoded(kind, save_all=True, append_images=[Image.fromarray(NOISE // 2)])
 
 
+@pytest.fixture(scope="module")
+def many_scans() -> bytes:
+    """A small JPEG file that takes long to decode."""
+    progressive = encoded("JPEG", progressive=True)
+    start = progressive.find(b"\xff\xda")
+    scan = progressive[start : progressive.find(b"\xff\xc4", start)]
+    frame = progressive.find(b"\xff\xc2") + 5
+    large = progressive[:frame] + (5000).to_bytes(2, "big") * 2 + progressive[frame + 4 :]
+    return large[:-2] + 3000 * scan + b"\xff\xd9"
+
+
 @pytest.fixture
 def no_pil_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have every decoder of the files' kinds in PIL fail the test."""
@@ -59,16 +70,11 @@ def test_pil_decodes_what_was_read_before(kind: str) -> None:
 
 
 @pytest.mark.usefixtures("no_pil_decoder")
-def test_limits_of_files() -> None:
-    progressive = encoded("JPEG", progressive=True)
-    start = progressive.find(b"\xff\xda")
-    scan = progressive[start : progressive.find(b"\xff\xc4", start)]
-    frame = progressive.find(b"\xff\xc2") + 5
-    large = progressive[:frame] + (5000).to_bytes(2, "big") * 2 + progressive[frame + 4 :]
+def test_limits_of_files(many_scans: bytes) -> None:
     lossless = bytearray(encoded("WEBP", np.resize(NOISE, (36, 500, 3)) + NOISE[:, :1], lossless=True))
     lossless[21:25] = (7999 | 7900 << 14).to_bytes(4, "little")
     for data, message in (
-        (large[:-2] + 3000 * scan + b"\xff\xd9", "scans"),
+        (many_scans, "scans"),
         (bytes(lossless), "8000 x 7901 takes [0-9]+ MB to decode"),
         (encoded("PNG")[:-12], "truncated"),
         (encoded("BMP") + bytes(64 << 20), "file has more than 67,108,864 bytes"),
@@ -93,6 +99,22 @@ def test_later_frames_are_decoded_by_pil_within_the_memory(kind: str) -> None:
     with pytest.raises(ImageError, match=f"this PIL {kind} image of 52 x 36 takes"):
         load_image(image, max_pixels=2 * 52 * 36)
     assert np.abs(load_image(image).mean() - NOISE.mean() / 2) < 4
+
+
+@pytest.mark.usefixtures("no_pil_decoder")
+def test_every_picture_of_an_mpo_is_read_as_a_jpeg(many_scans: bytes) -> None:
+    image = Image.open(BytesIO(film("MPO")))
+    assert image.format == "MPO"
+    for frame, pixels in ((1, NOISE // 2), (0, NOISE)):
+        image.seek(frame)
+        assert abs(load_image(image).mean() - pixels.mean()) < 4
+    hostile = bytearray(film("MPO"))
+    image.seek(1)
+    hostile[image.offset :] = many_scans
+    image = Image.open(BytesIO(bytes(hostile)))
+    image.seek(1)
+    with pytest.raises(ImageError, match="scans"):
+        load_image(image)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", pytest.param("WEBP", marks=FILMS), *KINDS[5:]])
