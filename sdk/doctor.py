@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from sdk.cache import cache_dir
 from sdk.errors import DeviceError, FiqaError
-from sdk.files import cache_dir
 from sdk.models.catalog import catalog
 from sdk.models.store import locate_model
 from sdk.runtimes.providers import (

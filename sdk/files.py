@@ -1,4 +1,4 @@
-"""Files: the one way to write them, the one policy for their errors, and the cache.
+"""Files: the one way to write them, and the one policy for their errors.
 
 A file is written beside its place and renamed when it is whole, so that a reader, a second writer or a crash never
 meets half of one. What is promised holds when a process ends in any way; nothing is promised for a power cut.
@@ -7,6 +7,7 @@ meets half of one. What is promised holds when a process ends in any way; nothin
 - A symbolic link stays, and the file that it names is replaced.
 - What is no regular file (a pipe, a device, `/dev/stdout`) is written into and never replaced.
 - Of two writers to one name the last one wins whole, and none fails. `LineFile` has one writer at a time.
+- What a killed process leaves, a hidden `.fiqa-*` beside the target, goes when the target is written again.
 """
 
 import errno
@@ -16,12 +17,17 @@ import logging
 import os
 import re
 import stat
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from sdk.drafts import draft_beside
 from sdk.errors import FiqaError, InputError, OutputError
+
+if sys.platform != "win32":
+    import fcntl
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +35,6 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What the system says when no more can be written: disk, quota, and largest file."""
 
 _STREAM = re.compile(r"/dev/(fd/\d+|std(in|out|err))|/proc/(self|thread-self|\d+)/fd/\d+")
-_LONGEST_SUFFIX = 16
 _BLOCK = 1 << 16
 
 
@@ -137,8 +142,7 @@ def replacing(path: Path) -> Iterator[Path]:
         if is_stream(path):
             import tempfile
 
-            with tempfile.TemporaryDirectory(prefix="fiqa-") as folder:
-                draft = _draft(Path(folder) / path.name)
+            with tempfile.TemporaryDirectory(prefix="fiqa-") as folder, draft_beside(Path(folder) / path.name) as draft:
                 yield draft
                 with draft.open("rb") as source, open_stream(path) as file:
                     while block := source.read(_BLOCK):
@@ -146,14 +150,10 @@ def replacing(path: Path) -> Iterator[Path]:
             return
         target = Path(os.path.realpath(path))
         _make_parents(target)
-        draft = _draft(target)
-        try:
+        with draft_beside(target) as draft:
             copy_rights(target, draft)
             yield draft
             os.replace(draft, target)
-        finally:
-            with suppress(OSError):
-                draft.unlink()
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
@@ -312,11 +312,8 @@ def check_place(path: Path) -> None:
             return
         target = Path(os.path.realpath(path))
         _make_parents(target)
-        draft = _draft(target)
-        try:
+        with draft_beside(target) as draft:
             copy_rights(target, draft)
-        finally:
-            draft.unlink()
 
 
 def check_suffix(option: str, path: Path, suffixes: Collection[str]) -> None:
@@ -381,72 +378,12 @@ def make_folder(path: Path) -> None:
     check_name(path)
     with write_errors(path):
         path.mkdir(parents=True, exist_ok=True)
-        _draft(path / "x").unlink()
-
-
-def cache_dir() -> Path:
-    """Give the folder of downloads and of other files that can be made again; it need not exist yet.
-
-    It is `FIQA_CACHE` where that is set, else the user's cache folder.
-
-    Raises:
-        OSError: The user has no home folder, so that there is no cache either.
-    """
-    try:
-        if given := os.environ.get("FIQA_CACHE"):
-            return Path(given).expanduser()
-        import pooch
-
-        folder = Path(pooch.os_cache("fiqa"))
-    except (RuntimeError, KeyError, ImportError) as error:
-        reason = "pooch is not installed" if isinstance(error, ImportError) else "there is no home folder"
-        raise FileNotFoundError(errno.ENOENT, f"{reason}; set FIQA_CACHE") from error
-    if not folder.is_absolute():  # "~" stays where nobody knows the home folder
-        raise FileNotFoundError(errno.ENOENT, "there is no home folder; set FIQA_CACHE")
-    return folder
-
-
-def keep_in_cache(data: bytes, *parts: str) -> Path | None:
-    """Write a file of the cache that can be made again.
-
-    Args:
-        data: What is in it.
-        parts: Where, below `cache_dir()`.
-
-    Returns:
-        Its path; None, and a line in the log, where it cannot be written.
-    """
-    try:
-        path = cache_dir().joinpath(*parts)
-        if is_stream(path):
-            raise FileExistsError(errno.EEXIST, "a pipe or a device is there, which would be waited for")
-        write_file(path, data)
-    except (OSError, FiqaError) as error:
-        logger.info("%s is not kept: %s", "/".join(parts), error)
-        return None
-    return path
-
-
-def find_in_cache(*parts: str) -> bytes | None:
-    """Read a file that `keep_in_cache` wrote; None where it is not there or cannot be read."""
-    try:
-        return read_file(cache_dir().joinpath(*parts), FiqaError, "it is made again")
-    except (OSError, FiqaError):
-        return None
+        with draft_beside(path / "x"):
+            pass
 
 
 def _make_parents(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-
-
-def _draft(target: Path) -> Path:
-    """Make an empty file beside a target, with the rights that the umask gives."""
-    suffix = target.suffix if len(target.suffix) <= _LONGEST_SUFFIX else ""
-    while True:
-        draft = target.with_name(f".fiqa-{os.urandom(6).hex()}{suffix}")
-        with suppress(FileExistsError):
-            os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
-            return draft
 
 
 def copy_rights(target: Path, draft: Path) -> None:
@@ -479,9 +416,7 @@ def _identity(path: Path) -> object:
 
 def _lock(descriptor: int, path: Path) -> None:
     """Lock an open file for this process, which ends with it. Without locks (Windows, some file systems) it goes on."""
-    try:
-        import fcntl
-    except ImportError:
+    if sys.platform == "win32":
         return
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

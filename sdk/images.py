@@ -5,7 +5,8 @@ Conversions, all of them:
 - EXIF orientation is applied (in WebP files from OpenCV 5 on). Nothing else of EXIF is read.
 - Grey becomes three equal channels; an alpha channel is dropped; a palette or CMYK is expanded.
 - 16 bits become 8 by keeping the upper byte (TIFF files: by OpenCV's decoder, at most one level apart).
-- Of a file with several pictures the first one counts.
+- Of a file with several pictures the first one counts; of a PIL image the frame that it is at.
+- A PIL image that is open and not decoded yet is read as its file is.
 - HEIC and AVIF files are read through pillow-heif, where it is installed.
 
 Anything else is an `ImageError`: floating-point arrays and TIFF files (nothing says whether white is 1 or 255), more
@@ -26,7 +27,7 @@ from numpy.typing import NDArray
 
 from sdk.errors import ImageError
 from sdk.files import read_file
-from sdk.headers import HEIF_FORMATS, foreign_format, read_header
+from sdk.headers import HEIF_FORMATS, Header, foreign_format, read_header
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -45,6 +46,9 @@ MAX_BYTES = 64 << 20
 MIN_SIDE = 16
 """Smallest side, pixels; no detector finds a face in less."""
 
+PIL_FORMATS = frozenset({"JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF", "GIF"})
+"""PIL's names of the formats that are read here."""
+
 STRIP = 1 << 20
 """Pixels of a PIL image that are converted at a time."""
 
@@ -53,6 +57,9 @@ MEMORY_A_PIXEL = 9.1
 image of 64 megapixels but progressive JPEGs without chroma subsampling in files over 6 MB, TIFFs in one compressed
 piece, and WebPs that are lossless (22 megapixels pass) or animated (50).
 """
+
+PIL_MEMORY_A_PIXEL, FRAME_MEMORY_A_PIXEL = 11, 19
+"""Bytes that PIL takes to decode, with the result: for a copy in its decoder; for the canvases of later frames."""
 
 
 def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES) -> NDArray[np.uint8]:
@@ -85,7 +92,7 @@ def _load(source: Any, max_pixels: int, max_bytes: int) -> NDArray[np.uint8]:
         return _from_file(source, max_pixels, max_bytes)
     pil = sys.modules.get("PIL.Image")  # a PIL image can only exist if its owner imported PIL
     if pil is not None and isinstance(source, pil.Image):
-        return _from_pil(source, max_pixels)
+        return _from_pil(source, max_pixels, max_bytes)
     raise ImageError(f"an image is a {type(source).__name__}, wanted a path, bytes, a numpy array or a PIL image")
 
 
@@ -96,7 +103,7 @@ def _from_file(source: str | PathLike[str], max_pixels: int, max_bytes: int) -> 
         raise ImageError(f"{source!r} is no path ({error}); give the path of an image file") from error
     data = read_file(path, ImageError, "give the path of an image file", max_bytes)
     try:
-        return _decode(data, max_pixels)
+        return _decode(data, max_pixels, max_bytes)
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from error
 
@@ -109,22 +116,41 @@ def _from_bytes(source: bytes | bytearray | memoryview, max_pixels: int, max_byt
         data = bytes(source)
     except (ValueError, NotImplementedError) as error:
         raise ImageError(f"the bytes of the image cannot be read: {error}; give bytes") from error
-    return _decode(data, max_pixels)
+    return _decode(data, max_pixels, max_bytes)
 
 
-def _decode(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
+def _decode(data: bytes, max_pixels: int, max_bytes: int) -> NDArray[np.uint8]:
     if foreign_format(data[:16]) in HEIF_FORMATS:
-        return _decode_heif(data, max_pixels)
+        return _decode_heif(data, max_pixels, max_bytes)
+    return _decode_checked(_check_encoded(data, max_pixels))
+
+
+def _check_encoded(data: bytes, max_pixels: int) -> Header:
+    """Refuse what is damaged, too large, or takes too much memory or time to decode."""
     header = read_header(data)
     _check_size(header.width, header.height, max_pixels)
-    damaged = f"the {header.format} image is truncated or damaged; copy or download it again"
     if not header.complete:
-        raise ImageError(damaged)
+        raise ImageError(f"the {header.format} image is truncated or damaged; copy or download it again")
     memory = header.memory + len(data) + (len(header.data) if header.data is not data else 0)
+    _check_memory(header.format, (header.width, header.height), memory, max_pixels)
+    return header
+
+
+def _check_memory(kind: str, size: tuple[int, int], memory: int, max_pixels: int) -> None:
     if memory > MEMORY_A_PIXEL * max_pixels:
         raise ImageError(
-            f"this {header.format} image of {header.width} x {header.height} takes {memory / 1e6:.0f} MB to decode, "
+            f"this {kind} image of {size[0]} x {size[1]} takes {memory / 1e6:.0f} MB to decode, "
             f"wanted at most {MEMORY_A_PIXEL * max_pixels / 1e6:.0f}; make it smaller, or raise the limit of pixels"
+        )
+
+
+def _decode_checked(header: Header) -> NDArray[np.uint8]:
+    damaged = f"the {header.format} image is truncated or damaged; copy or download it again"
+    missing = _missing_decoder(header)
+    if missing:
+        raise ImageError(
+            f"OpenCV {cv2.__version__} reads no {missing} images; `pip install -U opencv-python-headless` brings one "
+            "that does, or save the image as JPEG"
         )
     try:
         image = cv2.imdecode(np.frombuffer(header.data, np.uint8), cv2.IMREAD_COLOR)
@@ -137,7 +163,15 @@ def _decode(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
     return image.astype(np.uint8, copy=False)
 
 
-def _decode_heif(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
+def _missing_decoder(header: Header) -> str:
+    """Name what OpenCV 4.10 does not read."""
+    if header.format == "GIF" and not cv2.haveImageWriter(".gif"):
+        return "GIF"
+    animated = header.format == "WebP" and header.data[12:16] == b"VP8X" and header.data[20] & 2
+    return "animated WebP" if animated and not hasattr(cv2, "imreadanimation") else ""
+
+
+def _decode_heif(data: bytes, max_pixels: int, max_bytes: int) -> NDArray[np.uint8]:
     try:
         import pillow_heif
         from PIL import Image
@@ -149,31 +183,68 @@ def _decode_heif(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
     pillow_heif.register_heif_opener()
     try:
         with Image.open(io.BytesIO(data)) as image:
-            return _from_pil(image, max_pixels)
+            return _from_pil(image, max_pixels, max_bytes)
     except ImageError:
         raise
     except Exception as error:  # a plugin raises what it likes
         raise ImageError(f"the {foreign_format(data[:16])} image cannot be opened: {error}; save it as JPEG") from error
 
 
-def _from_pil(image: "PIL.Image.Image", max_pixels: int) -> NDArray[np.uint8]:
-    """Convert strip by strip, straight into the upright result: PIL takes 4 bytes a pixel already."""
+def _from_pil(image: "PIL.Image.Image", max_pixels: int, max_bytes: int) -> NDArray[np.uint8]:
     try:
         _check_size(*image.size, max_pixels)
+        if getattr(image, "fp", None) is not None:  # not decoded yet
+            data = _pil_file(image, max_bytes)
+            if data is not None:
+                header = _check_encoded(data, max_pixels)
+                if not _is_draft(image, header):
+                    return _decode_checked(header)
+            a_pixel = FRAME_MEMORY_A_PIXEL if image.format in PIL_FORMATS and image.tell() else PIL_MEMORY_A_PIXEL
+            memory = a_pixel * image.width * image.height
+            _check_memory(f"PIL {image.format}", image.size, memory, max_pixels)
         image.load()
-        width, height = image.size
-        orientation = _pil_orientation(image)
-        pixels = np.empty((width, height, 3) if orientation >= 5 else (height, width, 3), np.uint8)
-        stored = _turn(pixels, {6: 8, 8: 6}.get(orientation, orientation))
-        rows = max(1, STRIP // width)
-        for top in range(0, height, rows):
-            strip = image.crop((0, top, width, min(top + rows, height)))
-            stored[top : top + rows] = _pil_pixels(strip)
-        return pixels
+        _check_size(*image.size, max_pixels)  # icons may turn out to be of another size
+        return _convert(image)
     except (ImageError, MemoryError):
         raise
     except Exception as error:  # PIL's plugins raise whatever they like: SyntaxError, struct.error, RuntimeError
         raise ImageError(f"the PIL image cannot be decoded: {error}; copy or download its file again") from error
+
+
+def _pil_file(image: Any, max_bytes: int) -> bytes | None:
+    """Read the file of a PIL image; None for a later frame, and for a format or a plugin that is not PIL's own."""
+    if image.format not in PIL_FORMATS or not type(image).__module__.startswith("PIL."):
+        return None
+    start = image.offset if image.format == "MPO" else 0  # each picture of an MPO file is a whole JPEG
+    if image.tell() > 0 and not start:
+        return None
+    position = image.fp.tell()
+    try:
+        image.fp.seek(start)
+        data: bytes = image.fp.read(max_bytes + 1)
+    finally:
+        image.fp.seek(position)
+    if len(data) > max_bytes:
+        raise ImageError(f"the PIL image's file has more than {max_bytes:,} bytes; make it smaller")
+    return data
+
+
+def _is_draft(image: Any, header: Header) -> bool:
+    """Whether PIL was asked to decode the image smaller or in grey."""
+    return sorted(image.size) != sorted((header.width, header.height)) or bool(getattr(image, "decoderconfig", ()))
+
+
+def _convert(image: "PIL.Image.Image") -> NDArray[np.uint8]:
+    """Convert strip by strip, straight into the upright result: PIL takes 4 bytes a pixel already."""
+    width, height = image.size
+    orientation = _pil_orientation(image)
+    pixels = np.empty((width, height, 3) if orientation >= 5 else (height, width, 3), np.uint8)
+    stored = _turn(pixels, {6: 8, 8: 6}.get(orientation, orientation))
+    rows = max(1, STRIP // width)
+    for top in range(0, height, rows):
+        strip = image.crop((0, top, width, min(top + rows, height)))
+        stored[top : top + rows] = _pil_pixels(strip)
+    return pixels
 
 
 def _pil_orientation(image: "PIL.Image.Image") -> int:

@@ -7,8 +7,8 @@ import hashlib
 import logging
 from pathlib import Path
 
+from sdk.cache import find_in_cache, keep_in_cache
 from sdk.errors import ModelError
-from sdk.files import find_in_cache, keep_in_cache
 from sdk.models.card import ModelCard
 
 logger = logging.getLogger(__name__)

@@ -105,7 +105,7 @@ def check_onnx(data: bytes) -> None:
     may read differently, such as a field that stands twice where there is one.
 
     Raises:
-        ModelError: The bytes are no ONNX file, or one with external data, custom operators or functions.
+        ModelError: The bytes are no ONNX file, or one with external data, custom operators, functions or loops.
     """
     counts = dict.fromkeys(_FORMS, 0)
     waiting: list[tuple[memoryview, str, int]] = [(memoryview(data), "model", 1)]
@@ -176,6 +176,8 @@ def _check_message(form: str, found: Mapping[int, Field]) -> None:
             f"the ONNX file uses the custom operator {_plain(domain)}.{_plain(_text(found, NODE_OP))}, wanted standard "
             "ones only; export the model without it"
         )
+    if form == "node" and _text(found, NODE_OP) == "Loop":
+        raise ModelError("the ONNX file holds a Loop, which may never end; export the model without it")
     if form == "tensor" and (TENSOR_EXTERNAL in found or _number(found, TENSOR_LOCATION)):
         raise ModelError("the ONNX file keeps weights in other files; save it with its weights inside")
 

@@ -92,9 +92,6 @@ class Engine(PerProcess):
             self._room.close()
         self._native.close()
 
-    def _run_parts(self, parts: Sequence[Sequence[Faces] | Faces]) -> list[Scores]:
-        return [self._run_timed(part) for part in parts]
-
     def _run_timed(self, faces: Sequence[Faces] | Faces) -> Scores:
         start = time.perf_counter()
         scores = self.run(faces)

@@ -138,7 +138,7 @@ def _skip_destructors() -> None:
 
     That of onnxruntime waits for a thread which only the parent has, so that `sys.exit` would never return.
     """
-    if "onnxruntime" in sys.modules and hasattr(_LIBC, "on_exit"):  # glibc
+    if "onnxruntime" in sys.modules and _LIBC is not None and hasattr(_LIBC, "on_exit"):  # glibc
         _LIBC.on_exit(_LIBC._exit, None)  # called first, for it is registered last; it gets the exit code
 
 

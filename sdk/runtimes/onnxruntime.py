@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sdk.cache import cache_dir, find_in_cache, keep_in_cache
 from sdk.errors import DeviceError, FiqaError, ModelError
-from sdk.files import cache_dir, find_in_cache, keep_in_cache
 from sdk.models.loading import Model
 from sdk.runtimes.base import (
     End,

@@ -7,7 +7,7 @@ import platform
 import threading
 from collections.abc import Iterable
 
-from sdk.files import find_in_cache, keep_in_cache
+from sdk.cache import find_in_cache, keep_in_cache
 from sdk.models.loading import Model
 from sdk.runtimes.base import Runtime
 

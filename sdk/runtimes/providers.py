@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
+from sdk.cache import cache_dir
 from sdk.errors import DeviceError, ModelError
-from sdk.files import cache_dir
 from sdk.models.loading import Model
 from sdk.models.onnxfile import input_names
 

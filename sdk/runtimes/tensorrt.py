@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sdk.cache import find_in_cache, keep_in_cache
 from sdk.errors import DeviceError, FiqaError, ModelError
-from sdk.files import find_in_cache, keep_in_cache
 from sdk.models.enginefile import check_fit, rebuild
 from sdk.models.loading import Model
 from sdk.runtimes.base import End, check_input, check_output, is_out_of_memory

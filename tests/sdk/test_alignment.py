@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 
 from sdk import ImageError, align
 from sdk.alignment import TEMPLATE, similarity_transform
@@ -41,6 +42,22 @@ def test_a_face_on_the_template_stays() -> None:
     np.testing.assert_array_equal(align(face, TEMPLATE), face)
 
 
+@pytest.mark.parametrize("side", ["wide", "tall"])
+def test_images_beyond_32766_pixels(side: str) -> None:
+    image = np.zeros((240, 33_000, 3), np.uint8)
+    image[:, -320:] = golden_image()
+    landmarks = 1.3 * TEMPLATE @ np.array([[0.8, 0.6], [-0.6, 0.8]]) + (140, 20)
+    expected = align(golden_image(), landmarks)
+    if side == "tall":
+        image, landmarks = np.rot90(image, -1), np.column_stack([239 - landmarks[:, 1], 32_680 + landmarks[:, 0]])
+    else:
+        landmarks = landmarks + np.array([32_680, 0])
+    crop = align(np.ascontiguousarray(image), landmarks)
+    assert expected.mean() > 50
+    assert np.abs(crop.astype(int) - expected).max() <= 3  # OpenCV 4 has steps of 1/32 pixel
+    assert not align(np.ascontiguousarray(image), TEMPLATE - 5000).any()
+
+
 @pytest.mark.parametrize(
     ("name", "landmarks", "message"),
     [
@@ -48,8 +65,19 @@ def test_a_face_on_the_template_stays() -> None:
         ("flat", np.zeros(10), "shape"),
         ("NaN", np.full((5, 2), np.nan), "NaN"),
         ("one point", np.ones((5, 2)), "one point"),
+        ("a point beyond all images", np.vstack([TEMPLATE[:4], [[7e200, 3.0]]]), "7e\\+200 pixels"),
+        ("far in the negative", -1.5e7 + TEMPLATE, "1.5e\\+07 pixels"),
+        ("the largest numbers", np.full((5, 2), np.finfo(float).max) * np.sign(TEMPLATE - 60), "e\\+308"),
+        ("subnormal distances", 5e-324 * np.arange(10).reshape(5, 2), "one point"),
+        ("distances whose squares are nothing", 1e-300 * TEMPLATE, "one point"),
+        ("a face in a hundredth of a pixel", 3.0 + 1e-4 * TEMPLATE, "one point"),
+        ("a face of 45,000 pixels", 401.0 * TEMPLATE, "scale of 0.0025"),
+        ("scrambled", np.column_stack([[1, 0, 0, 0, -1], [0, 1, 0, -1, 0]]) @ [[3e6, 0], [0, 1.0]], "scale"),
+        ("a number that no float holds", [[10**400, 0]] * 5, "no numbers"),
+        ("names", [["left", "eye"]] * 5, "no numbers"),
+        ("nothing", None, "shape|no numbers|NaN"),
     ],
 )
-def test_refused(name: str, landmarks: np.ndarray, message: str) -> None:
+def test_refused(name: str, landmarks: ArrayLike, message: str) -> None:
     with pytest.raises(ImageError, match=message):
         align(golden_image(), landmarks)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sdk import files
+from sdk import cache, files
 from sdk.errors import FiqaError, ImageError, InputError, ModelError, OutputError
 from sdk.files import LineFile, check_outputs, check_place, check_suffix, read_file, read_text, replacing, write_file
 
@@ -175,6 +175,45 @@ def test_of_two_writers_the_last_one_wins_whole(tmp_path: Path) -> None:
     assert (path.read_text(), only(tmp_path)) == ("first", ["a"])
 
 
+def test_what_a_killed_writer_left_goes_with_the_next(tmp_path: Path) -> None:
+    code = """
+import os, sys
+from pathlib import Path
+from sdk.files import replacing
+with replacing(Path("a.mp4")) as draft:
+    draft.write_text("half")
+    os.kill(os.getpid(), 9)
+"""
+    for _ in range(3):
+        subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False)
+    assert len(only(tmp_path)) == 1
+    (tmp_path / "other").write_text("kept")
+    with replacing(tmp_path / "a.mp4") as first, replacing(tmp_path / "a.mp4") as second:
+        assert first.read_text() == second.read_text() == ""
+        assert len(only(tmp_path)) == 3
+    assert only(tmp_path) == ["a.mp4", "other"]
+
+
+def test_many_writers_to_one_name(tmp_path: Path) -> None:
+    path, failed = tmp_path / "a", list[Exception]()
+
+    def write(number: int) -> None:
+        try:
+            for _ in range(30):
+                write_file(path, str(number) * 1000)
+        except FiqaError as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not failed
+    assert path.read_text() in {str(number) * 1000 for number in range(8)}
+    assert only(tmp_path) == ["a"]
+
+
 def test_lines_are_there_at_once_and_others_wait(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     first = LineFile(path)
@@ -310,11 +349,11 @@ def test_a_cache_that_cannot_be_used_is_no_cache(home: str, tmp_path: Path, monk
     monkeypatch.setenv(
         "FIQA_CACHE", {"none": "~nobody-at-all/x", "unwritable": "/proc/x"}.get(home, str(tmp_path / "file"))
     )
-    assert files.keep_in_cache(b"x", "a", "b") is None
-    assert files.find_in_cache("a", "b") is None
+    assert cache.keep_in_cache(b"x", "a", "b") is None
+    assert cache.find_in_cache("a", "b") is None
 
 
 def test_what_is_kept_in_the_cache_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FIQA_CACHE", str(tmp_path / "new"))
-    assert files.keep_in_cache(b"x", "a", "b.json") == tmp_path / "new" / "a" / "b.json"
-    assert files.find_in_cache("a", "b.json") == b"x"
+    assert cache.keep_in_cache(b"x", "a", "b.json") == tmp_path / "new" / "a" / "b.json"
+    assert cache.find_in_cache("a", "b.json") == b"x"

@@ -145,6 +145,7 @@ def test_png_with_data_behind_its_pixels(monkeypatch: pytest.MonkeyPatch) -> Non
     assert load_image(png(PIXELS, *[chunk(b"IDAT", bytes(300))] * 5, END)).shape == (30, 40, 3)
 
 
+@pytest.mark.skipif(not cv2.haveImageWriter(".gif"), reason="this OpenCV reads no GIF")
 def test_gif_decoder_gets_the_first_frame() -> None:
     alone = pil_bytes("GIF")
     frames = [Image.fromarray(np.roll(NOISE, index, 0)) for index in range(1, 6)]

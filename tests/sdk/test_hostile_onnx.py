@@ -61,7 +61,7 @@ def nested(depth: int, inner: bytes, number: int = 6) -> bytes:
     graph = inner
     for _ in range(depth):
         graph = write_field(
-            1, write_field(4, "Loop") + write_field(5, write_field(1, "body") + write_field(number, graph))
+            1, write_field(4, "If") + write_field(5, write_field(1, "then_branch") + write_field(number, graph))
         )
     return write_field(7, graph)
 
@@ -74,6 +74,7 @@ TEXT = varint(3) + b"bad"
 @pytest.mark.parametrize(
     ("data", "words"),
     [
+        (with_graph(write_field(1, write_field(4, "Loop"))), "may never end"),
         (with_node(varint(7 << 3 | 2 | 1 << 35) + TEXT), "too large"),
         (with_node(tagged(7, 2, TEXT, length=4)), "longer than"),
         (with_node(tagged(7, 2, varint(3, 2) + b"bad")), "longer than"),
