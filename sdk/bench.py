@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import astuple, dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from html import escape
 from pathlib import Path
 from statistics import median
@@ -20,6 +20,7 @@ from sdk.errors import InputError
 from sdk.files import write_errors, write_file
 from sdk.models.loading import Model, load_model
 from sdk.proof import Faces, Scores, compare_scores, find_failures
+from sdk.text import csv_field
 
 MARGIN = 1.05
 """How many times as fast as fp32 another precision must be to be recommended."""
@@ -264,7 +265,10 @@ def write_csv(path: Path, measured: Sequence[Measured]) -> None:
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(field.name for field in fields(Measured))
-    writer.writerows(["" if value is None else value for value in astuple(row)] for row in measured)
+    for row in measured:
+        values = asdict(row)
+        values["model"] = csv_field(row.model, "./")
+        writer.writerow(csv_field(value) if isinstance(value, str) else value for value in values.values())
     write_file(path, text.getvalue().encode())
 
 

@@ -22,14 +22,13 @@ import numpy as np
 from sdk.batch import ScoredFace
 from sdk.errors import InputError
 from sdk.files import LineFile, check_place, check_suffix, is_stream, replacing, write_errors
-from sdk.text import path_text, shown
+from sdk.text import csv_field, path_text
 
 COLUMNS = ("path", "face", "score", "x", "y", "width", "height", "confidence", "landmarks", "error")
 """Of every table: `landmarks` is x1 y1 ... x5 y5 (in CSV as text), and what is not known is empty."""
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _LONGEST_ROW = 1 << 20
 _BLOCK = 4 << 20
 """Bytes of JSON Lines that become one row group of Parquet: some 20,000 rows."""
@@ -64,14 +63,13 @@ def csv_text(faces: Iterable[ScoredFace], header: bool = False, end: str = "\r\n
         row = to_row(face)
         row["path"] = _csv_path(face.path)
         row["landmarks"] = " ".join(map(str, row["landmarks"] or ()))
-        row["error"] = ("error: " if face.error.startswith(_FORMULA) else "") + shown(face.error)
+        row["error"] = csv_field(face.error, "error: ")
         writer.writerow(row.values())
     return text.getvalue()
 
 
 def _csv_path(path: Path) -> str:
-    text = path_text(path)
-    return shown(f"./{text}" if text.startswith(_FORMULA) else text)
+    return csv_field(path_text(path), "./")
 
 
 def _csv_lines(faces: Iterable[ScoredFace]) -> bytes:

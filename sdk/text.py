@@ -11,6 +11,7 @@ _UNSEEN = re.compile(
     "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # turn the direction of the text round
     "\ud800-\udfff]"  # what no text file can hold
 )
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 _BYTE = 0xDC00
 """Python shows a byte of a name that is not UTF-8 as this, plus the byte."""
@@ -24,6 +25,16 @@ def shown(text: str) -> str:
 def path_text(path: str | os.PathLike[str]) -> str:
     r"""Return a path as text that any file can hold: bytes that are not UTF-8 as `\xe9`, the rest as it is."""
     return _SURROGATES.sub(_escape, str(Path(path)))
+
+
+def csv_field(text: str, before: str = " ") -> str:
+    """Return a text as a field of CSV: one line, and nothing that a spreadsheet would compute.
+
+    Args:
+        text: Of the field.
+        before: What a text that looks like a formula gets in front; `./` keeps a path what it is.
+    """
+    return shown(before + text if text.startswith(_FORMULA) else text)
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sdk.text import path_text, shown
+from sdk.text import csv_field, path_text, shown
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,14 @@ def test_what_cannot_be_seen_is_escaped(text: str, expected: str) -> None:
 def test_a_path_keeps_all_that_a_text_file_can_hold() -> None:
     assert path_text(Path("a\n\x1b\u202e/b\udcff.png")) == "a\n\x1b\u202e/b\\xff.png"
     assert path_text(Path("b\udcfe.png")) != path_text(Path("b\udcff.png"))
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-x", "@SUM(1)", "\t=1", "\r=1"])
+def test_a_field_is_no_formula(text: str) -> None:
+    assert csv_field(text) == " " + shown(text)
+    assert csv_field(text, "./") == "./" + shown(text)
+
+
+@pytest.mark.parametrize("text", ["", "a=1", "1-2", "plain"])
+def test_other_fields_stay(text: str) -> None:
+    assert csv_field(text) == text
