@@ -1,6 +1,16 @@
 """What all tests share."""
 
+import signal
+
 import pytest
+
+
+def pytest_sessionstart() -> None:
+    """Hear signals. A shell in the background, or `nohup`, ignores them, and so would the commands that tests stop."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

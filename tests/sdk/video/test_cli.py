@@ -190,10 +190,8 @@ def test_the_page_that_fails_does_not_end_the_run(
     assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 15
 
 
-# A shell that starts the tests in the background lets them ignore Ctrl-C, and so would what they start.
 RUN = """
-import signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)
+import sys
 sys.path.insert(0, {here!r})
 import sdk.video.scorer
 from squares import SquareDetector
