@@ -12,6 +12,9 @@ from sdk.models.loading import Model
 FLOATS = ("float16", "float32", "float64")
 """Types that scores may have in a file."""
 
+MOST_FACES = 1024
+"""Largest fixed batch of a file; every call takes memory for it."""
+
 _OUT_OF_MEMORY = ("out of memory", "outofmemory", "could not be allocated", "failed to allocate memory", "bad alloc")
 
 
@@ -79,6 +82,9 @@ def check_input(model: Model, inputs: Sequence[End]) -> End:
             f"{model.path} takes {_listed(inputs)}, its card says one input{wanted}; correct the card, or export the "
             "model with fiqa-export"
         )
+    batch = inputs[0].shape[0] if inputs[0].shape else None
+    if batch is not None and not 1 <= batch <= MOST_FACES:
+        raise ModelError(f"{model.path} takes {batch} faces a call, wanted 1 to {MOST_FACES}; export it for any batch")
     return inputs[0]
 
 

@@ -363,3 +363,10 @@ def test_assess_makes_its_own_detector(tiny_path: Path) -> None:
 def test_unknown_model(name: str) -> None:
     with pytest.raises(ModelError, match=f"unknown model '{name}'"):
         QualityScorer(name)
+
+
+@pytest.mark.parametrize("batch", [1025, 1 << 40])
+def test_a_fixed_batch_that_would_take_all_memory(batch: int, tmp_path: Path) -> None:
+    path = saved(tmp_path / "large.onnx", tiny_card(), batch=batch)
+    with pytest.raises(ModelError, match=f"takes {batch} faces a call, wanted 1 to 1024"):
+        QualityScorer(path)
