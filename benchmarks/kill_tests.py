@@ -366,6 +366,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", help="one command alone, by its name in the table")
     options = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background ignores it for all it starts
     place = Path(tempfile.mkdtemp(prefix="fiqa-kills-"))
     faces, clip = make_inputs(place)
     data = random.Random(options.seed).randbytes(DOWNLOAD)
