@@ -77,5 +77,5 @@ def _remove_left(draft: Path) -> bool:
 
 
 def _is_at(descriptor: int, path: Path) -> bool:
-    """Whether an open file is the one of that name. While its lock is held, nobody else changes that."""
+    """Tell whether an open file is the one of that name. While its lock is held, nobody else changes that."""
     return os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False))

@@ -278,7 +278,7 @@ class LineFile:
 
 
 def is_stream(path: Path) -> bool:
-    """Whether a path names something to write into: a pipe, a device, one of this process's own streams.
+    """Tell whether a path names something to write into: a pipe, a device, one of this process's own streams.
 
     Raises:
         OSError: The path cannot be looked at.
@@ -406,7 +406,7 @@ def copy_rights(target: Path, draft: Path) -> None:
 
 
 def _identity(path: Path) -> object:
-    """What is equal for two paths of one file."""
+    """Give what two paths of one file have in common."""
     try:
         found = os.stat(path)
     except FileNotFoundError:

@@ -55,8 +55,8 @@ def score(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the table of --out after a stop.")] = False,
     report: Annotated[Path | None, typer.Option(help="HTML page to write: .html.")] = None,
     report_faces: Annotated[int, typer.Option(min=0, help="Best faces on the page, and as many worst ones.")] = FACES,
-    max_pixels: Annotated[int, typer.Option(min=1, help="Largest image, width x height.")] = MAX_PIXELS,
-    max_bytes: Annotated[int, typer.Option(min=1, help="Largest file.")] = MAX_BYTES,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Largest image, in pixels (width x height).")] = MAX_PIXELS,
+    max_bytes: Annotated[int, typer.Option(min=1, help="Largest file, in bytes.")] = MAX_BYTES,
 ) -> None:
     """Score every face of every image; higher is better.
 

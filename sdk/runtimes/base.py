@@ -130,7 +130,7 @@ def check_scores(found: Any, count: int, model: str) -> NDArray[np.float32]:
 
 
 def is_out_of_memory(error: Exception | str) -> bool:
-    """Whether an error of a library, or its words, say that memory is full."""
+    """Tell whether an error of a library, or its words, say that memory is full."""
     words = str(error).lower().replace("_", " ")
     return isinstance(error, MemoryError) or any(sign in words for sign in _OUT_OF_MEMORY)
 

@@ -24,7 +24,7 @@ class Crew(PerProcess, Generic[Job, Result]):
     Args:
         run: Does jobs, giving as many results in their order.
         threads: Most threads.
-        closed: Makes the error of who comes, or still waits, when the crew is closed.
+        closed: Makes the error for jobs that come after `close`, or still wait then.
         most: Most jobs that `run` gets at once.
         seconds: How long the first of these waits for others.
     """

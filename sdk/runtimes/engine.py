@@ -100,7 +100,7 @@ class Engine(PerProcess):
 
 
 def closed_error(name: str) -> ModelError:
-    """Make the error of who uses a closed scorer."""
+    """Make the error for the use of a closed scorer."""
     return ModelError(f"the scorer of {name} is closed; make a new QualityScorer")
 
 

@@ -40,7 +40,7 @@ class Native(PerProcess, Generic[Thing]):
         thing: What is held.
         reopen: Opens it again in a forked process, or raises a typed error.
         close: Frees it; it is not called while the thing is in use, nor in a process that has inherited it.
-        closed: Makes the error of who comes too late.
+        closed: Makes the error for callers after `close`.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ def stop_at_exit() -> None:
 
 
 def is_leaving() -> bool:
-    """Whether the interpreter ends; from then on no other thread does any work."""
+    """Tell whether the interpreter ends; from then on no other thread does any work."""
     return _HERE.leaving
 
 
