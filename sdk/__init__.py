@@ -12,21 +12,40 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sdk.alignment import align
+    from sdk.batch import ScoredFace, score_files
     from sdk.detection import FaceDetector
     from sdk.errors import DeviceError, FiqaError, ImageError, InputError, ModelError, OutputError, ScoreError
     from sdk.faces import Face, FaceQuality
+    from sdk.images import load_image
     from sdk.models.card import InputSpec, ModelCard
     from sdk.scorer import QualityScorer
-    from sdk.video.scorer import VideoScorer
+    from sdk.video import (
+        BestShots,
+        Counters,
+        Frame,
+        FrameResult,
+        Shot,
+        Source,
+        TrackedFace,
+        Tracker,
+        TrackShots,
+        VideoScorer,
+        open_source,
+        sharpness,
+    )
 
     __version__: str
 
 __all__ = [
+    "BestShots",
+    "Counters",
     "DeviceError",
     "Face",
     "FaceDetector",
     "FaceQuality",
     "FiqaError",
+    "Frame",
+    "FrameResult",
     "ImageError",
     "InputError",
     "InputSpec",
@@ -35,19 +54,44 @@ __all__ = [
     "OutputError",
     "QualityScorer",
     "ScoreError",
+    "ScoredFace",
+    "Shot",
+    "Source",
+    "TrackShots",
+    "TrackedFace",
+    "Tracker",
     "VideoScorer",
     "__version__",
     "align",
+    "load_image",
+    "open_source",
+    "score_files",
+    "sharpness",
 ]
 
 _MODULES = {
     "sdk.alignment": ("align",),
+    "sdk.batch": ("ScoredFace", "score_files"),
     "sdk.detection": ("FaceDetector",),
     "sdk.errors": ("DeviceError", "FiqaError", "ImageError", "InputError", "ModelError", "OutputError", "ScoreError"),
     "sdk.faces": ("Face", "FaceQuality"),
+    "sdk.images": ("load_image",),
     "sdk.models.card": ("InputSpec", "ModelCard"),
     "sdk.scorer": ("QualityScorer",),
-    "sdk.video.scorer": ("VideoScorer",),
+    "sdk.video": (
+        "BestShots",
+        "Counters",
+        "Frame",
+        "FrameResult",
+        "Shot",
+        "Source",
+        "TrackShots",
+        "TrackedFace",
+        "Tracker",
+        "VideoScorer",
+        "open_source",
+        "sharpness",
+    ),
 }
 
 

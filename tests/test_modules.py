@@ -10,7 +10,7 @@ import typer.main
 from typer.testing import CliRunner
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("sdk", "export", "train")
+PACKAGES = ("fiqa", "sdk", "export", "train")
 COMMANDS = {"fiqa": "sdk.cli", "fiqa-export": "export.cli", "fiqa-train": "train.cli"}
 
 

@@ -29,7 +29,7 @@ print(sdk.__file__, -1 < score < 2, *sorted({"torch", "onnx", "train", "export"}
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built from a copy, for setuptools leaves files in the folder it builds in, and takes old ones from there."""
     source = tmp_path_factory.mktemp("source")
-    for name in ("sdk", "export", "train", "tests", "examples"):
+    for name in ("fiqa", "sdk", "export", "train", "tests", "examples"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE"):
         shutil.copy(ROOT / name, source)
@@ -44,11 +44,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_contents(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as file:
         names = file.namelist()
-    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"sdk", "export", "train"}
-    data = {"sdk/py.typed", "export/py.typed", "train/py.typed", "sdk/models/catalog.toml", "sdk/models/fiqa-nano.onnx",
+    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"fiqa", "sdk", "export", "train"}
+    data = {"fiqa/py.typed", "sdk/py.typed",
+            "export/py.typed", "train/py.typed", "sdk/models/catalog.toml", "sdk/models/fiqa-nano.onnx",
             "sdk/models/fiqa-detector.onnx", "sdk/report.html", "export/face.png"}  # fmt: skip
     recipes = {path.relative_to(ROOT).as_posix() for path in (ROOT / "train/configs").glob("*.yaml")}
-    modules = {path.relative_to(ROOT).as_posix() for name in ("sdk", "export", "train") for path in
+    modules = {path.relative_to(ROOT).as_posix() for name in ("fiqa", "sdk", "export", "train") for path in
                (ROOT / name).rglob("*.py")}  # fmt: skip
     assert recipes
     assert data | recipes | modules <= set(names)
