@@ -53,7 +53,7 @@ def examine() -> list[Finding]:
         Finding("python", f"{platform.python_version()} on {platform.platform()}"),
         Finding("cores", str(available_cores())),
         *(_package(package) for package in PACKAGES),
-        _wheels("onnxruntime", ONNXRUNTIME, "onnxruntime for CPU, onnxruntime-gpu for CUDA"),
+        _wheels("onnxruntime", ONNXRUNTIME, "'fiqa[cpu]', 'fiqa[gpu]' for a GPU of NVIDIA"),
         _wheels("opencv", OPENCV, "opencv-python-headless"),
         *(Finding(name, os.environ[name]) for name in VARIABLES if name in os.environ),
         _cache(),

@@ -6,6 +6,7 @@ import logging
 import re
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
@@ -88,7 +89,7 @@ def load_onnxruntime() -> Any:
         return import_module("onnxruntime")
     except (ImportError, OSError) as error:
         raise DeviceError(
-            f"onnxruntime cannot be loaded ({error}): pip install onnxruntime, or onnxruntime-gpu for CUDA"
+            f"onnxruntime cannot be loaded ({error}): pip install 'fiqa[cpu]', or 'fiqa[gpu]' for a GPU of NVIDIA"
         ) from error
 
 
@@ -172,10 +173,20 @@ def library_version(names: tuple[str, ...]) -> str | None:
     """Version of the TensorRT library that a process would load, None where there is none."""
     for name in names:
         try:
-            return str(ctypes.CDLL(name).getInferLibVersion())
+            return str(_load_library(name).getInferLibVersion())
         except (OSError, AttributeError):
             continue
     return None
+
+
+def _load_library(name: str) -> ctypes.CDLL:
+    """Load a TensorRT library by its name. That of a wheel is not where the loader looks, and its module loads it."""
+    try:
+        return ctypes.CDLL(name)
+    except OSError:
+        with suppress(ImportError, OSError):
+            import_module("tensorrt_rtx" if "rtx" in name else "tensorrt")
+        return ctypes.CDLL(name)
 
 
 def gpu_architecture(number: int) -> str | None:

@@ -67,10 +67,10 @@ def test_what_is_promised_and_not_here_is_no_fault(gpu_package: None, monkeypatc
 
 def test_without_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
-    with pytest.raises(DeviceError, match="pip install onnxruntime"):
+    with pytest.raises(DeviceError, match=r"pip install 'fiqa\[cpu\]', or 'fiqa\[gpu\]'"):
         QualityScorer()
     (wrong,) = [one for one in doctor.examine() if one.what == "onnxruntime" and not one.good]
-    assert "pip install onnxruntime" in wrong.advice
+    assert "pip install 'fiqa[cpu]'" in wrong.advice
 
 
 def test_without_any_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
