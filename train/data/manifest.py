@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from sdk.alignment import align
 from sdk.errors import ImageError, InputError
-from sdk.folders import IMAGE_SUFFIXES, images_below
-from sdk.images import load_image
+from sdk.images.decoding import load_image
+from sdk.images.folders import IMAGE_SUFFIXES, images_below
 from train.data.identities import check_identity, identities_from_folders
 from train.data.tables import check_table_path, numbers, read_table, shortened, where, write_table
 
