@@ -10,9 +10,10 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from export import runtimes, verify
 from export.graph.front_end import INPUT, OUTPUT
 from export.pipeline import Exported
+from export.proof import compare as verify
+from export.proof import runtimes
 from export.proof.crops import calibration_faces, verification_faces
 from sdk import InputError, ModelError
 from sdk.alignment import align
