@@ -6,7 +6,7 @@ from typing import Any
 
 from sdk.errors import InputError
 from sdk.files import read_text
-from train.data.tables import shortened
+from sdk.text import shortened
 
 _ANEW = "delete it to start anew"
 

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from html import escape
+from importlib.metadata import version
 from pathlib import Path
 from string import Template
 from types import MappingProxyType
 
-from sdk import __version__
 from sdk.files import write_file
 from sdk.models.card import ModelCard
 from sdk.results_io.scoring import ScoredFace
@@ -69,7 +69,7 @@ def make_page(tally: Tally, run: Run, pictures: Mapping[ScoredFace, bytes] = NON
         model=_safe(" · ".join(filter(None, (card.name, card.precision, card.licence)))),
         summary=_safe(card.summary),
         made=_safe(
-            f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z} · fiqa {__version__} · {run.device} · {run.seconds:.1f} s"
+            f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z} · fiqa {version('fiqa')} · {run.device} · {run.seconds:.1f} s"
         ),
         tiles="".join(_tile(name, value) for name, value in _figures(tally)),
         histogram=_histogram(scores, low, high),

@@ -18,9 +18,9 @@ from sdk.detection.face_detector import FaceDetector
 from sdk.errors import ImageError, InputError
 from sdk.images.decoding import load_image
 from sdk.parallel import bounded_map
+from sdk.text import shortened
 from train.data.embeddings import read_by_name
 from train.data.manifest import Manifest, read_manifest, write_table
-from train.data.tables import shortened
 
 logger = logging.getLogger(__name__)
 

@@ -23,8 +23,8 @@ from torch.utils.data import DataLoader
 from sdk.commands.console import progress_bar
 from sdk.errors import InputError
 from sdk.files import make_folder, open_file, write_file
+from sdk.text import shortened
 from train.data.dataset import EpochBatches, FaceDataset, normalised
-from train.data.tables import shortened
 from train.detector.dataset import SceneDataset
 from train.fitting.settings import FitSettings, Group, learning_rate, validations_until
 from train.lock import exclusive

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from sdk.errors import InputError
 from sdk.files import LineFile, make_folder, open_file, write_errors
+from sdk.text import shortened
 from train.data.embeddings import open_vectors
-from train.data.tables import shortened
 from train.run_state import check_kept, parse_kept
 
 _ANEW = "delete it to start anew"

@@ -23,8 +23,8 @@ from threadpoolctl import threadpool_limits
 from sdk.commands.console import progress_bar
 from sdk.errors import InputError
 from sdk.files import write_errors
-from train.evaluation.comparisons import Indices, cosines, unit
 from train.labelling.journal import write_all
+from train.vectors import Indices, cosines, unit
 
 logger = logging.getLogger(__name__)
 
