@@ -69,7 +69,8 @@ def make_page(tally: Tally, run: Run, pictures: Mapping[ScoredFace, bytes] = NON
         model=_safe(" · ".join(filter(None, (card.name, card.precision, card.licence)))),
         summary=_safe(card.summary),
         made=_safe(
-            f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z} · fiqa {version('fiqa')} · {run.device} · {run.seconds:.1f} s"
+            f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z} · fiqa {version('fiqa')} · {run.device} · "
+            f"{run.seconds:.1f} s"
         ),
         tiles="".join(_tile(name, value) for name, value in _figures(tally)),
         histogram=_histogram(scores, low, high),
