@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import cv2
 import numpy as np
 import typer
 from numpy.typing import NDArray
@@ -13,7 +12,16 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from sdk import __version__
-from sdk.commands.console import FAILED, Commands, PlainFormatter, cell, error_exits, print_plain, progress_bar
+from sdk.commands.console import (
+    FAILED,
+    Commands,
+    PlainFormatter,
+    cell,
+    error_exits,
+    print_plain,
+    progress_bar,
+    silence_opencv,
+)  # fmt: skip
 from sdk.commands.doctor import examine
 from sdk.commands.models import models
 from sdk.commands.options import DeviceOption, PrecisionOption, TrustOption
@@ -45,8 +53,7 @@ def main(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which.")] = False,
 ) -> None:
     """Face image quality: how useful is an image of a face for recognising the person?"""
-    # OpenCV writes notes for its developers to stderr; its errors reach the user as fiqa's.
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    silence_opencv()
     handler = logging.StreamHandler()
     handler.setFormatter(PlainFormatter("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler])

@@ -62,6 +62,15 @@ def prepare_console() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def silence_opencv() -> None:
+    """Keep OpenCV's notes for its developers off stderr; its errors reach the user as fiqa's."""
+    import cv2
+
+    # Its name up to OpenCV 4.12, then the one from 4.13 on.
+    set_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
+    set_level(0)
+
+
 class PlainFormatter(logging.Formatter):
     """Writes a record as one plain line, and its traceback below in plain lines."""
 

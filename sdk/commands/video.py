@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.status import Status
 
-from sdk.commands.console import INTERRUPTED, error_exits, print_plain
+from sdk.commands.console import INTERRUPTED, error_exits, print_plain, silence_opencv
 from sdk.errors import InputError
 from sdk.files import check_outputs
 from sdk.scorer import QualityScorer
@@ -140,7 +140,7 @@ def _quieten_libraries() -> None:
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("GST_DEBUG", "0")
     if "OPENCV_LOG_LEVEL" not in os.environ:
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        silence_opencv()
 
 
 def _check_outputs(source: str, model: str, *, out: Path | None, save: Path | None, best_shots: Path | None) -> None:
