@@ -1,7 +1,9 @@
 # make demo    score real faces with the embedded model, offline, and write a report
-# make test    run every test
+# make test    run every test; make coverage: the same, with a table of what the tests reached
+# make test-pythons  the SDK's tests on every Python from 3.10 to 3.13 that is found, with the oldest dependencies too
+# make wheel   build the package into dist/; it installs nothing but pip
 # make reliability  the tables of docs/reliability.md, in half an hour
-# make lint types bench wheel clean
+# make lint types bench clean
 #
 # Each target sets up what it needs in .venv. Needed beforehand: Python 3.10 or newer, make, a C compiler.
 
@@ -13,8 +15,9 @@ PYTHONS := python3 python3.13 python3.12 python3.11 python3.10
 NEW_ENOUGH := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))
 PYTHON ?= $(shell for p in $(PYTHONS); do $$p -c "$(NEW_ENOUGH)" 2>/dev/null && echo $$p && break; done)
 PYTEST_ARGS ?=
+PYTEST := -m pytest
 
-.PHONY: demo test lint types bench reliability wheel clean
+.PHONY: demo test coverage test-pythons lint types bench reliability wheel clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
@@ -23,8 +26,17 @@ demo: $(VENV)/.demo
 # Training's tests have a process of their own: in that of all others, with the native libraries of every runtime loaded,
 # it crashed now and then, in other tests each time.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest $(or $(PYTEST_ARGS),--ignore=tests/train)
-	$(if $(PYTEST_ARGS),,$(BIN)/python -m pytest tests/train)
+	$(BIN)/python $(PYTEST) $(or $(PYTEST_ARGS),--ignore=tests/train)
+	$(if $(PYTEST_ARGS),,$(BIN)/python $(PYTEST) tests/train)
+
+coverage: PYTEST := -m coverage run -m pytest
+coverage: test
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
+
+test-pythons: $(VENV)/.made
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/python tests/pythons.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -39,12 +51,12 @@ bench: $(VENV)/.dev
 reliability: $(VENV)/.dev
 	@failed=0; for each in hostile_inputs kill_tests kill_training; do $(BIN)/python benchmarks/$$each.py || failed=1; done; exit $$failed
 
-wheel: $(VENV)/.dev
+wheel: $(VENV)/.made
 	rm -rf build
-	$(BIN)/python -m build --wheel --outdir dist .
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean:
-	rm -rf $(VENV) build dist demo *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .pythons build dist demo *.egg-info .coverage* .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/.made:
 	@test -n "$(PYTHON)" || { echo "no Python 3.10 or newer with venv among: $(PYTHONS). Install one (Debian and Ubuntu: apt install python3-venv), or: make PYTHON=/path/to/python" >&2; exit 1; }
@@ -53,10 +65,10 @@ $(VENV)/.made:
 	touch $@
 
 $(VENV)/.demo: $(VENV)/.made pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m pip install --quiet --editable ".[cpu]"
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.made pyproject.toml
 	$(BIN)/python -m pip install --quiet "$(TORCH)"
-	$(BIN)/python -m pip install --quiet --editable ".[dev,export,openvino-export,report,scale,tensorrt-rtx,train]"
+	$(BIN)/python -m pip install --quiet --editable ".[cpu,dev,export,openvino-export,report,scale,tensorrt-rtx,train]"
 	touch $@
