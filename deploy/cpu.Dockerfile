@@ -8,7 +8,7 @@ RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 FROM python:3.12-slim
 COPY --from=wheel /wheels /wheels
 # pip finds the one wheel by its pattern; its version is that of the checkout.
-RUN pip install --no-cache-dir /wheels/fiqa-*.whl && rm -r /wheels \
+RUN pip install --no-cache-dir "$(echo /wheels/fiqa-*.whl)[cpu]" && rm -r /wheels \
     && useradd --create-home --uid 10001 --groups video fiqa \
     && install --directory --owner=fiqa /data
 USER 10001

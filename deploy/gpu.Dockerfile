@@ -5,25 +5,17 @@ WORKDIR /src
 COPY . .
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 
-# onnxruntime-gpu 1.20 to 1.22 wants CUDA 12 and cuDNN 9, which this image brings.
-FROM nvidia/cuda:12.6.3-cudnn-runtime-ubuntu24.04
-# hadolint ignore=DL3008
-RUN apt-get update \
-    && apt-get install --yes --no-install-recommends python3 python3-venv \
-    && rm -rf /var/lib/apt/lists/* \
-    && python3 -m venv /opt/fiqa
-ENV PATH=/opt/fiqa/bin:$PATH
+# No image of CUDA: the extra brings the CUDA and cuDNN that its onnxruntime was built for, and the host has the driver.
+FROM python:3.12-slim
 COPY --from=wheel /wheels /wheels
-# Both wheels of onnxruntime hold the same module, and fiqa brings the one for the CPU: it goes, the other comes.
-RUN pip install --no-cache-dir /wheels/fiqa-*.whl && rm -r /wheels \
-    && pip uninstall --yes onnxruntime \
-    && pip install --no-cache-dir "onnxruntime-gpu>=1.20,<1.23" \
+RUN pip install --no-cache-dir "$(echo /wheels/fiqa-*.whl)[gpu]" && rm -r /wheels \
     && useradd --create-home --uid 10001 --groups video fiqa \
     && install --directory --owner=fiqa /data
 USER 10001
 WORKDIR /data
 VOLUME /data
-ENV FIQA_CACHE=/data/cache
+# What NVIDIA's container runtime passes in: the driver, for computing.
+ENV FIQA_CACHE=/data/cache NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 EXPOSE 8080
 HEALTHCHECK --interval=15s --timeout=5s --start-period=60s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/health', timeout=4)"]
