@@ -126,16 +126,20 @@ def test_nothing_is_kept_of_what_is_wrong(answer: Answer, words: str, mirror: Mi
     assert list(own_store.iterdir()) == []
 
 
+DRIPS = 60
+"""Three seconds of them: the download gives up before, and no thread of it is left for the tests that follow."""
+
+
 def drip(handler: BaseHTTPRequestHandler) -> None:
     headers(handler)
-    while True:
+    for _ in range(DRIPS):
         handler.wfile.write(b"x")
         time.sleep(0.05)
 
 
 def drip_headers(handler: BaseHTTPRequestHandler) -> None:
     handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-")
-    while True:
+    for _ in range(DRIPS):
         handler.wfile.write(b"x")
         time.sleep(0.05)
 
