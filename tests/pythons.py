@@ -1,4 +1,4 @@
-"""Run the SDK's tests on every Python that this machine has, with the newest dependencies and with the oldest.
+"""Run the SDK's tests on every Python that this machine has, with the newest dependencies, the oldest, and a Jetson's.
 
     python tests/pythons.py                  every Python of `RUNS` that is found
     python tests/pythons.py 3.10 3.12        these only
@@ -20,9 +20,17 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 RUNS = (
-    ("3.10", "lowest-direct"), ("3.10", "highest"), ("3.11", "highest"), ("3.12", "highest"), ("3.13", "highest"),
+    ("3.10", "oldest"), ("3.10", "jetson"), ("3.10", "newest"),
+    ("3.11", "newest"), ("3.12", "newest"), ("3.13", "newest"),
 )  # fmt: skip
-"""Version of Python, and uv's name for which versions of the dependencies it takes."""
+"""Version of Python, and key of `VERSIONS`."""
+
+VERSIONS = {
+    "newest": [],
+    "oldest": ["--resolution", "lowest-direct"],
+    "jetson": ["--constraint", "deploy/jetson.constraints"],
+}
+"""Which versions of the dependencies are taken, as arguments of uv."""
 
 EXTRAS = "cpu,openvino,report"
 TOOLS = ("filelock", "hypothesis", "onnx", "pillow", "pytest", "scipy")
@@ -33,13 +41,13 @@ def main() -> int:
     """Run all, print a table, and return how many failed or had no Python."""
     options = _options()
     table, failed = [], 0
-    for version, resolution in RUNS:
+    for version, which in RUNS:
         if options.versions and version not in options.versions:
             continue
-        python = _make(options.envs / f"{version}-{resolution}", version, resolution)
+        python = _make(options.envs / f"{version}-{which}", version, VERSIONS[which])
         done = _test(python, options.pytest) if python else None
         failed += done is None or done.returncode != 0
-        table.append(f"{version:6}{resolution:15}{_last_line(done)}")
+        table.append(f"{version:6}{which:8}{_last_line(done)}")
     print("\n".join(["", *table]))
     return failed
 
@@ -62,14 +70,14 @@ def _find(version: str) -> str:
     return version
 
 
-def _make(folder: Path, version: str, resolution: str) -> Path | None:
+def _make(folder: Path, version: str, arguments: list[str]) -> Path | None:
     """Make an environment with the project and what its tests need; None where there is no such Python."""
     uv = [sys.executable, "-m", "uv"]
     if subprocess.run([*uv, "venv", "--quiet", "--clear", "--python", _find(version), folder]).returncode:
         return None
     python = next(path for path in (folder / "bin/python", folder / "Scripts/python.exe") if path.exists())
     install = [*uv, "pip", "install", "--quiet", "--python", python]
-    subprocess.run([*install, "--resolution", resolution, "--editable", f"{ROOT}[{EXTRAS}]"], check=True)
+    subprocess.run([*install, *arguments, "--editable", f"{ROOT}[{EXTRAS}]"], check=True, cwd=ROOT)
     subprocess.run([*install, *TOOLS], check=True)
     subprocess.run([*uv, "pip", "freeze", "--python", python], check=True)
     return python
