@@ -186,3 +186,18 @@ def test_devices_that_there_are_not(device: str) -> None:
 def test_precision_is_in_the_file(precision: str, device: str, tiny_path: Path) -> None:
     with pytest.raises(DeviceError, match="precision is in the file"):
         open_runtime(load_model(tiny_path), device, precision=precision)
+
+
+def test_a_library_of_a_wheel_is_loaded_by_its_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    """pip puts TensorRT's library where the loader does not look; once its module has loaded it, its name is enough."""
+    imported: list[str] = []
+
+    def load(name: str) -> SimpleNamespace:
+        if not imported:
+            raise OSError(f"{name}: cannot open shared object file")
+        return SimpleNamespace(getInferLibVersion=lambda: 101601)
+
+    monkeypatch.setattr(providers.ctypes, "CDLL", load)
+    monkeypatch.setattr(providers, "import_module", imported.append)
+    assert providers.library_version(("libnvinfer.so.10",)) == "101601"
+    assert imported == ["tensorrt"]
