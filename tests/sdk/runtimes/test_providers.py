@@ -189,7 +189,7 @@ def test_precision_is_in_the_file(precision: str, device: str, tiny_path: Path) 
 
 
 def test_a_library_of_a_wheel_is_loaded_by_its_module(monkeypatch: pytest.MonkeyPatch) -> None:
-    """pip puts TensorRT's library where the loader does not look; once its module has loaded it, its name is enough."""
+    """Pip puts TensorRT's library where the loader does not look; once its module has loaded it, its name is enough."""
     imported: list[str] = []
 
     def load(name: str) -> SimpleNamespace:
