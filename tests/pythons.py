@@ -33,7 +33,7 @@ VERSIONS = {
 """Which versions of the dependencies are taken, as arguments of uv."""
 
 EXTRAS = "cpu,openvino,report"
-TOOLS = ("filelock", "hypothesis", "onnx", "pillow", "pytest", "scipy")
+TOOLS = ("filelock", "hypothesis", "onnx", "pillow", "pytest", "pyyaml", "scipy")
 """What the tests need beside what they test; always the newest that fits."""
 
 

@@ -74,7 +74,7 @@ GOOD, LABEL = npy(np.zeros((2, 3), np.int64)), npy("x")
         (header("{'descr': '<i8'}", b"\3\0"), LABEL, "damaged"),
         (pickle.dumps([1]), LABEL, "no array of numpy"),
         (GOOD, claims((), "<U100000000"), "at most"),
-        (GOOD, claims((), "<U9999999999"), "does not fit"),
+        (GOOD, claims((), "<U9999999999"), "does not fit|at most"),  # NumPy 1 takes the size modulo 2**32
         (GOOD, claims((), "<U1", b"\xff\xff\xff\x7f"), "text that is none"),
     ],
 )  # fmt: skip
