@@ -1,8 +1,8 @@
 """How long one face takes, and how many a second: `python benchmarks/latency.py [--rounds N]`.
 
-Times fiqa-nano on the CPU: on aligned crops, and on whole photos (`examples/media/astronaut.jpg`, which is read, decoded,
-searched for faces, aligned and scored). Beside it stands a plain loop: the same model in onnxruntime as it comes, one
-crop at a time, for photos after the same detector. The ways take turns; the ratio is the median of the rounds' ratios.
+Times fiqa-nano on the CPU: on aligned crops, and on whole photos (`examples/media/astronaut.jpg` is read, searched for
+faces, aligned and scored). Beside it stands a plain loop: the same model in onnxruntime as it comes, one crop at a
+time, for photos after the same detector. The ways take turns; the ratio is the median of the rounds' ratios.
 """
 
 import argparse

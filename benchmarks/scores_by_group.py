@@ -1,7 +1,7 @@
 """Compare scores of groups of people: `python benchmarks/scores_by_group.py FOLDER [--model MODEL]`.
 
-FOLDER holds `info.csv` with the columns `face_id`, `face_gender` and `face_eth`, and a folder of photos for each `face_id`:
-the Face Research Lab London Set. A person's score is the mean of their photos'.
+FOLDER is the Face Research Lab London Set, or one like it: `info.csv` has the columns `face_id`, `face_gender` and
+`face_eth`, and each `face_id` has a folder of photos. A person's score is the mean of their photos'.
 """
 
 import argparse
