@@ -1,5 +1,6 @@
 """Let the site be written from the code: the API from the sources, the commands from what they say of themselves."""
 
+import re
 import shutil
 from collections.abc import Iterator
 from importlib.metadata import entry_points
@@ -7,11 +8,13 @@ from inspect import cleandoc
 from pathlib import Path
 from typing import Any
 
+from mkdocs.exceptions import PluginError
 from typer.main import get_command
 
 PAGE = "reference/commands.md"
 COMMANDS = ("fiqa", "fiqa-train", "fiqa-export")
 ROOT = Path(__file__).parents[1]
+REQUEST = re.compile(r"<(?:script|img|link|iframe)\b[^>]*(?:src|href)=[\"']?(?:https?:)?//[^>]*>")
 REFERENCE = ROOT / "build/reference"
 
 
@@ -28,6 +31,13 @@ def on_startup(**_: Any) -> None:
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Add all commands to their page; mkdocs calls this for every page."""
     return markdown + commands() if page.file.src_uri == PAGE else markdown
+
+
+def on_post_page(output: str, page: Any, **_: Any) -> str:
+    """Refuse a page that makes its reader's browser ask another machine; mkdocs calls this for every page."""
+    if found := REQUEST.search(output):
+        raise PluginError(f"{page.file.src_uri} asks another machine: {found[0]}; keep what it needs in docs/")
+    return output
 
 
 def commands() -> str:
@@ -56,6 +66,6 @@ def row(option: Any) -> str:
     if option.param_type_name == "argument":
         names = f"`{(option.metavar or option.name).upper()}`"
     default = option.default() if callable(option.default) else option.default
-    shown = "" if default in (None, False, ()) or option.required else f"`{default}`"
+    shown = f"`{default}`" if default not in (None, False, "", (), []) else ""
     text = (getattr(option, "help", "") or "").replace("|", "\\|").replace("\n", " ")
     return f"| {names} | {text} | {'required' if option.required else shown} |"
