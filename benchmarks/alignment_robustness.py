@@ -31,18 +31,18 @@ from numpy.typing import NDArray
 
 from sdk import FaceDetector, QualityScorer
 from sdk.alignment import similarity_transform
-from sdk.console import progress_bar
+from sdk.commands.console import progress_bar
 from sdk.errors import ModelError
-from sdk.images import load_image
+from sdk.images.decoding import load_image
 from train.data.embeddings import open_embeddings
 from train.data.manifest import Manifest, read_manifest, write_table
-from train.data.perturbation import perturb
 from train.data.prepare import PrepareSettings
-from train.data.sources import SourceFace, source_faces
+from train.data.source_images import SourceFace, source_faces
+from train.degradations.landmarks import perturb
 from train.evaluation.comparisons import Pairs, mated_pairs, non_mated_pairs
 from train.evaluation.results import EvaluationSettings, evaluate_set
 from train.evaluation.sets import set_rows
-from train.methods.network_scores import NetworkScores
+from train.labelling.network_scores import NetworkScores
 from train.networks import QualityNetwork, get_variant, identify, load_network, read_state
 
 matplotlib.use("Agg")

@@ -27,7 +27,7 @@ import onnxruntime
 
 from sdk import ModelCard, QualityScorer
 from sdk.models.loading import Model, load_model
-from sdk.runtimes.engine import prepare
+from sdk.runtimes.shared_runtime import prepare
 
 ARCHITECTURES = ("ediffiqa-t", "ediffiqa-s")
 FLOAT_INPUT = {"colour": "RGB", "layout": "NCHW", "dtype": "float32"}

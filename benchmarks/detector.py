@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdk import FaceDetector, QualityScorer, align
-from sdk.folders import images_below
-from sdk.images import load_image
-from train.data.photos import read_photos
+from sdk.images.decoding import load_image
+from sdk.images.folders import images_below
 from train.data.prepare import PrepareSettings, split_people
-from train.data.scenes import mirrored
-from train.evaluation.detection import FALSE, NEITHER, TRUE, match
+from train.detector.matching import FALSE, NEITHER, TRUE, match
+from train.detector.photos import read_photos
+from train.detector.scenes import mirrored
 
 CERTAIN, DOUBTFUL = 0.8, 0.3
 BANDS = ((10, 20), (20, 40), (40, 80), (80, 160), (160, 10_000))

@@ -22,8 +22,8 @@ from torch import Tensor
 
 from train.methods.diffiqa import DifFIQALabeller, DifFIQASettings
 from train.methods.diffusion import Diffusion, load_diffusion
-from train.methods.recognition import RecognitionModel, device_of
 from train.networks import create_network, get_variant, load_network
+from train.networks.recognition import RecognitionModel, device_of
 
 NETWORK = "mobilefacenet128"
 

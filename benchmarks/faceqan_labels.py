@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from train.methods.faceqan import FaceQANLabeller, FaceQANSettings
-from train.methods.recognition import RecognitionModel
 from train.networks import create_network, get_variant, load_network
+from train.networks.recognition import RecognitionModel
 
 NETWORK = "mobilefacenet128"
 

@@ -50,7 +50,7 @@ import sys, sdk.models.catalog as catalog
 from sdk.models.card import ModelCard
 entry = catalog.CatalogEntry(ModelCard("slow"), "slow.onnx", {sha256!r}, {size}, ("https://127.0.0.1:9/slow.onnx",))
 catalog.catalog = lambda: {{"slow": entry}}
-from sdk.cli import app
+from sdk.commands.app import app
 app()
 """
 """`fiqa` with a catalogue of one model."""
@@ -92,7 +92,7 @@ def score_job(faces: Path, suffix: str) -> Job:
 
     def command(folder: Path) -> list[str]:
         table = folder / f"scores{suffix}"
-        return program("sdk.cli", "score", faces, "--aligned", "--threads", 1, "--out", table, "--resume")
+        return program("sdk.commands.app", "score", faces, "--aligned", "--threads", 1, "--out", table, "--resume")
 
     def check(folder: Path) -> None:
         if suffix != ".csv":  # the last line of a CSV may be torn until the next run heals it
@@ -129,7 +129,7 @@ def video_job(clip: Path) -> Job:
 
     def command(folder: Path) -> list[str]:
         words = ("--out", folder / "frames.jsonl", "--best-shots", folder / "shots", "--save", folder / "seen.avi")
-        return program("sdk.cli", "video", clip, *words)
+        return program("sdk.commands.app", "video", clip, *words)
 
     def check(folder: Path) -> None:
         if (folder / "frames.jsonl").exists():

@@ -17,7 +17,7 @@ import onnx
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.sdk.tiny_models import tiny_card, tiny_model
+from tests.support.tiny_models import tiny_card, tiny_model
 
 DIFFERENT = 100
 A_FOLDER = 10_000
@@ -30,7 +30,7 @@ RUNS = {
 }
 MEASURED = """
 import resource, sys
-from sdk.cli import app
+from sdk.commands.app import app
 try:
     app()
 finally:

@@ -15,8 +15,8 @@ import numpy as np
 from train.data.manifest import read_manifest, write_table
 from train.data.mislabelled import find_mislabelled
 from train.evaluation.sets import set_rows
-from train.methods.embed import embed_manifest
-from train.methods.recognition import load_recognition_model
+from train.labelling.embed import embed_manifest
+from train.networks.recognition import load_recognition_model
 
 SETS = ("clean", "mixed", "misaligned")
 

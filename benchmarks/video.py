@@ -24,7 +24,7 @@ from media.make_clip import make_clip
 
 from sdk import FaceDetector, QualityScorer, VideoScorer, align
 from sdk.video import BestShots, FrameResult, Tracker
-from sdk.video.scorer import DETECTION_SIDE, LOW_CONFIDENCE
+from sdk.video.video_scorer import DETECTION_SIDE, LOW_CONFIDENCE
 
 TOO_FAST = 3
 SECONDS = 12.0

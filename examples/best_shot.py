@@ -10,7 +10,7 @@ from media.make_clip import clip_frames
 
 from sdk import FiqaError, VideoScorer
 from sdk.video import BestShots, TrackShots
-from sdk.video.files import ShotFolder
+from sdk.video.outputs import ShotFolder
 
 
 def main() -> int:

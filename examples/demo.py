@@ -11,10 +11,10 @@ from pathlib import Path
 from media.make_bad_copies import GRADES, make_bad_copies
 
 from sdk import FiqaError, QualityScorer
-from sdk.batch import ScoredFace, score_files
-from sdk.report import Run, write_page
-from sdk.tables import Table
-from sdk.tally import FACES, Tally
+from sdk.results_io.report import Run, write_page
+from sdk.results_io.scoring import ScoredFace, score_files
+from sdk.results_io.tables import Table
+from sdk.results_io.tally import FACES, Tally
 
 
 def main() -> int:

@@ -15,7 +15,7 @@ from media.make_bad_copies import make_bad_copies
 from numpy.typing import NDArray
 from torch import Tensor
 
-from train.data.bsrgan import degrade_face
+from train.degradations.bsrgan import degrade_face
 from train.methods.diffiqa import noised_and_restored
 from train.methods.diffusion import load_diffusion
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from sdk import FaceQuality, FiqaError, QualityScorer
-from sdk.images import load_image
+from sdk.images.decoding import load_image
 from sdk.video import sharpness
 
 MIN_SIDE = 80  # pixels of the face's box

@@ -13,12 +13,12 @@ import torch
 from media.make_bad_copies import LANDMARKS, PHOTO
 from torch import nn
 
-from export.card import with_card
-from export.frontend import take_images
-from export.graph import from_network
+from export.graph.from_torch import from_network
+from export.graph.front_end import take_images
+from export.metadata import with_card
 from sdk import FiqaError, ModelCard, QualityScorer, align
-from sdk.images import load_image
-from train.data.degradations import DEGRADATIONS, degrade
+from sdk.images.decoding import load_image
+from train.degradations.graded import DEGRADATIONS, degrade
 
 FACES, STEPS, BATCH = 128, 60, 32
 

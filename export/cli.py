@@ -7,12 +7,12 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from export.build import build
-from export.formats import KINDS, ExportSettings, check_settings
+from export.engines.build import build
+from export.settings import KINDS, ExportSettings, check_settings
 from export.targets import targets
-from sdk.bench import numbers
-from sdk.console import FAILED, Commands, cell, error_exits, print_plain
+from sdk.commands.console import FAILED, Commands, cell, error_exits, print_plain
 from sdk.errors import InputError, ModelError
+from sdk.proof.bench import numbers
 
 if TYPE_CHECKING:
     from export.pipeline import Exported

@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from export.card import with_card
-from export.frontend import IR_VERSION
-from export.graph import trace
-from export.load import trained_facts
-from sdk.detectors import STRIDES
+from export.graph.from_torch import trace
+from export.graph.front_end import IR_VERSION
+from export.metadata import with_card
+from export.sources.checkpoint import trained_facts
+from sdk.detection.networks import STRIDES
 from sdk.errors import ModelError
 from sdk.files import check_outputs, read_file, replacing, write_file
-from sdk.images import load_image
+from sdk.images.decoding import load_image
 from sdk.models.card import InputSpec, ModelCard
+from train.detector.network import VALUES, FaceCells
 from train.networks import load_state, read_state
-from train.networks.detector import VALUES, FaceCells
 
 NAME, INPUT, OUTPUT = "fiqa-detector", "images", "cells"
 

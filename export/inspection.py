@@ -10,14 +10,14 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from export.rewrite import constants_of, readable, value_types
+from export.graph.rewrite import constants_of, readable, value_types
 from export.targets import targets
 from sdk.errors import FiqaError, ModelError
 from sdk.files import read_file
 from sdk.models.card import METADATA_KEY, ModelCard
 from sdk.models.formats import FORMATS, SUFFIXES
 from sdk.models.loading import LARGEST, load_model
-from sdk.models.onnxfile import check_onnx, read_metadata
+from sdk.onnx_bytes.onnx_file import check_onnx, read_metadata
 
 JETPACK_OPSET, OLD_IR = targets()["jetson-orin"].opset or 0, 9
 _LAYERS = ("Conv", "Gemm", "MatMul")

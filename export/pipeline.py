@@ -10,28 +10,28 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from export.card import make_card, with_card
-from export.discard import Change, change_of_pauc
-from export.faces import calibration_faces, verification_faces
-from export.formats import INT8, ExportSettings, check_settings
-from export.frontend import IR_VERSION, OPSET
-from export.half import to_half
-from export.load import Source, load_source
-from export.package import NOTICE, as_json, check_folder, notice, proof_file, report
-from export.quantise import quantise
-from export.runtimes import runtimes_for
+from export.graph.float16 import to_half
+from export.graph.front_end import IR_VERSION, OPSET
+from export.graph.int8 import quantise
+from export.metadata import make_card, with_card
+from export.proof.compare import check_form, compare, failures_of, figures
+from export.proof.crops import calibration_faces, verification_faces
+from export.proof.package import NOTICE, as_json, check_folder, notice, proof_file, report
+from export.proof.pauc_change import Change, change_of_pauc
+from export.proof.runtimes import runtimes_for
+from export.settings import INT8, ExportSettings, check_settings
+from export.sources.checkpoint import Source, load_source
 from export.targets import Target
-from export.verify import check_form, compare, failures_of, figures
-from sdk.bench import numbers
 from sdk.errors import DeviceError, ModelError
 from sdk.files import check_outputs, make_folder, write_file
-from sdk.filling import filling
+from sdk.files.filling import filling
 from sdk.models.card import EngineFacts, ModelCard
 from sdk.models.catalog import find_entry
 from sdk.models.formats import ENGINES, PRECISIONS, SUFFIXES
 from sdk.models.loading import openvino_digest, write_card_beside
-from sdk.proof import PROOF_FILE, Agreement
-from train.data.exclusive import exclusive
+from sdk.proof.bench import numbers
+from sdk.proof.verify import PROOF_FILE, Agreement
+from train.lock import exclusive
 
 Faces = NDArray[np.uint8]
 
@@ -231,7 +231,7 @@ class _Job:
         return path, self.card
 
     def _write_openvino(self, path: Path, summary: dict[str, object]) -> tuple[Path, ModelCard]:
-        from export.openvino import to_openvino
+        from export.engines.openvino import to_openvino
 
         xml, weights, library = to_openvino(
             self.source.model.SerializeToString(deterministic=True), self.card.precision, self.calibration
@@ -248,8 +248,8 @@ class _Job:
 
     def _write_engine(self, model: Path, notes: list[str]) -> tuple[Path, ModelCard] | None:
         """The engine of an ONNX file; None, and a note of what builds it, where it cannot be built here."""
-        from export.build import BATCHES, build_file
-        from export.engine import CannotBuildHereError
+        from export.engines.build import BATCHES, build_file
+        from export.engines.tensorrt import CannotBuildHereError
 
         settings = self.settings
         try:

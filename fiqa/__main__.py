@@ -1,6 +1,6 @@
 """Run the command `fiqa`: `python -m fiqa`."""
 
-from sdk.cli import app
+from sdk.commands.app import app
 
 if __name__ == "__main__":
     app(prog_name="fiqa")

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sdk.alignment import align
-    from sdk.batch import ScoredFace, score_files
-    from sdk.detection import FaceDetector
+    from sdk.detection.face_detector import FaceDetector
     from sdk.errors import DeviceError, FiqaError, ImageError, InputError, ModelError, OutputError, ScoreError
-    from sdk.faces import Face, FaceQuality
-    from sdk.images import load_image
+    from sdk.images.decoding import load_image
     from sdk.models.card import InputSpec, ModelCard
+    from sdk.results import Face, FaceQuality
+    from sdk.results_io.scoring import ScoredFace, score_files
     from sdk.scorer import QualityScorer
     from sdk.video import (
         BestShots,
@@ -71,11 +71,11 @@ __all__ = [
 
 _MODULES = {
     "sdk.alignment": ("align",),
-    "sdk.batch": ("ScoredFace", "score_files"),
-    "sdk.detection": ("FaceDetector",),
+    "sdk.results_io.scoring": ("ScoredFace", "score_files"),
+    "sdk.detection.face_detector": ("FaceDetector",),
     "sdk.errors": ("DeviceError", "FiqaError", "ImageError", "InputError", "ModelError", "OutputError", "ScoreError"),
-    "sdk.faces": ("Face", "FaceQuality"),
-    "sdk.images": ("load_image",),
+    "sdk.results": ("Face", "FaceQuality"),
+    "sdk.images.decoding": ("load_image",),
     "sdk.models.card": ("InputSpec", "ModelCard"),
     "sdk.scorer": ("QualityScorer",),
     "sdk.video": (

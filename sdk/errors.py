@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from sdk.faces import FaceQuality
+    from sdk.results import FaceQuality
 
 
 class FiqaError(Exception):

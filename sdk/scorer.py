@@ -17,17 +17,17 @@ from numpy.typing import NDArray
 
 from sdk.alignment import CROP_SIZE, align
 from sdk.errors import DeviceError, ImageError, InputError, ModelError, ScoreError
-from sdk.faces import FaceQuality
 from sdk.models.card import ModelCard
 from sdk.models.loading import Model, load_model, settle
+from sdk.results import FaceQuality
 from sdk.runtimes.base import Runtime
-from sdk.runtimes.engine import Engine
-from sdk.runtimes.select import ON_CPU, open_runtime, parse_device
+from sdk.runtimes.registry import ON_CPU, open_runtime, parse_device
+from sdk.runtimes.shared_runtime import Engine
 
 if TYPE_CHECKING:
-    from sdk.detection import FaceDetector
-    from sdk.faces import Face
-    from sdk.images import ImageSource
+    from sdk.detection.face_detector import FaceDetector
+    from sdk.images.decoding import ImageSource
+    from sdk.results import Face
 
 CROP_SHAPE = (CROP_SIZE, CROP_SIZE, 3)
 
@@ -57,8 +57,8 @@ class QualityScorer:
         wait_ms: Milliseconds that a face in `score` waits for faces of other threads, to be scored together. 0 for
             none, and the quickest answer to a single caller.
         trust: Load an engine that was built on another machine; an engine is code.
-        max_pixels: Largest image that `assess` takes, width x height; None for `sdk.images.MAX_PIXELS`.
-        max_bytes: Largest file that `assess` takes; None for `sdk.images.MAX_BYTES`.
+        max_pixels: Largest image that `assess` takes, width x height; None for `sdk.images.decoding.MAX_PIXELS`.
+        max_bytes: Largest file that `assess` takes; None for `sdk.images.decoding.MAX_BYTES`.
 
     Raises:
         ModelError: The model is unknown, cannot be fetched, or is not what its card says.
@@ -190,7 +190,7 @@ class QualityScorer:
         """Find, align and score every face of an image.
 
         Args:
-            image: Path, bytes, array (BGR) or PIL image; see `sdk.images` for what is converted and refused.
+            image: Path, bytes, array (BGR) or PIL image; see `sdk.images.decoding` for what is converted and refused.
 
         Returns:
             The faces, largest first; empty when there is none.
@@ -201,7 +201,7 @@ class QualityScorer:
             ModelError: The scorer is closed, or the detector's model cannot be fetched.
             DeviceError: The device does not survive in a forked process.
         """
-        from sdk.images import load_image  # with OpenCV, which a scorer of crops does without
+        from sdk.images.decoding import load_image  # with OpenCV, which a scorer of crops does without
 
         names = ("max_pixels", "max_bytes")
         limits = {name: self._settings[name] for name in names if self._settings[name] is not None}
@@ -245,7 +245,7 @@ class QualityScorer:
         self.close()
 
     def _detect(self, pixels: NDArray[np.uint8]) -> "list[Face]":
-        from sdk.detection import FaceDetector
+        from sdk.detection.face_detector import FaceDetector
 
         if self._detector is None:
             self._detector = FaceDetector()  # two threads may make one each: either is right

@@ -37,6 +37,12 @@ def csv_field(text: str, before: str = " ") -> str:
     return shown(before + text if text.startswith(_FORMULA) else text)
 
 
+def shortened(value: object, most: int = 200) -> str:
+    """Return the first line of a value as text for an error, cut after `most` characters."""
+    text = (str(value).splitlines() or [""])[0]
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
 def _escape(match: re.Match[str]) -> str:
     character = match[0]
     code = ord(character)

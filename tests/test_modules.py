@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("fiqa", "sdk", "export", "train")
-COMMANDS = {"fiqa": "sdk.cli", "fiqa-export": "export.cli", "fiqa-train": "train.cli"}
+COMMANDS = {"fiqa": "sdk.commands.app", "fiqa-export": "export.cli", "fiqa-train": "train.cli"}
 
 
 def modules() -> list[str]:
@@ -54,6 +54,6 @@ def test_commands_are_installed(command: str) -> None:
 
 def test_command_line_of_the_sdk_needs_the_base_install_only() -> None:
     heavy = ("torch", "onnx", "onnxscript", "pyarrow", "scipy", "matplotlib", "PIL", "export", "train")
-    code = f"import sys, sdk.cli; print(*sorted(set({heavy!r}) & set(sys.modules)))"
+    code = f"import sys, sdk.commands.app; print(*sorted(set({heavy!r}) & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []

@@ -18,7 +18,7 @@ BASE = {"numpy", "onnxruntime", "opencv-python-headless", "pooch", "tomli", "typ
 PROGRAM = """
 import sys
 import sdk
-from sdk.images import load_image
+from sdk.images.decoding import load_image
 with sdk.QualityScorer() as scorer:
     score = scorer.score(load_image(sys.argv[1]))
 print(sdk.__file__, -1 < score < 2, *sorted({"torch", "onnx", "train", "export"} & set(sys.modules)))

@@ -16,22 +16,22 @@ from sdk.files import check_outputs, write_file, write_json
 from sdk.models.card import METADATA_KEY
 from train.data.archive import unpack
 from train.data.embeddings import open_vectors
+from train.data.label_targets import label_column, make_targets
 from train.data.manifest import Manifest, read_manifest, write_table
 from train.data.mislabelled import find_mislabelled
 from train.data.prepare import prepare
 from train.evaluation.judge import Judge
 from train.evaluation.results import EvaluationSettings
 from train.evaluation.run import Methods, Protocol, evaluate
-from train.kept import check_kept, read_kept
+from train.labelling.network_scores import NetworkScores, rescale
+from train.labelling.runner import Labeller, label_manifest
+from train.methods.baselines import DetectorConfidence, LightQNet, Sharpness
 from train.methods.faceqan import FaceQANSettings
 from train.methods.fit_regressor import FILES_OF_PREPARE, FitFiles, RegressorRecipe, fit_regressor
 from train.methods.label_faceqan import LabelFaceQAN, run_faceqan
-from train.methods.labelling import Labeller, label_manifest
-from train.methods.network_scores import NetworkScores, rescale
-from train.methods.peers import DetectorConfidence, LightQNet, Sharpness
-from train.methods.targets import label_column, make_targets
 from train.networks import QualityNetwork, get_variant, load_network, save_network
 from train.recipes import Recipe, settings_from, text_of, training_commit
+from train.run_state import check_kept, read_kept
 
 logger = logging.getLogger(__name__)
 

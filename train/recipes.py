@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from sdk import __version__
 from sdk.errors import InputError
-from train.data.tables import shortened
+from sdk.text import shortened
 from train.yaml_files import read_yaml
 
 Settings = TypeVar("Settings")

@@ -8,7 +8,7 @@ import yaml
 
 from sdk.errors import InputError
 from sdk.files import read_text
-from train.data.tables import shortened
+from sdk.text import shortened
 
 LARGEST = 1 << 20
 """Bytes of a file."""

@@ -15,8 +15,8 @@ from hostile.image_parts import mutate_parts
 from hostile.image_seeds import SEEDS, odd_exif, samples
 from hostile.inputs import Input, Refused, mutate, pick, splice, trail
 from sdk import QualityScorer
-from sdk.batch import score_files
-from sdk.images import MAX_PIXELS, load_image
+from sdk.images.decoding import MAX_PIXELS, load_image
+from sdk.results_io.scoring import score_files
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".gif", ".heic", "", ".jpg.txt")
 BOMB_SHARE = 0.03

@@ -19,7 +19,7 @@ from sdk import FaceDetector, QualityScorer
 from sdk.errors import ModelError
 from sdk.models.card import ModelCard
 from sdk.models.loading import load_model
-from sdk.proof import PROOF_FILE, load_proof
+from sdk.proof.verify import PROOF_FILE, load_proof
 from train.networks import load_network
 from train.networks.checkpoints import read_state
 
@@ -263,7 +263,7 @@ def _inspect(place: Path, given: Input) -> None:
 
 
 def _source(place: Path, given: Input) -> None:
-    from export.load import load_source
+    from export.sources.checkpoint import load_source
 
     load_source("fiqa-nano", _path(place, given))
 

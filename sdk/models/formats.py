@@ -70,7 +70,7 @@ class Format:
         suffix: Of the file, lower-case.
         beside: Suffixes of the files that belong to it, of the same name.
         precisions: Those that it may have.
-        devices: Kinds of device that run it, see `sdk.runtimes.select`.
+        devices: Kinds of device that run it, see `sdk.runtimes.registry`.
         short: Its part in the name of an engine. An engine is bound to a version of its library and to a GPU, and is
             code. Empty for files that are no engines.
     """

@@ -12,8 +12,8 @@ from sdk.files import read_file, read_text, write_file
 from sdk.models.card import METADATA_KEY, MOST_BYTES, ModelCard
 from sdk.models.catalog import catalog
 from sdk.models.formats import FORMATS, SUFFIXES
-from sdk.models.onnxfile import check_onnx, read_metadata
 from sdk.models.store import obtain_model
+from sdk.onnx_bytes.onnx_file import check_onnx, read_metadata
 
 LARGEST = (2 << 30) - 1
 """Largest model file that is read, bytes: no ONNX file can be larger."""
@@ -142,7 +142,7 @@ def _load_named(name: str, card: ModelCard | None) -> Model:
 
 
 def _load_engine(path: Path, card: ModelCard | None, trust: bool) -> Model:
-    from sdk.models.enginefile import check_engine
+    from sdk.models.trust import check_engine
 
     data, written_for = _read(path), read_card_beside(path)
     _fitting(Model(data, written_for, path), path.suffix)

@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sdk.cache import cache_dir
 from sdk.errors import FiqaError, ModelError
 from sdk.files import read_file, write_file
+from sdk.files.cache import cache_dir
 from sdk.models.catalog import CatalogEntry, find_entry
 
 logger = logging.getLogger(__name__)

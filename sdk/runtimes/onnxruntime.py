@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sdk.cache import cache_dir, find_in_cache, keep_in_cache
 from sdk.errors import DeviceError, FiqaError, ModelError
+from sdk.files.cache import cache_dir, find_in_cache, keep_in_cache
 from sdk.models.loading import Model
+from sdk.onnx_bytes.prelu import VERSION, replace_prelu
 from sdk.runtimes.base import (
     End,
     check_input,
@@ -24,7 +25,6 @@ from sdk.runtimes.base import (
     memory_error,
     pad_batch,
 )  # fmt: skip
-from sdk.runtimes.prelu import VERSION, replace_prelu
 from sdk.runtimes.providers import (
     PROFILE,
     RECORD_ASSIGNMENT,
@@ -51,7 +51,7 @@ class OnnxRuntime:
     """A `sdk.runtimes.base.Runtime` on onnxruntime.
 
     On the CPU a call uses one core, and several callers share the session: that is faster than one caller with several
-    cores. The session holds the model without PReLU nodes (`sdk.runtimes.prelu`).
+    cores. The session holds the model without PReLU nodes (`sdk.onnx_bytes.prelu`).
 
     Args:
         model: The model, read and checked.

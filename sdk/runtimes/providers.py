@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
-from sdk.cache import cache_dir
 from sdk.errors import DeviceError, ModelError
+from sdk.files.cache import cache_dir
 from sdk.models.loading import Model
-from sdk.models.onnxfile import input_names
+from sdk.onnx_bytes.onnx_file import input_names
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ PROVIDERS = {
         {"device_type": "CPU", "load_config": '{"CPU": {"INFERENCE_PRECISION_HINT": "f32"}}'},
     ),
 }
-"""By kind of device, see `sdk.runtimes.select.DEVICES`."""
+"""By kind of device, see `sdk.runtimes.registry.DEVICES`."""
 
 
 def load_onnxruntime() -> Any:

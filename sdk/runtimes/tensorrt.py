@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sdk.cache import find_in_cache, keep_in_cache
 from sdk.errors import DeviceError, FiqaError, ModelError
-from sdk.models.enginefile import check_fit, rebuild
+from sdk.files.cache import find_in_cache, keep_in_cache
 from sdk.models.loading import Model
+from sdk.models.trust import check_fit, rebuild
 from sdk.runtimes.base import End, check_input, check_output, is_out_of_memory
 from sdk.runtimes.cuda_memory import Cuda
-from sdk.runtimes.trt_library import complaints, load_library, recorded, shared_logger
+from sdk.runtimes.tensorrt_library import complaints, load_library, recorded, shared_logger
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class TensorRTRuntime:
     batch goes into the smallest bucket that holds it. Normalisation is in the network, so bytes go up.
 
     Args:
-        model: The engine, read and checked (`sdk.models.enginefile.check_engine`).
+        model: The engine, read and checked (`sdk.models.trust.check_engine`).
         number: Number of the GPU.
 
     Raises:

@@ -10,9 +10,9 @@ with VideoScorer(0, best_shots=BestShots(print, threshold=0.7)) as video:
 from sdk.video.best_shot import BestShots, Shot, TrackShots, sharpness
 from sdk.video.frames import Frame, FrameResult, TrackedFace
 from sdk.video.meter import Counters
-from sdk.video.scorer import VideoScorer
-from sdk.video.sources import Source, open_source
+from sdk.video.reading.sources import Source, open_source
 from sdk.video.tracking import Tracker
+from sdk.video.video_scorer import VideoScorer
 
 __all__ = [
     "BestShots",

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import typer
 
-from sdk.video.scorer import VideoScorer
+from sdk.video.video_scorer import VideoScorer
 
 Result = TypeVar("Result")
 

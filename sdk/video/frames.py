@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from sdk.faces import Face
+from sdk.results import Face
 
 FrameState: TypeAlias = Literal["new", "between", "stale", "blank"]
 """`new`: faces were looked for and scored; `between`: only tracked, as `every` has it; `stale`: the same picture as the

@@ -25,13 +25,13 @@ from numpy.typing import NDArray
 
 from sdk.alignment import align
 from sdk.errors import ImageError, InputError, ScoreError
-from sdk.faces import Face
-from sdk.images import load_image
+from sdk.images.decoding import load_image
+from sdk.results import Face
 from sdk.scorer import available_cores
 from sdk.video.channel import Channel
 from sdk.video.frames import Frame, FrameResult, Freshness, TrackedFace
 from sdk.video.meter import Meter
-from sdk.video.sources import Source
+from sdk.video.reading.sources import Source
 from sdk.video.tracking import Tracking
 
 log = logging.getLogger(__name__)

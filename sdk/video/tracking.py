@@ -12,9 +12,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sdk.detectors import intersection_over_union
+from sdk.detection.networks import intersection_over_union
 from sdk.errors import InputError
-from sdk.faces import Face
+from sdk.results import Face
 
 FIRST_OVERLAP, SECOND_OVERLAP = 0.2, 0.5
 """Least intersection over union of a track's predicted box and a face of high, and of low confidence."""

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from export.faces import verification_faces
 from export.pipeline import Exported, export_model
+from export.proof.crops import verification_faces
 from sdk.models.card import METADATA_KEY
-from tests.weights import tame_network
+from tests.support.weights import tame_network
 from train.networks import save_network
 
 FACTS = '{"licence": "Apache-2.0", "training_data": "none: random weights", "score_range": [-1, 1]}'

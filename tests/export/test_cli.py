@@ -8,8 +8,8 @@ import torch
 from typer.testing import CliRunner
 
 from export.cli import DETECTOR, MODELS, app
-from export.formats import ExportSettings
 from export.pipeline import Exported
+from export.settings import ExportSettings
 from train.networks import VARIANTS
 
 

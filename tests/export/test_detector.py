@@ -13,10 +13,10 @@ from export.cli import app
 from export.detector import SIZES, _differences, export_detector
 from sdk import FaceDetector, ModelError
 from sdk.models.card import METADATA_KEY, ModelCard
-from sdk.models.onnxfile import check_onnx, read_metadata
-from tests.weights import draw_tensor
+from sdk.onnx_bytes.onnx_file import check_onnx, read_metadata
+from tests.support.weights import draw_tensor
+from train.detector.network import FaceCells
 from train.networks import save_network
-from train.networks.detector import FaceCells
 
 FACTS = '{"licence": "Apache-2.0", "training_data": "none: random weights"}'
 

@@ -9,17 +9,17 @@ import numpy as np
 import onnx
 import pytest
 
-from export.build import build_file
 from export.detector import export_detector
-from export.formats import ExportSettings
-from export.load import load_source
-from export.package import as_json, check_folder
+from export.engines.build import build_file
+from export.graph.rewrite import readable
 from export.pipeline import export_model
-from export.rewrite import readable
-from export.verify import figures
+from export.proof.compare import figures
+from export.proof.package import as_json, check_folder
+from export.settings import ExportSettings
+from export.sources.checkpoint import load_source
 from sdk import InputError, ModelError
 from sdk.models.catalog import find_entry
-from sdk.proof import compare_scores
+from sdk.proof.verify import compare_scores
 
 
 def packaged() -> Path:
@@ -89,7 +89,7 @@ def test_scores_that_are_no_numbers_are_written_as_none() -> None:
 def test_a_script_without_a_main_guard(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
-        "from pathlib import Path\nimport numpy as np\nfrom export.runtimes import scores_apart\n"
+        "from pathlib import Path\nimport numpy as np\nfrom export.proof.runtimes import scores_apart\n"
         f"faces = np.zeros((16, 112, 112, 3), np.uint8)\nmodel = Path({str(packaged())!r})\n"
         "found = scores_apart('fiqa', model, faces)\n"
         "print('scored', [part.shape for part in found])\n"

@@ -12,15 +12,15 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from export.card import UNKNOWN_LICENCE
-from export.frontend import take_images
+from export.graph.front_end import take_images
+from export.metadata import UNKNOWN_LICENCE
 from export.pipeline import Exported, export_model
-from export.runtimes import BATCHES, runtimes_for
-from export.verify import normalised
+from export.proof.compare import normalised
+from export.proof.runtimes import BATCHES, runtimes_for
 from sdk import ModelCard, ModelError, QualityScorer
 from sdk.models.card import METADATA_KEY
 from sdk.models.catalog import catalog
-from tests.weights import tame_network
+from tests.support.weights import tame_network
 from train.networks import get_variant
 
 SOURCES = {".safetensors": "fiqa-nano", ".pth": "ediffiqa-t", ".onnx": "ediffiqa-t"}
@@ -112,7 +112,9 @@ def test_same_weights_give_the_same_bytes(exported: dict[str, Exported], files: 
 def test_the_catalogue_knows_published_weights(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = catalog()["ediffiqa-t"]
     digest = hashlib.sha256((files / "tiny.onnx").read_bytes()).hexdigest()
-    monkeypatch.setattr("export.load.catalog", lambda: {"ediffiqa-t": dataclasses.replace(entry, sha256=digest)})
+    monkeypatch.setattr(
+        "export.sources.checkpoint.catalog", lambda: {"ediffiqa-t": dataclasses.replace(entry, sha256=digest)}
+    )
     card = export_model("ediffiqa-t", files / "tiny.onnx", tmp_path).card
     assert card.licence == "CC-BY-4.0"
     assert (card.source, card.attribution, card.paper) == (entry.card.source, entry.card.attribution, entry.card.paper)
@@ -127,9 +129,9 @@ def test_a_wrong_front_end_is_found_and_nothing_is_written(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     if mistake == "order":
-        monkeypatch.setattr("export.frontend._fold_colour_order", lambda graph: True)
+        monkeypatch.setattr("export.graph.front_end._fold_colour_order", lambda graph: True)
     else:
-        monkeypatch.setattr("export.load.take_images", lambda core, *_: take_images(core, mean, std))
+        monkeypatch.setattr("export.sources.checkpoint.take_images", lambda core, *_: take_images(core, mean, std))
     with pytest.raises(ModelError, match=r"largest difference .* allowed for fp32: 0\.0001. Nothing was written"):
         export_model("ediffiqa-t", files / "tiny.onnx", tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []

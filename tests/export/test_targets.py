@@ -4,7 +4,7 @@ import pytest
 
 from export.targets import FORMATS, get_target, targets
 from sdk import InputError
-from sdk.runtimes.select import DEVICES
+from sdk.runtimes.registry import DEVICES
 
 
 def test_every_target_names_what_there_is() -> None:

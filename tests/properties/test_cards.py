@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sdk.errors import ModelError
 from sdk.models.card import InputSpec, ModelCard
-from tests.properties.strategies import MANY, any_text, json_values
+from tests.support.strategies import MANY, any_text, json_values
 
 FIELDS = [field.name for field in dataclasses.fields(ModelCard)]
 INPUT_FIELDS = [field.name for field in dataclasses.fields(InputSpec)]

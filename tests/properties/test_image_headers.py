@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdk.errors import ImageError
-from sdk.headers import read_header
-from sdk.images import MAX_PIXELS, load_image
-from tests.properties.strategies import MANY, SOME
+from sdk.images.decoding import MAX_PIXELS, load_image
+from sdk.images.image_header import read_header
+from tests.support.strategies import MANY, SOME
 
 STARTS = (b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBP", b"BM", b"II*\0", b"MM\0*", b"GIF89a")
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")

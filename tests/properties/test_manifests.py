@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sdk.alignment import TEMPLATE, similarity_transform
 from sdk.errors import FiqaError, ImageError, InputError
-from tests.properties.strategies import MANY, SOME, names
+from tests.support.strategies import MANY, SOME, names
 from train.data.manifest import parse_landmarks, read_manifest, write_table
 
 people = st.lists(names, min_size=1, max_size=5)

@@ -5,8 +5,8 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdk.folders import natural_key
-from tests.properties.strategies import MANY, any_text
+from sdk.images.folders import natural_key
+from tests.support.strategies import MANY, any_text
 
 names = any_text | st.lists(
     st.integers(0, 30).map(str) | st.sampled_from(["a", "B", "-", ".", "/", " ", "٣", "²", "00"])

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper
 
 from sdk.errors import ModelError
-from sdk.models.onnxfile import STANDARD_DOMAINS, check_onnx, input_names, read_metadata, read_versions
-from tests.properties.strategies import MANY
+from sdk.onnx_bytes.onnx_file import STANDARD_DOMAINS, check_onnx, input_names, read_metadata, read_versions
+from tests.support.strategies import MANY
 
 FIELDS = st.integers(1, 25) | st.sampled_from([7, 1, 5, 4, 14, 13, 25, 1 << 28, (1 << 29) - 1])
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from sdk.console import print_plain
-from tests.properties.strategies import MANY, any_text
+from sdk.commands.console import print_plain
+from tests.support.strategies import MANY, any_text
 
 spoken = st.text(st.characters(exclude_categories=("C", "Z"), include_characters=" "), max_size=40)
 markup = st.lists(

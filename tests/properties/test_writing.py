@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sdk.errors import InputError
 from sdk.files import LineFile, check_name, check_outputs, read_file, write_file
-from tests.properties.strategies import MANY, SOME, any_text
+from tests.support.strategies import MANY, SOME, any_text
 
 NAMES = ("new", "old", "link", "chain", "dangling", "below/deep")
 TARGETS = {"link": "old", "chain": "old", "dangling": "elsewhere"}

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import onnx
 import pytest
-from tiny_models import tiny_card, tiny_model
 
 from sdk.models.catalog import find_entry
+from tests.support.tiny_models import tiny_card, tiny_model
 
 MODELS = os.environ.get("FIQA_MODELS")
 

@@ -10,11 +10,11 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from tiny_models import faces, tiny_card, tiny_model
 
 from sdk import DeviceError, Face, FaceDetector, ImageError, InputError, ModelCard, ModelError, QualityScorer, align
 from sdk.models.card import InputSpec
-from sdk.runtimes.engine import prepare
+from sdk.runtimes.shared_runtime import prepare
+from tests.support.tiny_models import faces, tiny_card, tiny_model
 
 FLOAT_INPUT = {"colour": "RGB", "layout": "NCHW", "dtype": "float32"}
 
@@ -349,7 +349,7 @@ def test_limits_of_assess(tiny_path: Path, tmp_path: Path) -> None:
 
 
 def test_the_limit_can_be_raised(tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sdk.detection.MAX_PIXELS", 1000)
+    monkeypatch.setattr("sdk.detection.face_detector.MAX_PIXELS", 1000)
     assert QualityScorer(tiny_path, max_pixels=10_000).assess(np.zeros((64, 64, 3), np.uint8)) == []
 
 

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from typer.testing import CliRunner
 
 from sdk.models.card import METADATA_KEY
-from tests.weights import tame_network
+from tests.support.weights import tame_network
 from train.cli import app
 from train.data.manifest import read_manifest, read_table
 from train.networks import identify, read_state, save_network

@@ -6,10 +6,10 @@ import pytest
 
 from sdk.errors import InputError
 from train.data.prepare import PrepareSettings
-from train.kept import check_kept, read_kept
+from train.fitting.settings import FitSettings
 from train.methods.faceqan import FaceQANSettings
-from train.methods.fit_settings import FitSettings
 from train.recipes import read_recipe, settings_from
+from train.run_state import check_kept, read_kept
 
 LEVELS = "\n".join(f"    k{n}: &k{n} {{{', '.join(f'x{i}: *k{n - 1}' for i in range(9))}}}" for n in range(1, 9))
 

@@ -19,25 +19,25 @@ from typer.testing import CliRunner
 from sdk.alignment import TEMPLATE
 from sdk.errors import InputError, OutputError
 from sdk.files import write_errors
-from tests.train.conftest import TINY
-from tests.train.test_labelling import Brightness, expected
-from tests.weights import tame_network
+from tests.support.labellers import Brightness, expected
+from tests.support.tiny_networks import TINY
+from tests.support.weights import tame_network
 from train.cli import app
 from train.data.dataset import FaceDataset
-from train.data.exclusive import exclusive
 from train.data.manifest import read_manifest, read_table, write_table
 from train.data.prepare import PrepareSettings, prepare
 from train.evaluation.insightface import unpack_bin
 from train.evaluation.judge import Judge
 from train.evaluation.results import EvaluationSettings
 from train.evaluation.run import Methods, Protocol, evaluate, evaluate_video
-from train.methods.embed import embed_manifest
+from train.fitting.settings import FitSettings
+from train.fitting.trainer import Fit
+from train.labelling.embed import embed_manifest
+from train.labelling.runner import label_manifest
+from train.lock import exclusive
 from train.methods.fit_diffiqa import DiffusionSettings, fit_diffiqa
-from train.methods.fit_settings import FitSettings
-from train.methods.fitting import Fit
-from train.methods.labelling import label_manifest
-from train.methods.recognition import RecognitionModel
 from train.networks import QualityNetwork, save_network
+from train.networks.recognition import RecognitionModel
 from train.pipeline import run_recipe
 
 resource = pytest.importorskip("resource", reason="this system has no limits on files")
@@ -150,7 +150,7 @@ def test_stopped_between_the_embeddings_and_the_table(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("train.methods.labelling.write_table", stop)
+        patch.setattr("train.labelling.runner.write_table", stop)
         with pytest.raises(KeyboardInterrupt):
             label_manifest(manifest, Brightness(), out, {}, 3, vectors)
     again = Brightness()
@@ -322,7 +322,7 @@ def test_small_files_on_a_full_disk(crops: Path, tmp_path: Path, no_room, work, 
 
 def test_a_killed_run_leaves_no_lock(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from train.data.exclusive import exclusive\n"
+        "import sys, time; from pathlib import Path; from train.lock import exclusive\n"
         "with exclusive(Path(sys.argv[1])):\n    print('held', flush=True); time.sleep(600)\n"
     )
     holder = subprocess.Popen(

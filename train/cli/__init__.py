@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
-from sdk.console import Commands, PlainFormatter, error_exits, print_plain
+from sdk.commands.console import Commands, PlainFormatter, error_exits, print_plain
 from sdk.errors import FiqaError
 from train.cli import embed, evaluate, fit, label
 from train.stopping import MESSAGE, Stopped, stoppable

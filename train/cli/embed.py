@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from sdk.console import error_exits
+from sdk.commands.console import error_exits
 from sdk.files import check_outputs
 from train.cli.label import Batch, Callers, Device, EngineName, Mean, Network, Source, Std, Weights, report
 
@@ -26,8 +26,8 @@ def embed_command(
     import numpy as np
 
     from train.data.manifest import read_manifest
-    from train.methods.embed import embed_manifest
-    from train.methods.recognition import load_recognition_model
+    from train.labelling.embed import embed_manifest
+    from train.networks.recognition import load_recognition_model
 
     with error_exits():
         check_outputs({"--out": out}, filter(None, (source, weights)))

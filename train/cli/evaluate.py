@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from sdk.console import error_exits, print_plain
+from sdk.commands.console import error_exits, print_plain
 
 if TYPE_CHECKING:
     from train.evaluation.judge import Judge

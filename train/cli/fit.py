@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from sdk.console import error_exits, print_plain
+from sdk.commands.console import error_exits, print_plain
 from sdk.errors import InputError
 from sdk.files import check_outputs
 
@@ -90,7 +90,7 @@ def fit_detector_command(
     ] = None,
 ) -> None:
     """The face detector, taught by another one's finds; start it with `accelerate launch` for several devices."""
-    from train.methods.fit_detector import fit_detector
+    from train.detector.fit import fit_detector
     from train.recipes import read_recipe
 
     with error_exits():

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from sdk.console import SOME_FAILED, error_exits, print_plain
+from sdk.commands.console import SOME_FAILED, error_exits, print_plain
 from sdk.files import check_outputs, check_suffix
 
 if TYPE_CHECKING:
-    from train.methods.labelling import Labeller
+    from train.labelling.runner import Labeller
 
 app = typer.Typer(no_args_is_help=True, help="Label images with a method; adds a column to their manifest.")
 
@@ -96,7 +96,7 @@ def label_diffiqa(
 @app.command("sharpness")
 def label_sharpness(source: Source, out: Out, callers: Callers = None, engine: EngineName = "plain") -> None:
     """Variance of the Laplacian."""
-    from train.methods.peers import Sharpness
+    from train.methods.baselines import Sharpness
 
     with error_exits():
         _label_with_peer(source, out, Sharpness(), engine, callers)
@@ -107,7 +107,7 @@ def label_detector(
     source: Source, out: Out, model: str = "yunet", callers: Callers = None, engine: EngineName = "plain"
 ) -> None:
     """Confidence of the face detector."""
-    from train.methods.peers import DetectorConfidence
+    from train.methods.baselines import DetectorConfidence
 
     with error_exits():
         check_outputs({"--out": out}, [Path(model)])
@@ -122,7 +122,7 @@ def label_lightqnet(
     engine: EngineName = "plain",
 ) -> None:
     """LightQNet (SPL 2021)."""
-    from train.methods.peers import LightQNet
+    from train.methods.baselines import LightQNet
 
     with error_exits():
         check_outputs({"--out": out}, [weights])
@@ -138,7 +138,7 @@ def label_model(
     engine: EngineName = "plain",
 ) -> None:
     """A quality model of the SDK."""
-    from train.methods.peers import Model
+    from train.methods.baselines import Model
 
     with error_exits():
         check_outputs({"--out": out}, [Path(model)])
@@ -183,8 +183,8 @@ def _check_outputs(out: Path, embeddings: Path | None, *inputs: Path | None) -> 
 
 def _label_with_peer(source: Path, out: Path, labeller: "Labeller", engine: str, callers: int | None) -> None:
     from train.data.manifest import read_manifest
-    from train.methods.engines import open_engine
-    from train.methods.labelling import label_manifest
+    from train.labelling.executors import open_engine
+    from train.labelling.runner import label_manifest
 
     check_outputs({"--out": out}, [source])
     manifest = read_manifest(source)

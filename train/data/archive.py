@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from sdk.errors import InputError
 from sdk.files import check_name, make_folder, open_file, write_errors
-from train.data.tables import shortened
+from sdk.text import shortened
 
 logger = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sdk.arrays import open_npy, read_npz
 from sdk.errors import InputError
+from sdk.files.arrays import open_npy, read_npz
 from train.data.manifest import Manifest
 
 _ADVICE = "wanted the .npy of a labelling run, float32 (N, D)"

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import PurePath
 
 from sdk.errors import InputError
-from train.data.tables import is_formula, shortened
+from sdk.text import shortened
+from train.data.tables import is_formula
 
 JOINT = "~"
 """Between the names of nested folders in an identity: `vgg/0001` is `vgg~0001`."""

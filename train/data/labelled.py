@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from sdk.errors import InputError
 from train.data.embeddings import open_embeddings
+from train.data.label_targets import label_column
 from train.data.manifest import Manifest, read_manifest
-from train.methods.targets import label_column
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ def read_labelled(source: Path, label: str, embeddings: Path | None = None) -> L
     Args:
         source: Labelled manifest, as `fiqa-train label` writes it. A column `split` divides it into `train` and
             `validation`, other values are left out; a column `degradation` marks damaged copies.
-        label: Column of the labels, or several, see `train.methods.targets.label_column`; rows without one are left
+        label: Column of the labels, or several, see `train.data.label_targets.label_column`; rows without one are left
             out.
         embeddings: `.npy`, a row a row of the manifest.
 

@@ -24,10 +24,11 @@ from numpy.typing import NDArray
 
 from sdk.alignment import align
 from sdk.errors import ImageError, InputError
-from sdk.folders import IMAGE_SUFFIXES, images_below
-from sdk.images import load_image
+from sdk.images.decoding import load_image
+from sdk.images.folders import IMAGE_SUFFIXES, images_below
+from sdk.text import shortened
 from train.data.identities import check_identity, identities_from_folders
-from train.data.tables import check_table_path, numbers, read_table, shortened, where, write_table
+from train.data.tables import check_table_path, numbers, read_table, where, write_table
 
 __all__ = [
     "Manifest", "check_table_path", "make_manifest", "parse_landmarks", "read_manifest", "read_table", "write_table",

@@ -18,20 +18,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdk.alignment import align
-from sdk.console import progress_bar
+from sdk.commands.console import progress_bar
 from sdk.errors import ImageError, InputError
 from sdk.files import check_outputs, make_folder, write_file, write_json
-from sdk.images import load_image
+from sdk.images.decoding import load_image
 from sdk.parallel import bounded_map
 from train.data.archive import unpack
 from train.data.crops import crop_stems
-from train.data.degradations import LANDMARK_SHIFT, MISALIGNED, VERSION, Damage, degrade, describe, draw_damages
 from train.data.embeddings import read_by_name
-from train.data.exclusive import exclusive
 from train.data.manifest import Manifest, make_manifest, read_manifest, write_table
-from train.data.perturbation import perturb
-from train.kept import check_kept, read_kept
+from train.degradations.graded import LANDMARK_SHIFT, MISALIGNED, VERSION, Damage, degrade, describe, draw_damages
+from train.degradations.landmarks import perturb
+from train.lock import exclusive
 from train.recipes import check_least
+from train.run_state import check_kept, read_kept
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def prepare(source: Path, out: Path, settings: PrepareSettings, landmarks: Path 
     Returns:
         Path of `manifest.csv`: path, identity, split (train, validation, test), original (the clean crop's path),
         source (the image that the crop was cut from), degradation (empty for a clean crop) and degradations_version
-        (see `train.data.degradations.VERSION`). Where it exists already, nothing is done; `prepare.json` beside it
+        (see `train.degradations.graded.VERSION`). Where it exists already, nothing is done; `prepare.json` beside it
         keeps the settings and the names of source and landmarks.
 
     Raises:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from sdk.errors import InputError
 from sdk.files import check_name, make_folder, read_file, replace_file
+from sdk.text import shortened
 
 PATHS = ("path", "original", "source", "a", "b")
 """Columns of names of images."""
@@ -343,9 +344,3 @@ def where(table: pa.Table, row: int) -> str:
     """Name a row for an error."""
     path = f" ({shortened(table['path'][row].as_py())!r})" if "path" in table.column_names else ""
     return f"row {row + 1}{path}"
-
-
-def shortened(value: object, most: int = 200) -> str:
-    """Give a value's first line as text for an error, and not more of it than one reads."""
-    text = (str(value).splitlines() or [""])[0]
-    return text if len(text) <= most else f"{text[:most]}..."

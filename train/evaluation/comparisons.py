@@ -1,15 +1,13 @@
-"""Which images are compared, and how similar their embeddings are."""
+"""Which images are compared."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sdk.errors import InputError
-
-Indices = NDArray[np.int64]
+from train.vectors import Indices
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +79,3 @@ def non_mated_pairs(identities: Sequence[str] | NDArray[np.str_], count: int = 2
     if len(pairs) == 0:
         raise InputError("all images are of one person, so there is no non-mated comparison; add other people")
     return pairs
-
-
-def unit(embeddings: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-    """Rows of unit length, float32."""
-    lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
-    return (embeddings / np.maximum(lengths, 1e-12)).astype(np.float32)
-
-
-def cosines(pairs: Indices, embeddings: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-    """Cosine similarities of pairs (M, 2), in blocks that stay in the processor's cache."""
-    rows = unit(embeddings)
-    result = np.empty(len(pairs), np.float32)
-    size = max(64, (1 << 19) // rows.shape[1])
-    for start in range(0, len(pairs), size):
-        block = pairs[start : start + size]
-        np.einsum("nd,nd->n", rows[block[:, 0]], rows[block[:, 1]], out=result[start : start + size])
-    return result

@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 
 from sdk.errors import ImageError, InputError
 from sdk.files import make_folder, read_file, write_errors, write_file
-from sdk.images import load_image
+from sdk.images.decoding import load_image
 from train.data.manifest import write_table
 from train.evaluation.unpickling import Array, read_pickle
 

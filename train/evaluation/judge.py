@@ -16,8 +16,8 @@ from sdk.files import read_file, write_errors, write_json
 from train.data.embeddings import open_embeddings, read_by_name
 from train.data.manifest import Manifest
 from train.evaluation.results import Scores
-from train.kept import read_kept
-from train.methods.labelling import label_manifest
+from train.labelling.runner import label_manifest
+from train.run_state import read_kept
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class Judge:
 
     Attributes:
         source: Its embeddings: `.npy`, a row a row of the manifest; or `.npz` with `names` (the manifest's paths) and
-            `embeddings` (N, D). Or its name, see `train.methods.recognition.load_recognition_model`.
+            `embeddings` (N, D). Or its name, see `train.networks.recognition.load_recognition_model`.
         weights: Its checkpoint, where the source is one of our networks' names.
     """
 
@@ -75,7 +75,7 @@ def method_scores(manifest: Manifest, columns: Sequence[str], models: Sequence[s
     """
     scores = {column: _numbers(manifest, column) for column in columns}
     if models:
-        from train.methods.peers import Model
+        from train.methods.baselines import Model
 
         absolute = [str((manifest.root / path).resolve()) for path in manifest.paths]
         index = manifest.table.column_names.index("path")
@@ -112,8 +112,8 @@ def _by_name(path: Path, manifest: Manifest) -> Vectors:
 
 
 def _by_model(model: str, weights: Path | None, manifest: Manifest, out: Path) -> Vectors:
-    from train.methods.embed import embed_manifest
-    from train.methods.recognition import load_recognition_model
+    from train.labelling.embed import embed_manifest
+    from train.networks.recognition import load_recognition_model
 
     network = load_recognition_model(model, weights)
     images = "\n".join(str((manifest.root / name).resolve()) for name in manifest.paths)

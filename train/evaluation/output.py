@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 from rich.table import Table
 
-from sdk.console import cell
+from sdk.commands.console import cell
 from sdk.files import write_file
 from train.data.manifest import write_table
 from train.evaluation.plots import plot_edc

@@ -15,8 +15,8 @@ import numpy as np
 
 from sdk.errors import InputError
 from sdk.files import read_text
+from sdk.text import shortened
 from train.data.manifest import Manifest, read_table
-from train.data.tables import shortened
 from train.evaluation.comparisons import Pairs
 
 NamedPair = tuple[str, str, bool]

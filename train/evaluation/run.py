@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from sdk.errors import InputError
 from sdk.files import check_outputs, make_folder
-from train.data.exclusive import exclusive
 from train.data.manifest import Manifest, read_manifest
 from train.evaluation.comparisons import Pairs, mated_pairs, non_mated_pairs
 from train.evaluation.insightface import unpack_bin
@@ -20,6 +19,7 @@ from train.evaluation.plots import contact_sheet, plot_histograms
 from train.evaluation.results import EvaluationSettings, Scores, SetResult, evaluate_set
 from train.evaluation.sets import rows_without_errors, set_rows
 from train.evaluation.video import VideoResult, evaluate_tracks
+from train.lock import exclusive
 
 
 @dataclass(frozen=True, slots=True)

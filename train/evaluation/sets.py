@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdk.errors import InputError
-from train.data.degradations import MISALIGNED, worst_grade
 from train.data.manifest import Manifest
+from train.degradations.graded import MISALIGNED, worst_grade
 
 logger = logging.getLogger(__name__)
 

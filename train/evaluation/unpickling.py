@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from sdk.errors import InputError
-from train.data.tables import shortened
+from sdk.text import shortened
 
 MOST_STEPS = 5_000_000
 """Instructions; an image takes two to ten."""

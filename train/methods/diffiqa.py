@@ -24,10 +24,10 @@ from torch import Tensor, nn
 
 from sdk.errors import InputError
 from train.data.dataset import normalised
+from train.lazy import Lazily
 from train.methods.diffusion import TRAINED_STEPS, Diffusion
-from train.methods.lazily import Lazily
-from train.methods.recognition import RecognitionModel
 from train.networks.attack import frozen_for_attack
+from train.networks.recognition import RecognitionModel
 from train.networks.unet import frozen_unet
 from train.networks.variants import HALF
 

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sdk.errors import InputError
-from train.methods.lazily import Lazily
-from train.methods.recognition import RecognitionModel
+from train.lazy import Lazily
 from train.networks.attack import frozen_for_attack
+from train.networks.recognition import RecognitionModel
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,20 +21,20 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
-from sdk.console import progress_bar
+from sdk.commands.console import progress_bar
 from sdk.errors import InputError
 from sdk.files import make_folder, write_file
-from train.data.bsrgan import degrade_face
 from train.data.dataset import EpochBatches, FaceDataset, Item, normalised
-from train.data.exclusive import exclusive
 from train.data.manifest import Manifest, read_manifest
-from train.kept import check_kept
+from train.degradations.bsrgan import degrade_face
+from train.fitting.trainer import make_accelerator, reading_state
+from train.lock import exclusive
 from train.methods.diffusion import TRAINED_STEPS, Diffusion
-from train.methods.fitting import make_accelerator, reading_state
 from train.networks import save_network
 from train.networks.checkpoints import replace_checkpoint
 from train.networks.variants import HALF
 from train.recipes import Recipe, check_least, settings_from
+from train.run_state import check_kept
 
 logger = logging.getLogger(__name__)
 

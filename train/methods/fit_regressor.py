@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from sdk.errors import InputError
 from train.data.dataset import FaceDataset, even_validation
 from train.data.embeddings import read_rows
+from train.data.label_targets import TargetSettings, label_column, make_targets
 from train.data.labelled import LabelledFaces, read_labelled
 from train.data.prepare import PrepareSettings
-from train.data.sources import PerturbedDataset, source_faces
-from train.methods.fit_settings import FitSettings
-from train.methods.fitting import Fit
+from train.data.source_images import PerturbedDataset, source_faces
+from train.fitting.settings import FitSettings
+from train.fitting.trainer import Fit
+from train.fitting.warm_up import WarmUpSettings, warm_up_head
 from train.methods.regressors import AIKD, METHODS, EDifFIQA, Method
-from train.methods.targets import TargetSettings, label_column, make_targets
-from train.methods.warm_up import WarmUpSettings, warm_up_head
 from train.networks import QualityNetwork, create_network, get_variant, load_checkpoint
 from train.recipes import Recipe, settings_from
 
@@ -74,7 +74,7 @@ class FitFiles:
         labels: Labelled manifest, see `train.data.labelled.read_labelled`.
         backbone: Checkpoint of the face-recognition network to start from: the teacher.
         embeddings: `.npy` of the teacher's embeddings, a row a row of the manifest.
-        images: AI-KD on prepared crops: folder of their source images, see `train.data.sources.source_faces`.
+        images: AI-KD on prepared crops: folder of their source images, see `train.data.source_images.source_faces`.
         landmarks: AI-KD on prepared crops: `.npz` of the landmarks in those images.
     """
 
@@ -86,7 +86,7 @@ class FitFiles:
 
 
 def fit_regressor(recipe: RegressorRecipe, files: FitFiles, out: Path) -> Path:
-    """Train, see `train.methods.fitting.Fit`.
+    """Train, see `train.fitting.trainer.Fit`.
 
     Args:
         recipe: Network, method and settings.

@@ -6,11 +6,11 @@ from pathlib import Path
 import torch
 
 from train.data.manifest import read_manifest
+from train.labelling.executors import open_engine
+from train.labelling.runner import label_manifest
 from train.methods.diffiqa import DifFIQALabeller, DifFIQASettings
 from train.methods.diffusion import load_diffusion
-from train.methods.engines import open_engine
-from train.methods.labelling import label_manifest
-from train.methods.recognition import fingerprint, load_recognition_model
+from train.networks.recognition import fingerprint, load_recognition_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class LabelDifFIQA:
 def run_diffiqa(
     source: Path, out: Path, diffusion: Path, options: LabelDifFIQA, weights: Path | None, embeddings: Path | None
 ) -> list[str]:
-    """Label a manifest with DifFIQA, see `train.methods.labelling.label_manifest`.
+    """Label a manifest with DifFIQA, see `train.labelling.runner.label_manifest`.
 
     Returns:
         The error of each row, empty where it was labelled.

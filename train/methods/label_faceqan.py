@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 
 from train.data.manifest import read_manifest
-from train.methods.engines import open_engine
+from train.labelling.executors import open_engine
+from train.labelling.runner import label_manifest
 from train.methods.faceqan import FaceQANLabeller, FaceQANSettings
-from train.methods.labelling import label_manifest
-from train.methods.recognition import fingerprint, load_recognition_model
+from train.networks.recognition import fingerprint, load_recognition_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class LabelFaceQAN:
 def run_faceqan(
     source: Path, out: Path, options: LabelFaceQAN, weights: Path | None, embeddings: Path | None
 ) -> list[str]:
-    """Label a manifest with FaceQAN, see `train.methods.labelling.label_manifest`.
+    """Label a manifest with FaceQAN, see `train.labelling.runner.label_manifest`.
 
     Returns:
         The error of each row, empty where it was labelled.

@@ -20,11 +20,11 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
-from sdk.console import progress_bar
+from sdk.commands.console import progress_bar
 from sdk.errors import InputError
 from sdk.files import write_errors
-from train.evaluation.comparisons import Indices, cosines, unit
-from train.methods.journal import write_all
+from train.labelling.journal import write_all
+from train.vectors import Indices, cosines, unit
 
 logger = logging.getLogger(__name__)
 

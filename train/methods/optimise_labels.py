@@ -14,14 +14,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from sdk.console import progress_bar
+from sdk.commands.console import progress_bar
 from sdk.errors import InputError
 from train.data.embeddings import open_embeddings, read_rows
-from train.data.exclusive import exclusive
+from train.data.label_targets import label_column
 from train.data.manifest import Manifest, check_table_path, read_manifest, write_table
-from train.evaluation.comparisons import Indices
+from train.lock import exclusive
 from train.methods.label_optimisation import BLOCK, OptimisationSettings, ReadRows, cluster_people, optimise
-from train.methods.targets import label_column
+from train.vectors import Indices
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ def optimise_manifest(
 
     Args:
         source: Labelled manifest.
-        label: Column, or several by commas, see `train.methods.targets.label_column`.
+        label: Column, or several by commas, see `train.data.label_targets.label_column`.
         embeddings: `.npy` (N, D), a row a row of the manifest.
         out: `.csv` or `.parquet` to write; may be the source, but not on the command line.
         settings: See `OptimisationSettings`.

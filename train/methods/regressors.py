@@ -1,6 +1,6 @@
 """Methods that train a regressor on labels: what each takes of the data, and its loss.
 
-They share the loop (`train.methods.fitting`) and the road to it (`train.methods.fit_regressor`); heads, parameter
+They share the loop (`train.fitting.trainer`) and the road to it (`train.methods.fit_regressor`); heads, parameter
 groups and schedules are the recipe's.
 """
 
@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from train.data.labelled import LabelledFaces
+from train.fitting.trainer import Batch, LossFunction
 from train.methods import aikd
 from train.methods.ediffiqa import losses, prepare
-from train.methods.fitting import Batch, LossFunction
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from sdk.errors import ModelError, OutputError
 from sdk.files import open_file, replace_file
-from train.data.tables import shortened
+from sdk.text import shortened
 from train.networks.variants import VARIANTS, create_network, get_variant
 from train.networks.wrapping import Fits, StateDict, candidates, choose, describe, plain
 

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from squares import BlueScorer, Picture, SquareDetector, frame, walk
 
 from sdk import InputError, VideoScorer
 from sdk.errors import ScoreError
-from sdk.faces import Face
+from sdk.results import Face
 from sdk.video import BestShots, TrackShots
-from sdk.video.files import frame_row
+from sdk.video.outputs import frame_row
+from tests.support.squares import BlueScorer, Picture, SquareDetector, frame, walk
 
 
 def our_threads() -> list[str]:
@@ -216,7 +216,7 @@ def test_a_forked_child_is_told_at_once() -> None:
 EXIT = """
 import sys
 sys.path.insert(0, {here!r})
-from squares import BlueScorer, SquareDetector, walk
+from tests.support.squares import BlueScorer, SquareDetector, walk
 from sdk import VideoScorer
 def endless():
     while True:

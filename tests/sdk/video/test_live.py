@@ -5,11 +5,11 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from mjpeg import MjpegServer
-from squares import BlueScorer, SquareDetector, frame, walk
 
 from sdk import InputError, VideoScorer
 from sdk.video import FrameResult
+from tests.support.mjpeg import MjpegServer
+from tests.support.squares import BlueScorer, SquareDetector, frame, walk
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_a_server_that_dies_is_found_again(server: MjpegServer) -> None:
 
 
 def test_a_stream_that_freezes_is_opened_again(server: MjpegServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sdk.video.capture.READ_TIMEOUT", 0.5)
+    monkeypatch.setattr("sdk.video.reading.capture.READ_TIMEOUT", 0.5)
     with VideoScorer(server.url, BlueScorer(), SquareDetector()) as video:
         until(video, 3)
         server.frozen = True
@@ -66,7 +66,7 @@ def test_a_stream_that_freezes_is_opened_again(server: MjpegServer, monkeypatch:
 
 
 def test_close_does_not_wait_for_a_frozen_stream(server: MjpegServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sdk.video.capture.READ_TIMEOUT", 1.0)
+    monkeypatch.setattr("sdk.video.reading.capture.READ_TIMEOUT", 1.0)
     with VideoScorer(server.url, BlueScorer(), SquareDetector()) as video:
         until(video, 3)
         server.frozen = True

@@ -5,7 +5,7 @@ import pytest
 
 from sdk.alignment import TEMPLATE
 from sdk.errors import InputError
-from sdk.faces import Face
+from sdk.results import Face
 from sdk.video import Tracker
 from sdk.video.tracking import MAX_TRACKS
 

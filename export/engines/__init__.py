@@ -1,0 +1,1 @@
+"""Files for other engines: OpenVINO, TensorRT and TensorRT-RTX."""

@@ -1,0 +1,1 @@
+"""The ONNX graph: from torch, its front end, and its precision."""

@@ -1,0 +1,75 @@
+"""What an export changes where quality is used: in discarding the worst images before comparing."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdk.errors import ModelError
+from sdk.images.decoding import load_image
+from sdk.scorer import QualityScorer
+
+FMR = 1e-3
+RATES = (0.2, 0.3)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """pAUC of the source and of the file, at `FMR`; lower is better, 1 is a random discard.
+
+    Attributes:
+        images: How many images.
+        comparisons: How many mated comparisons.
+        errors: How many of them fail.
+        before: Of the source, by discard rate: `pAUC@0.2` ...
+        after: Of the file.
+    """
+
+    images: int
+    comparisons: int
+    errors: int
+    before: dict[str, float]
+    after: dict[str, float]
+
+
+def change_of_pauc(
+    file: Path, reference: Callable[[NDArray[np.uint8]], NDArray[np.float32]], manifest: Path, judge: str
+) -> Change:
+    """Compare the pAUC of a file with its source's.
+
+    Args:
+        file: The exported file, which runs here.
+        reference: Scores of the source.
+        manifest: Manifest, or folder with a folder a person, of aligned crops.
+        judge: Embeddings that compare them, see `train.evaluation.judge.Judge`.
+
+    Raises:
+        ModelError: The extra `train` is not installed.
+        InputError: Images have no embedding, or there are too few comparisons.
+    """
+    try:
+        from train.data.manifest import read_manifest
+        from train.evaluation.comparisons import mated_pairs, non_mated_pairs
+        from train.evaluation.edc import edc, pair_quality, threshold_at_fmr
+        from train.evaluation.judge import Judge
+        from train.evaluation.sets import rows_without_errors
+        from train.vectors import cosines
+    except ModuleNotFoundError as error:
+        raise ModelError(f"{error.name} is not installed, --evaluate needs it: pip install 'fiqa[train]'") from error
+    images = read_manifest(manifest)
+    rows = np.array(rows_without_errors(images), np.int64)
+    part = images.select(rows)
+    crops = np.stack([load_image(part.root / path) for path in part.paths])
+    with TemporaryDirectory() as folder:
+        vectors: NDArray[Any] = np.asarray(Judge(judge).embeddings(images, rows, Path(folder)))
+    mated, non_mated = mated_pairs(part.identities), non_mated_pairs(part.identities)
+    errors = cosines(mated, vectors) <= threshold_at_fmr(cosines(non_mated, vectors), FMR)
+    with QualityScorer(file, trust=True) as scorer:
+        scores = {"before": reference(crops), "after": scorer.score_batch(crops)}
+    curves = {name: edc(pair_quality(values, mated), errors) for name, values in scores.items()}
+    pauc = {name: {f"pAUC@{rate}": curve.pauc(rate) for rate in RATES} for name, curve in curves.items()}
+    return Change(len(crops), len(mated), int(errors.sum()), pauc["before"], pauc["after"])

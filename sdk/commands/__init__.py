@@ -1,0 +1,1 @@
+"""The command `fiqa`: one file a command."""

@@ -1,0 +1,151 @@
+"""What `fiqa doctor` looks at: versions, clashing packages, devices, the cache, models."""
+
+import os
+import platform
+import tempfile
+from dataclasses import dataclass
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from sdk.errors import DeviceError, FiqaError
+from sdk.files.cache import cache_dir
+from sdk.models.catalog import catalog
+from sdk.models.store import locate_model
+from sdk.runtimes.providers import (
+    ONNXRUNTIME,
+    PROVIDERS,
+    gpu_architecture,
+    installed_wheels,
+    library_version,
+    load_onnxruntime,
+)  # fmt: skip
+from sdk.runtimes.registry import NUMBERED
+from sdk.scorer import QualityScorer, available_cores
+
+PACKAGES = ("fiqa", "numpy", "pooch", "typer")
+OPENCV = r"opencv[-_](contrib[-_])?python([-_]headless)?"
+VARIABLES = ("FIQA_MODELS", "FIQA_CACHE", "FIQA_OFFLINE", "FIQA_MIRROR")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the examination.
+
+    Attributes:
+        what: What was looked at.
+        found: What was found.
+        good: False where something should be done.
+        advice: What to do.
+    """
+
+    what: str
+    found: str
+    good: bool = True
+    advice: str = ""
+
+
+def examine() -> list[Finding]:
+    """Look at everything; nothing is changed or downloaded."""
+    found = [
+        Finding("python", f"{platform.python_version()} on {platform.platform()}"),
+        Finding("cores", str(available_cores())),
+        *(_package(package) for package in PACKAGES),
+        _wheels("onnxruntime", ONNXRUNTIME, "onnxruntime for CPU, onnxruntime-gpu for CUDA"),
+        _wheels("opencv", OPENCV, "opencv-python-headless"),
+        *(Finding(name, os.environ[name]) for name in VARIABLES if name in os.environ),
+        _cache(),
+    ]
+    found += [finding for name in catalog() if (finding := _model(name)) is not None]
+    return found + _devices()
+
+
+def _package(name: str) -> Finding:
+    try:
+        return Finding(name, metadata.version(name))
+    except metadata.PackageNotFoundError:
+        if _found("sdk" if name == "fiqa" else name):
+            return Finding(name, "of an unknown version: not installed by pip")
+        return Finding(name, "not installed", False, f"pip install {name}")
+
+
+def _found(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _wheels(module: str, pattern: str, keep: str) -> Finding:
+    """Distributions that all bring one module: the one installed last overwrites the others' files."""
+    wheels = installed_wheels(pattern)
+    if len(wheels) == 1:
+        return Finding(module, wheels[0])
+    if not wheels:
+        return Finding(module, "not installed by pip", False, f"pip install one of: {keep}")
+    remove = " ".join(wheel.split()[0] for wheel in wheels)
+    return Finding(
+        module, ", ".join(wheels), False,
+        f"they overwrite each other's files: pip uninstall {remove}, then install one ({keep})",
+    )  # fmt: skip
+
+
+def _cache() -> Finding:
+    advice = "set FIQA_CACHE to a folder that can be written"
+    folder: Path | str = "none"
+    try:
+        folder = cache_dir()
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    except OSError as error:
+        return Finding("cache", f"{folder}: {error.strerror}", False, advice)
+    return Finding("cache", f"{folder}, {size / 1e6:.1f} MB")
+
+
+def _model(name: str) -> Finding | None:
+    """A model on this machine; None where it is not, for that is no fault."""
+    try:
+        path = locate_model(name)
+    except FiqaError as error:
+        return Finding(f"model {name}", "damaged", False, str(error))
+    return Finding(f"model {name}", str(path)) if path else None
+
+
+def _devices() -> list[Finding]:
+    """Score one face on every device that onnxruntime and OpenVINO promise, and say what really ran."""
+    findings, wanted = [], []
+    try:
+        providers = load_onnxruntime().get_available_providers()
+    except DeviceError as error:
+        findings.append(Finding("onnxruntime", "cannot be loaded", False, str(error)))
+    else:
+        findings.append(Finding("providers promised", ", ".join(providers)))
+        wanted += ["auto", "cpu", *(kind for kind, provider in PROVIDERS.items() if provider.name in providers)]
+    wanted += ["openvino"] if _found("openvino") else []
+    return findings + [_device(kind) for kind in wanted]
+
+
+def _device(kind: str) -> Finding:
+    """A device that is promised. That it is not here is no fault: packages for GPUs promise all that they could use."""
+    try:
+        with QualityScorer(device=kind, threads=1) as scorer:
+            scorer.score(np.zeros((112, 112, 3), np.uint8))
+            return Finding(f"device {kind}", f"runs on {scorer.device}")
+    except FiqaError as error:
+        if missing := _missing(kind):
+            return Finding(f"device {kind}", f"not here: {missing}", advice=f"nothing, or install it to use {kind}")
+        return Finding(f"device {kind}", "does not run", False, str(error))
+
+
+def _missing(kind: str) -> str:
+    """What a kind of device needs and this machine has not; empty where it has all, or nothing is known."""
+    if kind not in NUMBERED:
+        return ""
+    if gpu_architecture(0) is None:
+        return "no GPU of NVIDIA with its driver"
+    names = PROVIDERS[kind].engine
+    return f"no {names[0]}" if names and library_version(names) is None else ""

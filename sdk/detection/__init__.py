@@ -1,0 +1,1 @@
+"""Faces in an image: boxes, landmarks and the detector's confidence."""

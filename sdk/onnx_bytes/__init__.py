@@ -1,0 +1,1 @@
+"""ONNX files read and rewritten as bytes, without the onnx package."""

@@ -1,0 +1,1 @@
+"""Files of images in, tables and the HTML report out."""

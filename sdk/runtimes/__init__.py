@@ -1,0 +1,1 @@
+"""Engines that run a model, and what they share: batches, threads, devices."""

@@ -1,0 +1,92 @@
+"""How large the parts of a large batch are: measured on the user's own faces, kept for the next time."""
+
+import hashlib
+import json
+import logging
+import platform
+import threading
+from collections.abc import Iterable
+
+from sdk.files.cache import find_in_cache, keep_in_cache
+from sdk.models.loading import Model
+from sdk.runtimes.base import Runtime
+
+logger = logging.getLogger(__name__)
+
+TRIES = 3
+"""How often each size is tried; the shortest time counts, for other work only ever makes it longer."""
+
+
+class BatchPlan:
+    """Chooses sizes, and learns from the times that it is told. May be used from several threads.
+
+    Args:
+        most: Most faces that one call takes; the sizes are the powers of two below it, and itself.
+        key: Name under which the choice is kept; see `plan_key`.
+    """
+
+    def __init__(self, most: int, key: str) -> None:
+        self.sizes = sorted({*(1 << power for power in range(most.bit_length())), most})
+        self._key = key
+        self._times: dict[int, list[float]] = {size: [] for size in self.sizes}
+        self._lock = threading.Lock()
+        self._best: int | None = None if len(self.sizes) > 1 else most
+        self._loaded = len(self.sizes) == 1
+
+    def split(self, count: int, callers: int) -> list[int]:
+        """Sizes of the parts of `count` faces that `callers` share. They sum up to `count`.
+
+        While the best size is not known and there are faces enough, all sizes are tried in turn; nothing is scored
+        twice for it.
+        """
+        if count <= callers:
+            return [1] * count
+        if not self._loaded:
+            self._best, self._loaded = self._load(), True
+        trial = self.sizes * TRIES
+        parts = trial if self._best is None and count >= sum(trial) else []
+        rest = count - sum(parts)
+        size = max(1, min(self._best or self.sizes[-1], -(-rest // callers)))
+        return [*parts, *[size] * (rest // size), *([rest % size] if rest % size else [])]
+
+    def learn(self, size: int, seconds: float) -> None:
+        """A call with `size` faces has taken so long."""
+        with self._lock:
+            if self._best is not None or len(self._times.get(size, [0.0] * TRIES)) >= TRIES:
+                return
+            self._times[size].append(seconds / size)
+            if all(len(times) >= TRIES for times in self._times.values()):
+                self._best = min(self._times, key=lambda size: min(self._times[size]))
+                self._save()
+
+    def _load(self) -> int | None:
+        try:
+            best = json.loads(find_in_cache("batches", f"{self._key}.json") or b"{}")["batch"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return None
+        return best if type(best) is int and best in self.sizes else None
+
+    def _save(self) -> None:
+        seconds = {str(size): min(times) for size, times in self._times.items()}
+        logger.info("batches of %d are fastest; seconds a face: %s", self._best, seconds)
+        values = {"batch": self._best, "seconds_per_face": seconds}
+        keep_in_cache(json.dumps(values).encode(), "batches", f"{self._key}.json")
+
+
+def plan_key(model: Model, runtime: Runtime, callers: int) -> str:
+    """Name of the choice for a model on this machine and device, by so many callers.
+
+    Cards and sizes tell models apart well enough: to hash a whole file would take longer than scoring a face.
+    """
+    machine = (platform.node(), platform.machine(), runtime.device, runtime.precision, callers)
+    parts = (model.card.to_json(), len(model.data), len(model.weights), machine, runtime.batch)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+
+
+def sized(parts: Iterable[int]) -> list[slice]:
+    """Sizes as slices, one after the other."""
+    slices, start = [], 0
+    for size in parts:
+        slices.append(slice(start, start + size))
+        start += size
+    return slices

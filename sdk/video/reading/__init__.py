@@ -1,0 +1,1 @@
+"""Frames of cameras, files, folders, streams and iterators."""

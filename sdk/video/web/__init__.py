@@ -1,0 +1,1 @@
+"""The page of `fiqa video` and its small HTTP server."""

@@ -1,0 +1,244 @@
+"""Engines that TensorRT-RTX really builds, for GPUs that are not here, of files that fiqa-export really writes."""
+
+import hashlib
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from typer.testing import CliRunner
+
+from export.cli import app
+from export.engines import tensorrt as engine
+from export.engines.layer_report import PRODUCTS
+from export.engines.tensorrt import CannotBuildHereError, build_engine
+from export.graph.float16 import to_half
+from export.graph.from_torch import from_network
+from export.graph.front_end import take_images
+from export.graph.int8 import quantise
+from export.graph.rewrite import value_types
+from export.inspection import layer_precisions
+from export.proof.crops import verification_faces
+from export.targets import get_target
+from sdk import DeviceError, InputError, ModelCard, ModelError, QualityScorer
+from sdk.models.card import METADATA_KEY, EngineFacts
+from sdk.models.loading import load_model
+from sdk.models.trust import was_built_here
+from tests.support.weights import tame_network
+from train.networks import get_variant
+
+NETWORKS = ("ediffiqa-t", "fiqa-nano")
+TARGETS = {"rtx-20": "7.5", "rtx-30": "8.6", "rtx-40": "8.9", "rtx-50": "12.0"}
+
+
+@pytest.fixture(scope="session")
+def graphs() -> dict[tuple[str, str], bytes]:
+    """ONNX files by network and precision, with random weights."""
+    found = {}
+    for network in NETWORKS:
+        variant = get_variant(network)
+        plain = take_images(from_network(tame_network(network)), variant.mean, variant.std)
+        whole = quantise(plain, verification_faces()[:16]).model
+        models = {"fp32": plain, "fp16": to_half(plain), "int8": whole, "int8+fp16": to_half(whole)}
+        for precision, model in models.items():
+            card = ModelCard(name=network, precision=precision)
+            onnx.helper.set_model_props(model, {METADATA_KEY: card.to_json()})
+            found[network, precision] = model.SerializeToString()
+    return found
+
+
+@pytest.fixture
+def rtx() -> str:
+    """The name of TensorRT-RTX's version."""
+    library = pytest.importorskip("tensorrt_rtx", reason="needs tensorrt-rtx (fiqa[tensorrt-rtx], x86-64)")
+    version: str = library.__version__
+    return version
+
+
+def count_products(model: bytes) -> int:
+    return sum(node.op_type in PRODUCTS for node in onnx.load_from_string(model).graph.node)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize(
+    ("precision", "target"), [("fp16", "rtx-20"), *((p, t) for p in ("fp16", "int8+fp16") for t in list(TARGETS)[1:])]
+)
+def test_every_layer_is_in_the_precision_asked_for(
+    network: str, precision: str, target: str, graphs: dict[tuple[str, str], bytes], rtx: str
+) -> None:
+    model = graphs[network, precision]
+    card = ModelCard(name=network, precision=precision)
+    built = build_engine(model, card, "tensorrt-rtx", get_target(target), batches=[8, 1])
+    assert built.card.format == "tensorrt-rtx"
+    assert not built.card.proven
+    layers = built.card.engine.layers
+    assert built.card.engine == EngineFacts(
+        sha256=hashlib.sha256(built.data).hexdigest(), version=rtx, architectures=(TARGETS[target],), batches=(1, 8),
+        target=target, layers=layers,
+        command=f"fiqa-export build {network}.onnx --format tensorrt-rtx --target {target} --batch 1,8",
+    )  # fmt: skip
+    assert was_built_here(built.card.engine.sha256)
+    if precision == "fp16":
+        # Nothing that is as large as a feature map is float32: only what gives the score may be.
+        assert layers.get("fp32", 0) <= 1
+        assert layers["fp16"] >= count_products(model)
+        assert len(built.data) < 0.9 * len(graphs[network, "fp32"]) or target == "rtx-20"
+    else:
+        graph = onnx.load_from_string(model)
+        assert layers["int8"] == layer_precisions(graph.graph, value_types(graph))["int8"] > 30
+    assert layers["uint8"] == 1
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8+fp16"])
+def test_an_engine_that_would_stay_in_fp32(precision: str, graphs: dict[tuple[str, str], bytes], rtx: str) -> None:
+    card = ModelCard(name="fiqa-nano", precision=precision)
+    with pytest.raises(ModelError, match=rf"products in fp32 \(53\), wanted {precision.replace('+', '.')}"):
+        build_engine(graphs["fiqa-nano", "fp32"], card, "tensorrt-rtx", get_target("rtx-30"))
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_the_last_layer_as_a_sum_gives_the_same_scores(network: str, graphs: dict[tuple[str, str], bytes]) -> None:
+    # Turing has no product in float32, see `export.graph.float16`.
+    operators = [node.op_type for node in onnx.load_from_string(graphs[network, "fp16"]).graph.node]
+    assert operators[-3:] == ["Mul", "ReduceSum", "Add"]
+    scores = {}
+    for precision in ("fp32", "fp16"):
+        session = onnxruntime.InferenceSession(graphs[network, precision], providers=["CPUExecutionProvider"])
+        scores[precision] = session.run(None, {"faces": verification_faces()[:4]})[0]
+    assert scores["fp16"].shape == (4, 1)
+    assert 0 < np.abs(scores["fp16"] - scores["fp32"]).max() < 5e-3
+
+
+def test_turing_has_no_int8(graphs: dict[tuple[str, str], bytes], rtx: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    card = ModelCard(name="ediffiqa-t", precision="int8+fp16")
+    model = graphs["ediffiqa-t", "int8+fp16"]
+    with pytest.raises(InputError, match=r"rtx-20 .* takes fp16, not int8\+fp16; give --precision one of these"):
+        build_engine(model, card, "tensorrt-rtx", get_target("rtx-20"))
+    # Without the target's word the library builds one, and computes its convolutions in fp16: the report tells.
+    monkeypatch.setattr(engine, "gpu_architecture", lambda number: "7.5")
+    with pytest.raises(ModelError, match=r"is not int8\+fp16: \d+ of \d+ .* int8 became fp16"):
+        build_engine(model, card, "tensorrt-rtx", None)
+
+
+def test_the_library_says_why_it_does_not_build(
+    graphs: dict[tuple[str, str], bytes], rtx: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = ModelCard(name="fiqa-nano")
+    monkeypatch.setattr(engine, "gpu_architecture", lambda number: "7.5")
+    with pytest.raises(ModelError, match=r"fp32 model for compute capability 7\.5: .*FP32 GEMM is not supported"):
+        build_engine(graphs["fiqa-nano", "fp32"], card, "tensorrt-rtx")
+    monkeypatch.setattr(engine, "gpu_architecture", lambda number: "9.0")
+    with pytest.raises(InputError, match=r"does not build for compute capability 9\.0, but for SM75, .*SM86"):
+        build_engine(graphs["fiqa-nano", "fp32"], card, "tensorrt-rtx")
+    with pytest.raises(ModelError, match="not an ONNX file"):
+        build_engine(b"\x08\x09", card, "tensorrt-rtx", get_target("rtx-30"))
+    unknown = onnx.load_from_string(graphs["fiqa-nano", "fp32"])
+    unknown.graph.node[-1].op_type = "Unheard"
+    with pytest.raises(ModelError, match=r"TensorRT-RTX cannot read the model: .*Unheard"):
+        build_engine(unknown.SerializeToString(), card, "tensorrt-rtx", get_target("rtx-30"))
+
+
+@pytest.mark.parametrize(("opset", "ir_version", "words"), [(21, 9, "opset 21"), (20, 10, "IR 10")])
+def test_a_file_that_is_newer_than_its_target(
+    opset: int, ir_version: int, words: str, graphs: dict[tuple[str, str], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = onnx.load_from_string(graphs["fiqa-nano", "fp16"])
+    model.opset_import[0].version, model.ir_version = opset, ir_version
+    monkeypatch.setattr(engine, "gpu_architecture", lambda number: "8.7")
+    monkeypatch.setattr(engine, "load_library", lambda style: None)
+    with pytest.raises(ModelError, match=f"the ONNX file has {words}, and jetson-orin reads up to (20|9); export it"):
+        build_engine(
+            model.SerializeToString(), ModelCard(name="x", precision="fp16"), "tensorrt", get_target("jetson-orin")
+        )
+
+
+def test_the_command_writes_engine_and_card(graphs: dict[tuple[str, str], bytes], rtx: str, tmp_path: Path) -> None:
+    file = tmp_path / "nano.onnx"
+    file.write_bytes(graphs["fiqa-nano", "fp16"])
+    result = CliRunner().invoke(app, ["build", str(file), "--format", "tensorrt-rtx", "--target", "rtx-40"])
+    assert result.exit_code == 0, result.output
+    path = tmp_path / "nano-rtx-sm89.engine"
+    assert sorted(entry.name for entry in tmp_path.iterdir() if entry.suffix) == [
+        "nano-rtx-sm89.engine", "nano-rtx-sm89.json", "nano.onnx",
+    ]  # fmt: skip
+    assert f"{path.stat().st_size:,} bytes" in result.stdout
+    assert "it is unproven" in result.stdout
+    card = load_model(path).card
+    assert card.engine.command == "fiqa-export build nano.onnx --format tensorrt-rtx --target rtx-40 --batch 1,8,32"
+    assert card.name == "fiqa-nano"
+    with pytest.raises(DeviceError):  # no CUDA, or no such GPU
+        QualityScorer(path, "cuda:99")
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(ModelError, match=r"damaged, altered, or of another build; .*fiqa-export build nano"):
+        QualityScorer(path)
+
+
+@pytest.mark.parametrize(
+    ("style", "target", "options", "words"),
+    [
+        ("tensorrt", "cpu", {}, "cpu runs onnx, not tensorrt"),
+        ("tensorrt-rtx", "jetson-orin", {}, "jetson-orin runs tensorrt, onnx, not tensorrt-rtx"),
+        ("tensorrt-rtx", None, {}, "there is no GPU here to build for; name a target"),
+        ("tensorrt-rtx", "rtx-30", {"batches": []}, "wanted at least one positive number"),
+        ("tensorrt-rtx", "rtx-30", {"batches": [0, 1]}, "wanted at least one positive number"),
+        ("tensorrt-rtx", "rtx-30", {"timing_cache": Path("t")}, "leave out --timing-cache"),
+    ],
+)
+def test_what_does_not_go_together(
+    style: str, target: str | None, options: dict[str, object], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "gpu_architecture", lambda number: None)
+    with pytest.raises(InputError, match=words):
+        build_engine(b"", ModelCard(name="x"), style, get_target(target) if target else None, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("here", "target", "words"),
+    [
+        (None, "jetson-orin", r"wanted is one of compute capability 8\.7, here is none"),
+        ("8.6", "jetson-orin", r"wanted is one of compute capability 8\.7, here is 8\.6"),
+        (None, None, "wanted is a GPU, here is none"),
+        ("8.7", "jetson-orin", r"TensorRT cannot be loaded"),
+    ],
+)
+def test_an_engine_that_cannot_be_built_here(
+    here: str | None, target: str | None, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", None)  # type: ignore[arg-type]
+    monkeypatch.setattr(engine, "gpu_architecture", lambda number: here)
+    chosen = get_target(target) if target else None
+    with pytest.raises(CannotBuildHereError, match=words + ".*run: fiqa-export build") as caught:
+        build_engine(b"", ModelCard(name="ediffiqa-s", precision="fp16"), "tensorrt", chosen, batches=[1, 8])
+    where = f" --target {target}" if target else ""
+    assert caught.value.command == f"fiqa-export build ediffiqa-s.onnx --format tensorrt{where} --batch 1,8"
+
+
+@pytest.mark.filterwarnings("ignore:.*no-ops in TensorRT-RTX")
+def test_tensorrt_goes_the_same_way(
+    graphs: dict[tuple[str, str], bytes], rtx: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """TensorRT needs a GPU to build. TensorRT-RTX, which has its interface, stands in for it."""
+    library, asked, configure = import_module("tensorrt_rtx"), [], engine._configure
+
+    def for_a_gpu_that_is_not_here(*arguments: Any) -> Any:
+        asked.append(arguments[3:])
+        config = configure(*arguments)
+        engine._set_capabilities(library, config, ["8.6"])
+        return config
+
+    monkeypatch.setattr(engine, "_configure", for_a_gpu_that_is_not_here)
+    monkeypatch.setattr(engine, "load_library", lambda style: library)
+    monkeypatch.setattr(engine, "gpu_architecture", lambda number: "8.6")
+    card, cache = ModelCard(name="fiqa-nano", precision="fp16"), tmp_path / "new" / "timing"
+    built = build_engine(
+        graphs["fiqa-nano", "fp16"], card, "tensorrt", batches=[8, 1], workspace_mib=64, timing_cache=cache
+    )
+    assert asked == [([(1, 1, 1), (8, 8, 8)], 64)]
+    assert (built.card.format, built.card.engine.architectures) == ("tensorrt", ("8.6",))
+    assert {layer.inputs for layer in built.layers if layer.kind == "correlation"} == {("fp16",)}
+    assert cache.read_bytes()

@@ -1,0 +1,65 @@
+"""What goes with what: a wrong option names the right one."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from export.cli import app
+from export.settings import KINDS, ExportSettings, check_settings
+from export.targets import FORMATS, targets
+from sdk import InputError
+from sdk.proof.verify import TOLERANCES
+
+
+def test_table() -> None:
+    assert tuple(KINDS) == FORMATS
+    for name, kind in KINDS.items():
+        assert set(kind.precisions) <= set(TOLERANCES)
+        for precision in kind.precisions:
+            assert check_settings(ExportSettings(name, precision)) is None
+    for target in targets().values():
+        for style in target.formats:
+            fitting = [precision for precision in target.precisions if precision in KINDS[style].precisions]
+            assert fitting
+            for precision in fitting:
+                assert check_settings(ExportSettings(style, precision, target.name)) is target
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (ExportSettings("tflite"), "unknown --format 'tflite', wanted one of: onnx, tensorrt"),
+        (ExportSettings("onnx", "int4"), "no --precision int4, wanted one of: fp32, fp16, int8, int8"),
+        (ExportSettings("openvino", "int8+fp16"), "no --precision int8.fp16, wanted one of: fp32, fp16, int8$"),
+        (ExportSettings("onnx", batches=(1,)), "--batch is not for --format onnx; .* give --format tensorrt"),
+        (ExportSettings("openvino", workspace_mib=9), "--workspace is not .* --format tensorrt or tensorrt-rtx$"),
+        (ExportSettings("tensorrt-rtx", timing_cache=Path("t")), "--timing-cache is not .* give --format tensorrt$"),
+        (ExportSettings("onnx", "fp16", calibration=Path("c")), "--calibration is not for .* fp16; .* int8 or"),
+        (ExportSettings("onnx", target="rtx-10"), "unknown target 'rtx-10'"),
+        (ExportSettings("openvino", target="rtx-40"), "runs tensorrt-rtx, .* not openvino; .* openvino-cpu"),
+        (ExportSettings("tensorrt-rtx", "int8+fp16", "rtx-20"), "has no --precision int8.fp16, wanted one of: fp16"),
+        (ExportSettings("onnx", "int8", "cpu"), "has no --precision int8, wanted one of: fp32. .* openvino-cpu"),
+        (ExportSettings(evaluate=Path("m")), "--evaluate and --judge go together"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit(settings: ExportSettings, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        check_settings(settings)
+
+
+def test_commands() -> None:
+    wide = {"COLUMNS": "250"}
+    shown = CliRunner().invoke(app, ["formats"], env=wide)
+    assert shown.exit_code == 0
+    for name in (*KINDS, *targets()):
+        assert name in shown.stdout
+    wrong = CliRunner().invoke(app, ["--model", "fiqa-nano", "--batch", "1,8"], env=wide)
+    assert wrong.exit_code == 2
+    assert "--batch is not for --format onnx" in wrong.stderr
+    for options, words in (
+        (["--model", "fiqa-nano", "--format", "tensorrt", "--batch", "no"], "--batch is 'no'"),
+        ([], "--model"),
+    ):
+        wrong = CliRunner().invoke(app, options, env=wide)
+        assert (wrong.exit_code, words in wrong.stderr) == (2, True)

@@ -1,0 +1,170 @@
+"""The page: its addresses, and in a real browser where there is one."""
+
+import http.client
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from sdk import InputError, VideoScorer
+from sdk.video import BestShots, Counters
+from sdk.video.web.page import VIEWERS, Page
+from tests.support.squares import BlueScorer, SquareDetector, frame, walk
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+class Running:
+    """A page over a stream that has ended, with the counters that it had."""
+
+    def __init__(self) -> None:
+        self.age: float | None = 0.1
+        self.page = Page("gate <1>", self.counters, 0)
+        shots = BestShots(self.page.add, threshold=0.5)
+        pictures = [*walk(9, score=0.8), frame((200, 20, 60, 0.3), (100, 90, 50, 0.6))]
+        with VideoScorer(pictures, BlueScorer(), SquareDetector(), best_shots=shots) as video:
+            for result in video:
+                self.page.show(result)
+                self.last = result
+
+    def counters(self) -> Counters:
+        return Counters(captured=10, scored=9, dropped=1, latency_p50=0.0213, age=self.age)
+
+    def get(self, path: str, host: str | None = None) -> tuple[int, str, bytes]:
+        """Status, type and body."""
+        connection = http.client.HTTPConnection(self.page.address.split("/")[2], timeout=10)
+        connection.request("GET", path, headers={"Host": host} if host else {})
+        answer = connection.getresponse()
+        return answer.status, answer.headers["Content-Type"], answer.read()
+
+
+@pytest.fixture
+def running() -> Iterator[Running]:
+    one = Running()
+    yield one
+    one.page.close()
+
+
+def test_state(running: Running) -> None:
+    status, kind, body = running.get("/state")
+    state = json.loads(body)
+    assert (status, kind) == (200, "application/json")
+    assert (state["name"], state["healthy"], state["counters"]["dropped"]) == ("gate <1>", True, 1)
+    assert [(shot["track"], shot["final"]) for shot in state["shots"]] == [
+        (1, False), (3, False), (1, True), (2, True), (3, True)
+    ]  # fmt: skip
+    assert len(state["scores"]) == 11
+    assert state["scores"][0] == [0.0, 1, pytest.approx(0.8, abs=0.01)]
+
+
+def test_best_shots_and_what_is_not_there(running: Running) -> None:
+    status, kind, body = running.get("/shots/1.jpg")
+    picture = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_COLOR)
+    assert (status, kind) == (200, "image/jpeg")
+    assert picture.shape == (73, 67, 3)
+    for path in ("/shots/99.jpg", "/shots/x.jpg", "/nothing", "/../page.py", "/shots/" + "9" * 5000 + ".jpg"):
+        assert running.get(path)[0] == 404
+
+
+def test_health(running: Running) -> None:
+    assert running.get("/health") == (200, "application/json", b'{"status": "ok"}')
+    running.age = 11.0
+    assert running.get("/health") == (503, "application/json", b'{"status": "no frames"}')
+
+
+def test_stream_shows_the_newest_frame(running: Running) -> None:
+    connection = http.client.HTTPConnection(running.page.address.split("/")[2], timeout=10)
+    connection.request("GET", "/stream")
+    answer = connection.getresponse()
+    assert answer.headers["Content-Type"] == "multipart/x-mixed-replace; boundary=frame"
+    head = b"".join(answer.readline() for _ in range(4)).decode()
+    data = answer.read(int(head.split("Content-Length: ")[1]))
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert picture.shape == (180, 320, 3)
+    connection.close()
+
+
+def test_viewers_are_limited(running: Running) -> None:
+    viewers = []
+    for _ in range(VIEWERS):
+        connection = http.client.HTTPConnection(running.page.address.split("/")[2], timeout=20)
+        connection.request("GET", "/stream")
+        viewers.append((connection, connection.getresponse()))
+        assert viewers[-1][1].readline() == b"--frame\r\n"
+    assert running.get("/stream")[0] == 503
+    assert running.get("/health")[0] == 200
+    for connection, answer in viewers:
+        answer.close()
+        connection.close()
+    deadline = time.monotonic() + 20
+    while running.page._viewers and time.monotonic() < deadline:
+        running.page.show(replace(running.last, index=running.last.index + 1))
+        time.sleep(0.05)
+    assert running.page._viewers == 0
+
+
+def test_every_answer_keeps_other_sites_out(running: Running) -> None:
+    for path in ("/", "/state", "/stream", "/nothing"):
+        connection = http.client.HTTPConnection(running.page.address.split("/")[2], timeout=10)
+        connection.request("GET", path)
+        headers = connection.getresponse().headers
+        connection.close()
+        assert headers["Content-Security-Policy"].startswith("default-src 'none'; script-src 'sha256-")
+        assert "unsafe" not in headers["Content-Security-Policy"]
+        assert (headers["X-Content-Type-Options"], headers["X-Frame-Options"]) == ("nosniff", "DENY")
+        assert (headers["Cross-Origin-Resource-Policy"], headers["Cache-Control"]) == ("same-origin", "no-store")
+
+
+def test_only_this_machine_by_its_name(running: Running) -> None:
+    port = running.page.address.rsplit(":")[-1].rstrip("/")
+    assert running.get("/state", f"localhost:{port}")[0] == 200
+    assert running.get("/state", "localhost")[0] == 200
+    assert running.get("/state", f"elsewhere.example:{port}")[0] == 403
+    assert running.page.address.startswith("http://127.0.0.1:")
+
+
+def test_a_port_that_is_taken(running: Running) -> None:
+    port = int(running.page.address.rsplit(":")[-1].rstrip("/"))
+    with pytest.raises(InputError, match=rf"port {port} of 127\.0\.0\.1 cannot be had"):
+        Page("", running.counters, port)
+    with pytest.raises(InputError, match="port 70000 of 127"):
+        Page("", running.counters, 70000)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium: apt install chromium")
+def test_in_a_browser(running: Running) -> None:
+    """The picture moves, the script fills counters, strip and plot, names are text, and a stall is shown."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
+    flags = ["--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    problems: list[str] = []
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--no-first-run", *flags])
+        view = browser.new_page(viewport={"width": 1200, "height": 1000})
+        view.on("pageerror", lambda error: problems.append(str(error)))
+        view.goto(running.page.address, wait_until="domcontentloaded")  # the picture never ends to load
+        expect = playwright.expect
+        expect(view.locator("#source")).to_have_text("gate <1>")
+        expect(view.locator("#health")).to_have_text("live")
+        expect(view.locator("dt:text-is('dropped') + dd")).to_have_text("1")
+        expect(view.locator("dt:text-is('latency p50') + dd")).to_have_text("21 ms")
+        expect(view.locator("figure")).to_have_count(5)
+        expect(view.locator("figcaption").first).to_have_text("3: 0.60")
+        for index in range(100, 110):  # a browser shows a picture when the next one begins
+            running.page.show(replace(running.last, index=index))
+            view.wait_for_timeout(100)
+        expect(view.locator("#picture")).to_have_js_property("naturalWidth", 320)
+        for image in view.locator("figure img").all():
+            expect(image).to_have_js_property("complete", True)
+            expect(image).not_to_have_js_property("naturalWidth", 0)
+        view.wait_for_timeout(600)
+        plot = cv2.imdecode(np.frombuffer(view.locator("#plot").screenshot(), np.uint8), cv2.IMREAD_COLOR).astype(int)
+        assert (np.ptp(plot, axis=2) > 60).sum() > 11 * 5  # so many coloured points; all else is grey
+        running.age = 60.0
+        expect(view.locator("#health")).to_have_text("no frames")
+        browser.close()
+    assert problems == []

@@ -1,0 +1,165 @@
+"""Faces cut from their source images on any landmarks, as often as wanted: the true ones, or others near them.
+
+A crop that `fiqa-train prepare` made can so be made again on other landmarks: its damaged copies too, whose damage is
+drawn from the image's name and the seed and is the same wherever the face is cut.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import ArrayLike, NDArray
+
+from sdk.alignment import align
+from sdk.errors import InputError
+from sdk.images.decoding import load_image
+from train.data.dataset import FaceDataset
+from train.data.manifest import Manifest, parse_landmarks, read_manifest
+from train.data.prepare import PrepareSettings, copy_damages, with_landmarks
+from train.degradations.graded import degrade, describe
+from train.degradations.landmarks import perturb
+
+Rows = Sequence[int] | NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFace:
+    """Where a row of a manifest came from.
+
+    Attributes:
+        path: The source image.
+        landmarks: float64 (5, 2), its landmarks in the source image's pixels.
+        name: What damage is seeded with.
+        copy: Which damaged copy it is; 0 for the clean crop.
+        copies: How many damaged copies there are.
+        seed: Of the damage.
+    """
+
+    path: Path
+    landmarks: NDArray[np.float64]
+    name: str = ""
+    copy: int = 0
+    copies: int = 0
+    seed: int = 0
+
+    def cut(self, landmarks: ArrayLike) -> NDArray[np.uint8]:
+        """The face aligned on some landmarks, and damaged as its crop is: uint8 BGR (112, 112, 3).
+
+        Raises:
+            ImageError: The image cannot be read, or the landmarks make no face.
+        """
+        face = align(load_image(self.path), landmarks)
+        if not self.copy:
+            return face
+        return degrade(face, *copy_damages(self.name, self.copy, self.copies, self.seed))
+
+
+def source_faces(
+    manifest: Manifest, rows: Rows, images: Path | None = None, landmarks: Path | None = None,
+    prepared: PrepareSettings | None = None,
+) -> dict[int, SourceFace]:  # fmt: skip
+    """Find the source images and landmarks of some rows.
+
+    Args:
+        manifest: Of source images with a column `landmarks`; or, with `images`, of crops of `fiqa-train prepare`.
+        rows: The rows.
+        images: Folder that the column `source` is relative to.
+        landmarks: `.npz` of the landmarks of those images, as `prepare` takes it; None where `images` is a manifest
+            that has them.
+        prepared: How the crops were made, for their damaged copies.
+
+    Raises:
+        InputError: An image has no landmarks, or a damaged copy is not one that `prepared` makes.
+    """
+    if images is None:
+        return _of_sources(manifest, rows)
+    sources = read_manifest(images)
+    known = _landmarks_by_name(sources if landmarks is None else with_landmarks(sources, landmarks))
+    names, columns = manifest.column("source"), manifest.table.column_names
+    damage = manifest.column("degradation") if "degradation" in columns else [""] * len(manifest)
+    splits = manifest.column("split") if "split" in columns else [""] * len(manifest)
+    missing = [names[row] for row in rows if names[row] not in known]
+    if missing:
+        raise InputError(_without_landmarks(len(missing), missing[0]))
+    prepared = prepared or PrepareSettings()
+    found = {}
+    for row in map(int, rows):
+        name, copies = names[row], prepared.test_copies if splits[row] == "test" else prepared.copies
+        copy = _which_copy(name, damage[row], copies, prepared.seed)
+        found[row] = SourceFace(*known[name], name, copy, copies, prepared.seed)
+    return found
+
+
+def _of_sources(manifest: Manifest, rows: Rows) -> dict[int, SourceFace]:
+    paths = manifest.paths
+    values = manifest.column("landmarks") if "landmarks" in manifest.table.column_names else [None] * len(manifest)
+    points = {int(row): parse_landmarks(values[row], Path(paths[row])) for row in rows}
+    missing = [row for row, value in points.items() if value is None]
+    if missing:
+        raise InputError(_without_landmarks(len(missing), paths[missing[0]]))
+    return {row: SourceFace(manifest.root / paths[row], value) for row, value in points.items() if value is not None}
+
+
+def _without_landmarks(count: int, first: str) -> str:
+    return (
+        f"{count} images have no landmarks, first {first!r}; wanted unaligned images with a column 'landmarks', or "
+        "crops of `fiqa-train prepare` with --images and --landmarks of their sources"
+    )
+
+
+def _landmarks_by_name(sources: Manifest) -> dict[str, tuple[Path, NDArray[np.float64]]]:
+    found = {}
+    if "landmarks" in sources.table.column_names:
+        for name, value in zip(sources.paths, sources.column("landmarks"), strict=True):
+            points = parse_landmarks(value, Path(name))
+            if points is not None:
+                found[name] = (sources.root / name, points)
+    return found
+
+
+def _which_copy(name: str, degradation: str, copies: int, seed: int) -> int:
+    if not degradation:
+        return 0
+    for copy in range(1, copies + 1):
+        if describe(copy_damages(name, copy, copies, seed)[0]) == degradation:
+            return copy
+    raise InputError(
+        f"{name} has a damaged copy with {degradation!r}, which copies = {copies} and seed = {seed} do not make; "
+        "give the recipe the section 'prepare' that the copies were made with"
+    )
+
+
+class PerturbedDataset(FaceDataset):
+    """Faces cut anew, on perturbed landmarks, whenever they are asked for; the shift depends on seed, epoch and row.
+
+    Args:
+        manifest: As `FaceDataset`.
+        sources: Of the rows, see `source_faces`.
+        rows: As `FaceDataset`.
+        targets: As `FaceDataset`.
+        pixels: See `perturb`; 0 for the true landmarks.
+        scaled: See `perturb`.
+        flip: As `FaceDataset`.
+        seed: Of flips and shifts.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        sources: dict[int, SourceFace],
+        rows: Rows,
+        targets: dict[str, NDArray[Any]],
+        pixels: float,
+        scaled: bool = False,
+        flip: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(manifest, rows, targets, flip, seed)
+        self._sources, self._pixels, self._scaled = sources, pixels, scaled
+
+    def _face(self, row: int, rng: Generator) -> NDArray[np.uint8]:
+        source = self._sources[row]
+        return source.cut(perturb(source.landmarks, self._pixels, rng, self._scaled))

@@ -1,0 +1,1 @@
+"""Damage to faces: graded degradations, those of BSRGAN, and perturbed landmarks."""

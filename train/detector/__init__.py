@@ -1,0 +1,1 @@
+"""The face detector: its network, its training images, its loss and its training."""

@@ -1,0 +1,69 @@
+"""How wrong a detector's cells are about a scene.
+
+A cell that answers for a face should be as sure of it as its box fits (quality focal loss, Li et al.: Generalized Focal
+Loss, NeurIPS 2020), so that of several cells the best placed one wins.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from train.detector.cells import IGNORED, POSITIVE
+
+WEIGHTS = {"score": 1.0, "box": 2.0, "place": 3.0, "landmarks": 30.0}
+
+FINE = 32.0
+"""Landmarks of faces smaller than this, pixels, count less: a pixel is much of such a face, and no picture shows it."""
+
+
+def detection_loss(cells: Tensor, kinds: Tensor, targets: Tensor, grid: Tensor) -> dict[str, Tensor]:
+    """The loss of a batch.
+
+    Args:
+        cells: (N, cells, 15), see `train.detector.network.FaceCells.cells`.
+        kinds: (N, cells), see `train.detector.cells.assign`.
+        targets: (N, cells, 14), see `train.detector.cells.assign`.
+        grid: (cells, 3), see `sdk.detection.networks.cell_grid`.
+
+    Returns:
+        Each over the number of positive cells: `score` (quality focal loss), `box` (1 - generalised IoU), `place` (L1
+        of the box's middle, in its widths and heights, and of the logarithm of its size: where boxes do not overlap
+        yet, the IoU teaches little), `landmarks` (smooth L1 of the distance over the face's size; the box learns from
+        it, too). And `total`, their sum by `WEIGHTS`.
+    """
+    positive = kinds == POSITIVE
+    count = positive.sum().clamp_min(1)
+    where = positive.nonzero()
+    found, wanted, place = cells[positive], targets[positive], grid[where[:, 1]]
+    middle, stride = place[:, :2], place[:, 2:]
+    size = found[:, 3:5].clamp(max=5).exp() * stride
+    corner = middle + found[:, 1:3] * stride - size / 2
+    aside = (corner + size / 2 - wanted[:, :2] - wanted[:, 2:4] / 2) / wanted[:, 2:4]
+    larger = found[:, 3:5] + stride.log() - wanted[:, 2:4].log()
+    iou, generalised = box_agreement(torch.cat([corner, size], 1), wanted[:, :4])
+    points = (corner + size / 2).repeat(1, 5) + found[:, 5:] * size.repeat(1, 5)
+    scale = wanted[:, 2:4].prod(1, keepdim=True).clamp_min(FINE**2).sqrt()
+    error = F.smooth_l1_loss(points / scale, wanted[:, 4:] / scale, reduction="sum", beta=0.01) / 10
+    quality = torch.zeros_like(cells[..., 0])
+    quality[positive] = iou.detach().clamp_min(0)
+    logits = cells[..., 0]
+    focus = (logits.sigmoid() - quality).abs().square().detach()
+    entropy = F.binary_cross_entropy_with_logits(logits, quality, reduction="none")
+    terms = {
+        "score": (entropy * focus * (kinds != IGNORED)).sum() / count,
+        "box": (1 - generalised).sum() / count,
+        "place": (aside.abs() + larger.abs()).sum() / 2 / count,
+        "landmarks": error / count,
+    }
+    total = torch.stack([weight * terms[name] for name, weight in WEIGHTS.items()]).sum()
+    return {"total": total, **terms}
+
+
+def box_agreement(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """IoU and generalised IoU (Rezatofighi et al., CVPR 2019) of boxes x, y, width, height (N, 4), pair by pair."""
+    a_far, b_far = a[:, :2] + a[:, 2:], b[:, :2] + b[:, 2:]
+    shared = (torch.minimum(a_far, b_far) - torch.maximum(a[:, :2], b[:, :2])).clamp_min(0).prod(1)
+    union = a[:, 2:].prod(1) + b[:, 2:].prod(1) - shared
+    hull = (torch.maximum(a_far, b_far) - torch.minimum(a[:, :2], b[:, :2])).prod(1)
+    iou = shared / union.clamp_min(1e-9)
+    return iou, iou - (hull - union) / hull.clamp_min(1e-9)
