@@ -1,7 +1,9 @@
-"""Let the site be written from the code: the API from the sources, the commands from what they say of themselves."""
+"""Hooks of mkdocs: the page of the commands is written from the commands; no page asks another machine for anything.
+
+mkdocs calls the functions `on_...`, those of pages for every page.
+"""
 
 import re
-import shutil
 from collections.abc import Iterator
 from importlib.metadata import entry_points
 from inspect import cleandoc
@@ -14,27 +16,24 @@ from typer.main import get_command
 PAGE = "reference/commands.md"
 COMMANDS = ("fiqa", "fiqa-train", "fiqa-export")
 ROOT = Path(__file__).parents[1]
+LINK = re.compile(r"\[([^\]]+)\]\((\.\./[^)\s#]+)\)")
 REQUEST = re.compile(r"<(?:script|img|link|iframe)\b[^>]*(?:src|href)=[\"']?(?:https?:)?//[^>]*>")
-REFERENCE = ROOT / "build/reference"
-
-
-def on_startup(**_: Any) -> None:
-    """Copy the sources of `sdk` to where mkdocstrings looks; it reads folders with an `__init__.py` only."""
-    shutil.rmtree(REFERENCE, ignore_errors=True)
-    for source in (ROOT / "sdk").rglob("*.py"):
-        copy = REFERENCE / source.relative_to(ROOT)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        (copy.parent / "__init__.py").touch()
-        shutil.copyfile(source, copy)
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Add all commands to their page; mkdocs calls this for every page."""
+    """Add all commands to their page, and show links to files outside docs/ as text."""
+    folder = Path(page.file.abs_src_path).parent
+
+    def plain(link: re.Match[str]) -> str:
+        target = (folder / link[2]).resolve()
+        return link[1] if target.exists() and not target.is_relative_to(ROOT / "docs") else link[0]
+
+    markdown = LINK.sub(plain, markdown)
     return markdown + commands() if page.file.src_uri == PAGE else markdown
 
 
 def on_post_page(output: str, page: Any, **_: Any) -> str:
-    """Refuse a page that makes its reader's browser ask another machine; mkdocs calls this for every page."""
+    """Refuse a page that makes its reader's browser ask another machine."""
     if found := REQUEST.search(output):
         raise PluginError(f"{page.file.src_uri} asks another machine: {found[0]}; keep what it needs in docs/")
     return output
@@ -49,15 +48,15 @@ def commands() -> str:
 
 def describe(command: Any, name: str, level: int) -> Iterator[str]:
     """Yield the lines of a command, and of those below it."""
-    below = getattr(command, "commands", {})
+    context = command.make_context(name, [], resilient_parsing=True)
+    command = context.command  # some commands know their options only now
     yield f"\n{'#' * level} {name}\n\n{cleandoc(command.help or '')}\n"
-    options = [parameter for parameter in command.params if not getattr(parameter, "hidden", False)]
+    options = [option for option in command.params if not getattr(option, "hidden", False)]
     if options:
         yield "| option | what it does | default |\n| --- | --- | --- |"
         yield from (row(option) for option in options)
-    for each in sorted(below):
-        if not below[each].hidden:
-            yield from describe(below[each], f"{name} {each}", min(level + 1, 4))
+    for each in sorted(command.list_commands(context) if hasattr(command, "list_commands") else ()):
+        yield from describe(command.get_command(context, each), f"{name} {each}", min(level + 1, 4))
 
 
 def row(option: Any) -> str:
