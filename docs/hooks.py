@@ -65,6 +65,6 @@ def row(option: Any) -> str:
     if option.param_type_name == "argument":
         names = f"`{(option.metavar or option.name).upper()}`"
     default = option.default() if callable(option.default) else option.default
-    shown = f"`{default}`" if default not in (None, False, "", (), []) else ""
+    shown = "" if default is None or default is False or default in ("", (), []) else f"`{default}`"
     text = (getattr(option, "help", "") or "").replace("|", "\\|").replace("\n", " ")
     return f"| {names} | {text} | {'required' if option.required else shown} |"
