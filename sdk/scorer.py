@@ -22,7 +22,7 @@ from sdk.models.loading import Model, load_model, settle
 from sdk.results import FaceQuality
 from sdk.runtimes.base import Runtime
 from sdk.runtimes.registry import ON_CPU, open_runtime, parse_device
-from sdk.runtimes.shared_runtime import Engine
+from sdk.runtimes.shared_runtime import SharedRuntime
 
 if TYPE_CHECKING:
     from sdk.detection.face_detector import FaceDetector
@@ -113,11 +113,11 @@ class QualityScorer:
         self._device, self._precision = runtime.device, runtime.precision
         self._threads = callers if threads or self._device in ON_CPU else 1
         reopen = partial(_reopen, settled, self._device, card, precision, callers, trust)
-        self._engine = Engine(loaded, runtime, reopen, self._threads, wait_ms / 1000)
+        self._runtime = SharedRuntime(loaded, runtime, reopen, self._threads, wait_ms / 1000)
         self._detector = detector
         # The engine does not hold the scorer, so that a dropped scorer lets go of the model and the threads. A GPU's
         # runtime waits for its own thread, where the garbage collector may just be at work: it is closed by another.
-        end, close = self._engine.close, _thread.start_new_thread
+        end, close = self._runtime.close, _thread.start_new_thread
         dropped = weakref.finalize(self, end) if self._device in ON_CPU else weakref.finalize(self, close, end, ())
         dropped.atexit = False
 
@@ -153,7 +153,7 @@ class QualityScorer:
             ModelError: The scorer is closed.
             DeviceError: The device does not survive in a forked process.
         """
-        score = self._engine.score(_check_face(face, "a face"))
+        score = self._runtime.score(_check_face(face, "a face"))
         if not math.isfinite(score):
             raise self._no_score(np.array([score], np.float32))
         return score
@@ -173,7 +173,7 @@ class QualityScorer:
             ModelError: The scorer is closed.
             DeviceError: The device does not survive in a forked process.
         """
-        scores = self._engine.score_batch(_check_faces(faces))
+        scores = self._runtime.score_batch(_check_faces(faces))
         if not np.isfinite(scores).all():
             raise self._no_score(scores)
         return scores
@@ -183,8 +183,8 @@ class QualityScorer:
 
         Engines are built, kernels chosen and memory taken at this time. It may take minutes with `tensorrt`.
         """
-        for size in sorted({1, self._engine.batch}):
-            self._engine.run(np.zeros((size, *CROP_SHAPE), np.uint8))
+        for size in sorted({1, self._runtime.batch}):
+            self._runtime.run(np.zeros((size, *CROP_SHAPE), np.uint8))
 
     def assess(self, image: "ImageSource") -> list[FaceQuality]:
         """Find, align and score every face of an image.
@@ -205,11 +205,11 @@ class QualityScorer:
 
         names = ("max_pixels", "max_bytes")
         limits = {name: self._settings[name] for name in names if self._settings[name] is not None}
-        with self._engine.in_use():
+        with self._runtime.in_use():
             pixels = load_image(image, **limits)
             faces = self._detect(pixels)
             crops = [align(pixels, face.landmarks) for face in faces]
-        scores = self._engine.score_batch(crops)
+        scores = self._runtime.score_batch(crops)
         found = [
             FaceQuality(face.box, face.landmarks, face.confidence, float(score), crop)
             for face, score, crop in zip(faces, scores, crops, strict=True)
@@ -224,11 +224,11 @@ class QualityScorer:
         A call of another thread gets its result or `ModelError`, and so does every later call. What the model computes
         at this moment is finished in the background: `close` does not wait for it.
         """
-        self._engine.close()
+        self._runtime.close()
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle the arguments."""
-        self._engine.check()
+        self._runtime.check()
         return self._settings
 
     def __setstate__(self, settings: dict[str, Any]) -> None:
@@ -236,7 +236,7 @@ class QualityScorer:
         QualityScorer.__init__(self, **settings)
 
     def __enter__(self) -> "QualityScorer":
-        self._engine.check()
+        self._runtime.check()
         return self
 
     def __exit__(

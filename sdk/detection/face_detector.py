@@ -19,7 +19,7 @@ from sdk.errors import InputError, ModelError
 from sdk.images.decoding import MAX_PIXELS, ImageSource, load_image
 from sdk.models.loading import load_model, settle
 from sdk.results import Face
-from sdk.runtimes.per_process import Native
+from sdk.runtimes.per_process import NativeHandle
 
 MAX_ENLARGEMENT = 4
 """An image is not enlarged more than this: it shows no more."""
@@ -61,7 +61,7 @@ class FaceDetector:
             raise InputError(f"min_confidence is {min_confidence}, wanted a number in [0, 1]")
         settled = settle(model)
         self._settings = (settled, min_confidence, None if passes is None else tuple(passes))
-        self._native = Native(_open(model, min_confidence), partial(_open, settled, min_confidence))
+        self._network = NativeHandle(_open(model, min_confidence), partial(_open, settled, min_confidence))
 
     def __getstate__(self) -> tuple[object, ...]:
         """Pickle the arguments."""
@@ -86,7 +86,7 @@ class FaceDetector:
         """
         # An array is in memory already: how large it may be is for its owner to say.
         most = max(MAX_PIXELS, image.size) if isinstance(image, np.ndarray) else MAX_PIXELS
-        with self._native as detector:
+        with self._network as detector:
             return _detect(detector, self._settings[2] or detector.passes, load_image(image, max_pixels=most))
 
 
