@@ -141,13 +141,13 @@ class FaceCells:
     """It knows faces of 10 to 200 pixels; the first pass is for the large ones, see docs/detector.md."""
 
     def __init__(self, model: Model, min_confidence: float) -> None:
-        from sdk.runtimes.onnxruntime import end_of, open_session
+        from sdk.runtimes.onnxruntime import open_session, tensor_info
 
         self._min_confidence = min_confidence
         self._session = open_session(model.data, model, ["CPUExecutionProvider"])
         self._path = model.path
-        self._input = check_input(model, [end_of(value) for value in self._session.get_inputs()]).name
-        outputs = [end_of(value) for value in self._session.get_outputs()]
+        self._input = check_input(model, [tensor_info(value) for value in self._session.get_inputs()]).name
+        outputs = [tensor_info(value) for value in self._session.get_outputs()]
         if [(end.name, end.dtype, (end.shape or ())[-1:]) for end in outputs] != [
             (model.card.output, "float32", (15,))
         ]:

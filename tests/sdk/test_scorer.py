@@ -234,7 +234,7 @@ def test_cuda(tiny_path: Path) -> None:
 def test_rewritten_model_is_cached(tiny_path: Path, own_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = QualityScorer(tiny_path).score_batch(faces(3))
     (cached,) = (own_store / "rewritten").iterdir()
-    monkeypatch.setattr("sdk.runtimes.onnxruntime.replace_prelu", lambda _: pytest.fail("rewritten again"))
+    monkeypatch.setattr("sdk.onnx_bytes.prelu_cache.replace_prelu", lambda _: pytest.fail("rewritten again"))
     np.testing.assert_array_equal(QualityScorer(tiny_path).score_batch(faces(3)), expected)
     monkeypatch.undo()
     monkeypatch.setenv("FIQA_CACHE", str(own_store))
