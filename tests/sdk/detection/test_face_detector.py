@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sdk import Face, FaceDetector, InputError, ModelError, QualityScorer
-from sdk.detection.face_detector import _merge, _needs_another_pass, _overlap
+from sdk.detection.face_detector import _merge, _needs_another_pass
 from sdk.onnx_bytes.onnx_file import check_onnx
 from tests.support.tiny_models import tiny_card, tiny_model
 
@@ -52,14 +52,6 @@ def test_merge_at_low_confidence() -> None:
     small, again, fragment = face(300, 0, 40), face(301, 1, 39), face(310, 10, 20, 0.4)
     assert _merge([small], [again, fragment], 60) == [again]
     assert _merge([], [left, face(20, 60, 30, 0.4)], 60) == [left]
-
-
-@pytest.mark.parametrize(
-    ("other", "expected"),
-    [((0, 0, 100), 1), ((50, 0, 100), 0.5), ((100, 0, 100), 0), ((500, 500, 1), 0), ((20, 20, 10), 1)],
-)
-def test_overlap(other: tuple[float, float, float], expected: float) -> None:
-    assert _overlap(face(0, 0, 100), face(*other)) == pytest.approx(expected)
 
 
 def test_settings_that_are_refused(tiny_path: Path) -> None:

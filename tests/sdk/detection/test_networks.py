@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sdk import DeviceError, ModelError
-from sdk.detection.networks import FaceCells, cell_grid, decode, suppress
+from sdk.detection.networks import FaceCells, cell_grid, decode
 from sdk.models.loading import load_model
 from tests.support.tiny_models import tiny_card, tiny_model
 
@@ -35,22 +35,6 @@ def test_decode() -> None:
 def test_a_box_without_bounds_stays_finite() -> None:
     cell = np.full((1, 15), 1e4, np.float32)
     assert np.isfinite(decode(cell, np.array([[4, 4, 8]], np.float32))).all()
-
-
-def row(x: float, confidence: float, width: float = 10) -> list[float]:
-    """A face whose landmarks are at its corner."""
-    return [x, 0, width, 10, *[x, 0] * 5, confidence]
-
-
-def test_suppress() -> None:
-    # Shares of 5/15 (one face) and 4/16 (another).
-    rows = np.array([row(100, 0.3), row(5, 0.2), row(0, 0.6), row(-6, 0.5)], np.float32)
-    found = suppress(rows)
-    np.testing.assert_allclose(found[:, 0], (1.25, -6, 100), rtol=1e-6)
-    np.testing.assert_allclose(found[:, 12], (1.25, -6, 100), rtol=1e-6)
-    np.testing.assert_allclose(found[:, 14], (0.6, 0.5, 0.3))
-    assert suppress(np.zeros((0, 15), np.float32)).shape == (0, 15)
-    assert len(suppress(np.array([row(0, 0.5, width=0)], np.float32))) == 1
 
 
 def test_a_file_that_gives_something_else(tmp_path: Path) -> None:
@@ -110,4 +94,4 @@ def test_faces_at_impossible_places_are_left_out(
     assert np.isfinite(found).all()
     if not (column == 3 and wrong in (np.inf, 1e30)):  # the logarithm of a size is bounded
         assert len(found) == 1
-        assert "1 faces at impossible places" in caplog.text
+        assert "impossible coordinates for 1 of 2 faces" in caplog.text
