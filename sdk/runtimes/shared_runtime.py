@@ -3,18 +3,21 @@
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from os import PathLike
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sdk.errors import ModelError
-from sdk.models.card import InputSpec
-from sdk.models.loading import Model
+from sdk.alignment import CROP_SHAPE, CROP_SIZE
+from sdk.errors import DeviceError, ModelError
+from sdk.models.card import InputSpec, ModelCard
+from sdk.models.loading import Model, load_model
 from sdk.runtimes.base import Runtime
 from sdk.runtimes.batch_sizes import BatchSizes, cache_key, consecutive_slices
 from sdk.runtimes.dynamic_batching import WorkerPool
 from sdk.runtimes.per_process import ForkAware, NativeHandle
+from sdk.runtimes.registry import open_runtime
 
 Faces = NDArray[np.uint8]
 Scores = NDArray[np.float32]
@@ -102,6 +105,44 @@ class SharedRuntime(ForkAware):
         scores = self.run(faces)
         self._sizes.record(len(faces), time.perf_counter() - start)
         return scores
+
+
+def open_quality_model(
+    model: str | PathLike[str], device: str, card: ModelCard | None, precision: str | None, threads: int, trust: bool
+) -> tuple[Model, Runtime]:
+    """Load a quality model and open its runtime. The arguments are those of `sdk.QualityScorer`.
+
+    Raises:
+        ModelError: The model is unknown, cannot be fetched, differs from its card, or is no quality model.
+        DeviceError: The requested device or precision is missing.
+    """
+    loaded = load_model(model, card, trust=trust)
+    spec = loaded.card.input
+    if loaded.card.task != "quality" or (spec.height, spec.width) != CROP_SHAPE[:2]:
+        raise ModelError(
+            f"{loaded.path} is for {loaded.card.task} on {spec.width} x {spec.height} pixels, "
+            f"wanted quality on {CROP_SIZE} x {CROP_SIZE}; `fiqa models list` shows those"
+        )
+    return loaded, open_runtime(loaded, device, precision=precision, threads=threads)
+
+
+def reopen_quality_model(
+    model: str | PathLike[str], device: str, card: ModelCard | None, precision: str | None, threads: int, trust: bool
+) -> Runtime:
+    """Open the model again in a forked process.
+
+    OpenVINO is refused, too: after a fork it sometimes hangs, because a lock of the parent's threads stays locked.
+
+    Raises:
+        DeviceError: The device is not `cpu`.
+        ModelError: The model's file is gone.
+    """
+    if device != "cpu":
+        raise DeviceError(
+            f"the scorer on {device} was made before this process was forked, and {device} cannot be used on both "
+            "sides of a fork; make the scorer in the new process, start processes with 'spawn', or use device='cpu'"
+        )
+    return open_quality_model(model, device, card, precision, threads, trust)[1]
 
 
 def closed_error(name: str) -> ModelError:
