@@ -12,6 +12,7 @@ import onnxruntime
 import pytest
 
 from sdk import DeviceError, Face, FaceDetector, ImageError, InputError, ModelCard, ModelError, QualityScorer, align
+from sdk.images.decoding import MAX_BYTES, MAX_PIXELS
 from sdk.models.card import InputSpec
 from sdk.runtimes.shared_runtime import prepare
 from tests.support.tiny_models import faces, tiny_card, tiny_model
@@ -271,7 +272,11 @@ def test_many_callers(tiny_path: Path) -> None:
 def test_properties(tiny_path: Path) -> None:
     scorer = QualityScorer(tiny_path, device="cpu", threads=3)
     assert (scorer.card, scorer.device, scorer.threads) == (tiny_card(), "cpu", 3)
+    assert repr(scorer) == f"QualityScorer(model='{tiny_path}', device='cpu', precision='fp32', threads=3)"
+    assert (scorer.max_pixels, scorer.max_bytes) == (MAX_PIXELS, MAX_BYTES)
     assert QualityScorer(tiny_path).threads >= 1
+    limited = QualityScorer(tiny_path, max_pixels=1000, max_bytes=2000)
+    assert (limited.max_pixels, limited.max_bytes) == (1000, 2000)
 
 
 def no_detector() -> None:

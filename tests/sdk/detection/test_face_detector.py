@@ -68,6 +68,12 @@ def test_settings_that_are_refused(tiny_path: Path) -> None:
         FaceDetector("yunet")
 
 
+def test_a_detector_prints_its_settings() -> None:
+    assert repr(FaceDetector()) == "FaceDetector(model='fiqa-detector', min_confidence=0.7)"
+    shown = "FaceDetector(model='fiqa-detector', min_confidence=0.25, passes=(640, 1280))"
+    assert repr(FaceDetector(min_confidence=0.25, passes=[640, 1280])) == shown
+
+
 @pytest.fixture(params=["fiqa-detector", "yunet"])
 def model(request: pytest.FixtureRequest) -> str:
     """The embedded detector, which needs nothing, and YuNet, where it is at hand."""
