@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sdk.errors import ImageError
 from sdk.images.decoding import MAX_PIXELS, load_image
-from sdk.images.image_header import read_header
+from sdk.images.headers.reading import read_header
 from tests.support.strategies import MANY, SOME
 
 STARTS = (b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBP", b"BM", b"II*\0", b"MM\0*", b"GIF89a")

@@ -126,9 +126,11 @@ def test_errors(name: str) -> None:
     assert issubclass(getattr(sdk, name), sdk.FiqaError)
 
 
-@pytest.mark.parametrize("name", sdk.__all__)
+@pytest.mark.parametrize("name", [name for name in sdk.__all__ if name != "__version__"])
 def test_everything_public_is_documented(name: str) -> None:
-    assert name == "__version__" or len((getattr(sdk, name).__doc__ or "").split(".")[0].split()) > 2
+    text = getattr(sdk, name).__doc__ or ""
+    assert text
+    assert not text.startswith(f"{name}(")  # a dataclass without a docstring shows its parameters
 
 
 def test_version() -> None:
@@ -169,8 +171,6 @@ def test_import_is_quick(package: str, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
     until, took = time.monotonic() + 20, 1.0
     while took > 0.15 and time.monotonic() < until:
-        done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
-        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
         took = min(took, float(done.stdout))
     assert took < 0.15

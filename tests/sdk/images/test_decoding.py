@@ -12,7 +12,7 @@ from PIL import Image
 
 from sdk import ImageError
 from sdk.images.decoding import MAX_PIXELS, load_image
-from sdk.images.image_header import read_header
+from sdk.images.headers.reading import read_header
 
 RAMP = np.linspace(0, 255, 40 * 60 * 3).astype(np.uint8).reshape(40, 60, 3)
 GREY = RAMP[..., 0]
@@ -268,7 +268,7 @@ def test_damaged_exif_turns_nothing() -> None:
 
 
 def test_pil_images_are_converted_in_strips(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sdk.images.decoding.STRIP", 7 * 60)
+    monkeypatch.setattr("sdk.images.pil_images.STRIP", 7 * 60)
     np.testing.assert_array_equal(load_image(rgb_image()), RAMP)
     np.testing.assert_array_equal(load_image(Image.fromarray(DEEP[..., 0]))[..., 1], DEEP[..., 0] >> 8)
 

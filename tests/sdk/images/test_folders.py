@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from sdk.errors import InputError
-from sdk.images.folders import find_images, images_below, natural_key
+from sdk.images.folders import find_images, images_below
+from sdk.images.natural_order import natural_key
 
 HEIC = b"\0\0\0\x20ftypheix\0\0\0\0mif1"
 JPEG = b"\xff\xd8\xff\xdb"
@@ -19,7 +20,7 @@ JPEG = b"\xff\xd8\xff\xdb"
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Names in these tests are relative to an empty folder, and pillow-heif is not there."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sdk.images.folders._can_read_heif", lambda: False)
+    monkeypatch.setattr("sdk.images.file_kinds.can_read_heif", lambda: False)
 
 
 def make(*names: str, content: bytes = b"") -> None:
@@ -122,7 +123,7 @@ def test_a_folder_of_nothing_that_can_be_opened_says_what_there_is() -> None:
 
 
 def test_heic_is_taken_where_it_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sdk.images.folders._can_read_heif", lambda: True)
+    monkeypatch.setattr("sdk.images.file_kinds.can_read_heif", lambda: True)
     make("p/1.heic", "p/2.avif", "p/3", content=HEIC)
     assert files("p") == ["p/1.heic", "p/2.avif", "p/3"]
 

@@ -1,4 +1,4 @@
-"""JPEG: size and cost of a picture, read as libjpeg reads it."""
+"""JPEG: size and cost, read as libjpeg reads the file."""
 
 import re
 import struct
@@ -6,16 +6,16 @@ import struct
 from sdk.errors import ImageError
 
 MOST_SEGMENTS = 4096
-"""Most segments of a file; honest ones have some hundred at most (profiles, maps, tables)."""
+"""Most segments of a file. Usual files have some hundred at most (profiles, maps, tables)."""
 
 MOST_VISITS = 10
-"""How often the scans of a picture may decode a block of it, on average; honest progressive files: about 5 times."""
+"""Most times that a picture's scans may decode a block, on average. Usual progressive files do it about 5 times."""
 
 FREE_VISITS = 1 << 22
-"""So many blocks may be decoded in any picture."""
+"""Number of decoded blocks that is allowed in any picture, also beyond `MOST_VISITS`."""
 
-# To the next marker libjpeg skips whatever is no 0xFF, an 0xFF before another one, and 0xFF 0x00. Restart markers
-# (D0 to D7) have no content, and it passes over them everywhere.
+# Before a marker libjpeg skips all bytes but 0xFF, an 0xFF before another 0xFF, and 0xFF 0x00. It also skips restart
+# markers (D0 to D7), which have no content.
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
 _START_OF_SCAN, _END = 0xDA, 0xD9
@@ -27,14 +27,14 @@ _DAMAGED = "it is damaged: copy or download it again"
 
 
 def read_jpeg(data: bytes) -> tuple[int, int, bool, int]:
-    """Walk the segments up to the first scan; through all scans where the decoder keeps all coefficients.
+    """Read the segments of a JPEG: up to its first scan, or all scans if the decoder keeps all coefficients.
 
     Returns:
-        Width, height, whether the end is there, and bytes that decoding takes.
+        Width; height; True if the end of the file is there; most bytes that decoding takes.
 
     Raises:
-        ImageError: It is damaged, of a kind that is not read, or has too many scans or segments.
-        IndexError, struct.error: It ends within a segment.
+        ImageError: The file is damaged, of a kind that is not read, or has too many scans or segments.
+        IndexError, struct.error: The file ends within a segment.
     """
     frame: _Frame | None = None
     first_scan = visits = 0
@@ -49,7 +49,7 @@ def read_jpeg(data: bytes) -> tuple[int, int, bool, int]:
         marker = data[position + 1]
         if marker == _END and first_scan:
             break
-        if marker == 0x01:  # stands alone
+        if marker == 0x01:  # a marker without a segment
             position += 2
             continue
         if marker in _FRAMES:
@@ -79,9 +79,9 @@ def read_jpeg(data: bytes) -> tuple[int, int, bool, int]:
     assert frame is not None
     pixels = frame.width * frame.height
     coefficients = 128 * sum(frame.blocks.values()) if frame.buffered else 0
-    # The decoder keeps segments with EXIF; its result is copied once, when the coefficients are gone.
+    # The decoder keeps the segments. It copies its result once, after it has freed the coefficients.
     memory = first_scan + max(6 * pixels, 3 * pixels + coefficients)
-    # An EXIF thumbnail has an end marker of its own, but lies before the first scan.
+    # An EXIF thumbnail has its own end marker, but lies before the first scan.
     return frame.width, frame.height, data.rfind(b"\xff\xd9") > first_scan, memory
 
 
@@ -89,9 +89,11 @@ class _Frame:
     """A frame header.
 
     Attributes:
+        width: Pixels.
+        height: Pixels.
         blocks: Number of blocks of 8 x 8 of each component, by its identifier.
-        progressive: Whether it is coded so.
-        buffered: Whether the decoder keeps the coefficients of the whole picture.
+        progressive: True for a progressive JPEG.
+        buffered: True if the decoder keeps the coefficients of the whole picture.
     """
 
     def __init__(self, data: bytes, position: int) -> None:

@@ -14,9 +14,10 @@ from PIL import Image
 
 from sdk import ImageError
 from sdk.images.decoding import load_image
-from sdk.images.image_header import foreign_format, is_readable, read_header
-from sdk.images.jpeg_header import FREE_VISITS, MOST_SEGMENTS
-from sdk.images.tiff_header import MOST_CHUNKS
+from sdk.images.headers.formats import foreign_format, is_readable
+from sdk.images.headers.jpeg import FREE_VISITS, MOST_SEGMENTS
+from sdk.images.headers.reading import read_header
+from sdk.images.headers.tiff import MOST_CHUNKS
 
 NOISE = np.random.default_rng(3).integers(0, 256, (48, 72, 3), np.uint8)
 
@@ -129,7 +130,7 @@ def test_progressive_jpeg_counts_with_its_coefficients() -> None:
 )
 def test_pngs_that_are_refused(name: str, data: bytes, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
-    monkeypatch.setattr("sdk.images.image_header._HARMLESS", 1 << 20)
+    monkeypatch.setattr("sdk.images.headers.png._HARMLESS", 1 << 20)
     with pytest.raises(ImageError, match=message):
         load_image(data)
 
@@ -141,7 +142,7 @@ def test_png_decoder_gets_nothing_but_the_picture() -> None:
 
 
 def test_png_with_data_behind_its_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sdk.images.image_header._HARMLESS", 1 << 10)
+    monkeypatch.setattr("sdk.images.headers.png._HARMLESS", 1 << 10)
     assert load_image(png(PIXELS, *[chunk(b"IDAT", bytes(300))] * 5, END)).shape == (30, 40, 3)
 
 
