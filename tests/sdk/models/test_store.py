@@ -127,7 +127,7 @@ def test_alternative_at_hand_is_taken(
 
 def test_offline(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FIQA_OFFLINE", "1")
-    with pytest.raises(ModelError, match=r"FIQA_OFFLINE forbids.*put small\.onnx into a directory"):
+    with pytest.raises(ModelError, match=r"FIQA_OFFLINE forbids.*put small\.onnx into a folder"):
         store.fetch_model("small")
     assert server.requests == []
 
