@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import PIL.Image
 
 ImageSource: TypeAlias = Union[str, PathLike[str], bytes, NDArray[Any], "PIL.Image.Image"]
-"""What `load_image` takes."""
+"""Types that `load_image` takes."""
 
 MAX_PIXELS = 64_000_000
 """Default limit on an image's width x height; decoded, such an image takes 192 MB."""

@@ -36,7 +36,7 @@ _HEAD = 256
 
 
 class FileKind(NamedTuple):
-    """What a file of a folder is.
+    """Kind of a file in a folder.
 
     Attributes:
         is_image: True if it is taken as an image.

@@ -109,10 +109,10 @@ def check_onnx(data: bytes) -> None:
         ModelError: The bytes are no ONNX file, or the file is refused.
     """
     counts = dict.fromkeys(_FORMS, 0)
-    waiting: list[tuple[memoryview, str, int]] = [(memoryview(data), "model", 1)]
+    todo: list[tuple[memoryview, str, int]] = [(memoryview(data), "model", 1)]
     fields = 0
-    while waiting:
-        message, form, depth = waiting.pop()
+    while todo:
+        message, form, depth = todo.pop()
         counts[form] += 1
         if depth > DEEPEST:
             raise ModelError(f"the ONNX file is nested deeper than {DEEPEST} messages; export a simpler model")
@@ -131,7 +131,7 @@ def check_onnx(data: bytes) -> None:
                 )
             found[field.number] = field
             if rule.form and isinstance(field.value, memoryview):
-                waiting.append((field.value, rule.form, depth + 1))
+                todo.append((field.value, rule.form, depth + 1))
         _check_message(form, found)
     if counts["graph"] == 0 or counts["node"] == 0:
         raise _no_graph()

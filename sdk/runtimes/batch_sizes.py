@@ -14,7 +14,7 @@ from sdk.runtimes.base import Runtime
 logger = logging.getLogger(__name__)
 
 TRIES = 3
-"""How often each size is tried. The shortest time counts, because other work can only make a call slower."""
+"""Number of times that each size is tried. The shortest time counts, because other work can only make a call slower."""
 
 
 class BatchSizes:

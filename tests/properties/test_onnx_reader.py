@@ -58,7 +58,7 @@ def models(draw: st.DrawFn) -> bytes:
 
 
 def passes(data: bytes) -> bool:
-    """Whether the check lets a file through; it fails with a ModelError only."""
+    """Tell whether `check_onnx` accepts a file; any error but a ModelError is raised."""
     try:
         check_onnx(data)
         read_metadata(data)
@@ -91,7 +91,7 @@ def tensors_of(graph: GraphProto) -> Iterator[TensorProto]:
 
 
 def is_plain(model: ModelProto) -> bool:
-    """Whether the onnx package sees nothing in a model that our check refuses."""
+    """Tell whether a model, as the onnx package reads it, holds nothing that our check refuses."""
     for graph in graphs_of(model.graph):
         if any(node.domain not in STANDARD_DOMAINS for node in graph.node):
             return False

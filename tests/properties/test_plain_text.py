@@ -1,4 +1,4 @@
-"""What is printed does nothing: no control character survives, and what can be seen is unchanged."""
+"""Shown text is harmless: no control character survives, and visible characters are unchanged."""
 
 import io
 import unicodedata

@@ -16,7 +16,7 @@ from tests.support.strategies import MANY, SOME, any_text
 
 NAMES = ("new", "old", "link", "chain", "dangling", "below/deep")
 TARGETS = {"link": "old", "chain": "old", "dangling": "elsewhere"}
-"""What each name that is a link stands for."""
+"""Target of each name that is a link."""
 
 actions = st.lists(st.tuples(st.sampled_from(NAMES), st.binary(max_size=50) | st.text(max_size=20)), max_size=8)
 

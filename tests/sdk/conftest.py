@@ -1,4 +1,4 @@
-"""What the SDK's tests share."""
+"""Fixtures that the SDK's tests share."""
 
 import os
 from pathlib import Path

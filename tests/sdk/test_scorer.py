@@ -21,7 +21,7 @@ FLOAT_INPUT = {"colour": "RGB", "layout": "NCHW", "dtype": "float32"}
 
 
 def plain_scores(path: Path, batch: np.ndarray) -> np.ndarray:
-    """What onnxruntime's default session says."""
+    """Return the scores of a plain session of onnxruntime."""
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return session.run(["quality"], {"image": batch})[0][:, 0]
 
@@ -193,7 +193,7 @@ def test_device_that_is_not_there(tiny_path: Path, device: str, message: str, mo
 
 
 class FallsBack:
-    """What onnxruntime does when CUDA's libraries are missing: a session on the CPU, and a line in its log."""
+    """Behaves like onnxruntime without CUDA's libraries: opens a session on the CPU."""
 
     def __new__(cls, *args: Any, providers: list[Any], **options: Any) -> Any:
         return cls.session(*args, providers=["CPUExecutionProvider"], **options)

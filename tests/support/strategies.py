@@ -1,4 +1,4 @@
-"""What several property-based tests draw from, and how many examples they try."""
+"""Strategies and numbers of examples that several property-based tests share."""
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st

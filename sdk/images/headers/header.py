@@ -1,4 +1,4 @@
-"""Header: what is known about an encoded image before it is decoded."""
+"""Header: facts about an encoded image that are known before it is decoded."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ DAMAGED = "copy or download it again"
 
 
 class Header(NamedTuple):
-    """What is known about an encoded image before it is decoded.
+    """Header of an encoded image.
 
     Attributes:
         format: `JPEG`, `PNG`, `WebP`, `BMP`, `TIFF` or `GIF`.

@@ -2,6 +2,7 @@
 
 import re
 import struct
+from collections.abc import Iterator
 
 from sdk.errors import ImageError
 
@@ -38,30 +39,16 @@ def read_jpeg(data: bytes) -> tuple[int, int, bool, int]:
     """
     frame: _Frame | None = None
     first_scan = visits = 0
-    position = 2
-    for _ in range(MOST_SEGMENTS):
-        found = _MARKER.search(data, position)
-        if found is None:
-            if not first_scan:
-                raise ImageError("the JPEG ends before its first scan; it is truncated: copy or download it again")
-            break
-        position = found.start()
-        marker = data[position + 1]
+    for marker, position in _segments(data):
         if marker == _END and first_scan:
             break
-        if marker == 0x01:  # a marker without a segment
-            position += 2
-            continue
         if marker in _FRAMES:
             if frame is not None:
                 raise ImageError(f"the JPEG has two frame headers; {_DAMAGED}")
             frame = _Frame(data, position)
         elif marker not in _WITH_LENGTH:
             raise ImageError(f"the JPEG has a marker 0x{marker:02x} where none may be; {_DAMAGED}")
-        length = struct.unpack_from(">H", data, position + 2)[0]
-        if length < 2:
-            raise ImageError(f"a segment of the JPEG has {length} bytes, wanted at least 2; {_DAMAGED}")
-        if marker == _START_OF_SCAN:
+        elif marker == _START_OF_SCAN:
             if frame is None:
                 raise ImageError(f"the JPEG has no frame header before its first scan; {_DAMAGED}")
             components = data[position + 5 : position + 5 + 2 * data[position + 4] : 2]
@@ -73,16 +60,35 @@ def read_jpeg(data: bytes) -> tuple[int, int, bool, int]:
             visits += sum(frame.blocks.get(component, 0) for component in components)
             if visits > max(FREE_VISITS, MOST_VISITS * sum(frame.blocks.values())):
                 raise ImageError("the JPEG has too many scans, and would take long to decode; save it again")
-        position += 2 + length
-    else:
-        raise ImageError(f"the JPEG has more than {MOST_SEGMENTS:,} segments; save it again")
-    assert frame is not None
-    pixels = frame.width * frame.height
-    coefficients = 128 * sum(frame.blocks.values()) if frame.buffered else 0
-    # The decoder keeps the segments. It copies its result once, after it has freed the coefficients.
-    memory = first_scan + max(6 * pixels, 3 * pixels + coefficients)
+    if frame is None or not first_scan:
+        raise ImageError("the JPEG ends before its first scan; it is truncated: copy or download it again")
     # An EXIF thumbnail has its own end marker, but lies before the first scan.
-    return frame.width, frame.height, data.rfind(b"\xff\xd9") > first_scan, memory
+    return frame.width, frame.height, data.rfind(b"\xff\xd9") > first_scan, first_scan + frame.memory
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yield marker and position of each segment. A marker that has no segment is yielded, too, except 0x01.
+
+    Raises:
+        ImageError: A segment's length is impossible, or there are too many segments.
+        struct.error: The file ends within a segment.
+    """
+    position = 2
+    for _ in range(MOST_SEGMENTS):
+        found = _MARKER.search(data, position)
+        if found is None:
+            return
+        position = found.start()
+        marker = data[position + 1]
+        length = 0
+        if marker in _FRAMES or marker in _WITH_LENGTH:
+            length = struct.unpack_from(">H", data, position + 2)[0]
+            if length < 2:
+                raise ImageError(f"a segment of the JPEG has {length} bytes, wanted at least 2; {_DAMAGED}")
+        if marker != 0x01:
+            yield marker, position
+        position += 2 + length
+    raise ImageError(f"the JPEG has more than {MOST_SEGMENTS:,} segments; save it again")
 
 
 class _Frame:
@@ -115,3 +121,11 @@ class _Frame:
         across = -(-self.width // (8 * max(pair[0] for pair in factors.values())))
         down = -(-self.height // (8 * max(pair[1] for pair in factors.values())))
         self.blocks = {name: across * pair[0] * down * pair[1] for name, pair in factors.items()}
+
+    @property
+    def memory(self) -> int:
+        """Most bytes that decoding takes, without the segments before the first scan, which the decoder keeps."""
+        pixels = self.width * self.height
+        coefficients = 128 * sum(self.blocks.values()) if self.buffered else 0
+        # The decoder copies its result once, after it has freed the coefficients.
+        return max(6 * pixels, 3 * pixels + coefficients)

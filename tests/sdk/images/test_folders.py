@@ -1,4 +1,4 @@
-"""Which images are found, in what order, and what is said to be left out."""
+"""Images of folders: which are found, in what order, and what is reported as left out."""
 
 import logging
 import os
@@ -31,12 +31,12 @@ def make(*names: str, content: bytes = b"") -> None:
 
 
 def files(*names: str) -> list[str]:
-    """What is found."""
+    """Return the names that are found."""
     return [path.as_posix() for path in find_images(names).files]
 
 
 def left_out(*names: str) -> dict[str, tuple[int, str]]:
-    """What is left out: number and first path by kind."""
+    """Return number and first path of what is left out, by kind."""
     return {one.kind: (one.count, Path(one.first).as_posix()) for one in find_images(names).left_out}
 
 

@@ -97,7 +97,7 @@ for thread in threads: thread.join()
 
 @pytest.mark.parametrize("settings", [*SETTINGS.values(), OPENVINO], ids=[*SETTINGS, "openvino"])
 def test_a_child_that_drops_it(tiny_path: Path, settings: str) -> None:
-    """What is inherited is not freed, for that may wait for threads of the parent."""
+    """An inherited object is not freed, because that may wait for threads of the parent."""
     check_program(
         scorer(settings)
         + """

@@ -27,7 +27,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Driver:
 
 
 def means(batch: np.ndarray) -> np.ndarray:
-    """What the stand-in of an engine gives."""
+    """Return the scores of the simulated engine."""
     return batch.mean((1, 2, 3))
 
 
