@@ -1,4 +1,4 @@
-"""Sequences of writes against a model of what must be there: new files, old ones, links, links to nowhere."""
+"""Sequences of writes, compared with a model of the folder: new and old files, links, dangling links."""
 
 import json
 import os
@@ -27,7 +27,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def prepared(place: Path) -> Path:
-    """A folder with an old file of mode 640, and links."""
+    """Make a folder with an old file of mode 640, and links."""
     folder = place / os.urandom(8).hex()
     folder.mkdir()
     (folder / "old").write_bytes(b"before")

@@ -87,7 +87,7 @@ CLASSES = [name for name in PARAMETERS if isinstance(getattr(sdk, name, None), t
 
 
 def parameters(path: str) -> str:
-    """Parameters of a public callable without their types."""
+    """Return the parameters of a public callable, without their types."""
     thing = sdk
     for name in path.split("."):
         thing = getattr(thing, name)
@@ -155,7 +155,7 @@ def test_python_m_fiqa() -> None:
 
 @pytest.mark.parametrize("package", ["sdk", "fiqa"])
 def test_import_is_light(package: str) -> None:
-    """`import sdk` brings nothing but itself, and its classes numpy and OpenCV; the rest comes when it is used."""
+    """The package imports no library; its classes import only numpy and OpenCV. Others come when they are used."""
     heavy = {"numpy", "cv2", "torch", "onnx", "onnxruntime", "pooch", "PIL", "typer", "rich", "export", "train"}
     code = f"import sys; heavy = {heavy}; import {package}; print(*heavy & set(sys.modules)); "
     code += f"from {package} import QualityScorer, FaceDetector, VideoScorer, align; "

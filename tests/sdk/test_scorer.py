@@ -1,4 +1,4 @@
-"""QualityScorer on a small model: values, inputs, devices, threads, life."""
+"""QualityScorer with a small model: scores, inputs, devices, threads, limits."""
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +27,7 @@ def plain_scores(path: Path, batch: np.ndarray) -> np.ndarray:
 
 
 def saved(path: Path, *args: Any, **options: Any) -> Path:
-    """A tiny model's file."""
+    """Write a tiny model; return its path."""
     onnx.save(tiny_model(*args, **options), path)
     return path
 
@@ -103,7 +103,7 @@ def test_prepare(colour: Any, layout: Any, dtype: Any) -> None:
 
 
 class RaisesInArray:
-    """No face."""
+    """An object that raises when numpy converts it."""
 
     def __array__(self, *args: Any, **options: Any) -> np.ndarray:
         raise ZeroDivisionError
@@ -280,7 +280,7 @@ def test_properties(tiny_path: Path) -> None:
 
 
 def no_detector() -> None:
-    """A function, which has no `detect`."""
+    """A function has no `detect`, so it is no detector."""
 
 
 @pytest.mark.parametrize(
@@ -318,7 +318,7 @@ def test_closed_scorer(tiny_path: Path) -> None:
 
 
 class TwoFaces:
-    """Stands for a detector."""
+    """A detector that finds two faces in any image."""
 
     landmarks = np.array([(30, 40), (70, 40), (50, 60), (35, 80), (65, 80)], np.float32)
 

@@ -21,12 +21,12 @@ def test_intersection_over_union() -> None:
 
 
 def row(x: float, confidence: float, width: float = 10) -> list[float]:
-    """A face whose landmarks are at its corner."""
+    """Return a face whose landmarks are all at its corner."""
     return [x, 0, width, 10, *[x, 0] * 5, confidence]
 
 
 def test_suppress() -> None:
-    # Shares of 5/15 (one face) and 4/16 (another).
+    # Intersections over unions of 5/15 (the same face) and 4/16 (another face).
     rows = np.array([row(100, 0.3), row(5, 0.2), row(0, 0.6), row(-6, 0.5)], np.float32)
     found = suppress(rows)
     np.testing.assert_allclose(found[:, 0], (1.25, -6, 100), rtol=1e-6)

@@ -1,4 +1,4 @@
-"""FaceDetector: how passes are chosen and merged, and what the embedded detector and YuNet find."""
+"""FaceDetector: choosing and merging passes, and the faces that the package's model and YuNet find."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +18,7 @@ ASTRONAUT_BOX = (179, 64, 90, 110)
 
 
 def face(x: float, y: float, width: float, confidence: float = 0.9) -> Face:
-    """A square face."""
+    """Return a square face."""
     return Face((x, y, width, width), LANDMARKS, confidence)
 
 
@@ -76,7 +76,7 @@ def test_a_detector_prints_its_settings() -> None:
 
 @pytest.fixture(params=["fiqa-detector", "yunet"])
 def model(request: pytest.FixtureRequest) -> str:
-    """The embedded detector, which needs nothing, and YuNet, where it is at hand."""
+    """The model of the package, and YuNet if its file is on this machine."""
     if request.param == "yunet":
         request.getfixturevalue("yunet")
     return request.param
@@ -84,7 +84,7 @@ def model(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def astronaut() -> np.ndarray:
-    """The photo of one face."""
+    """Return a photo of one face."""
     return cv2.imread(str(MEDIA / "astronaut.jpg"))
 
 
@@ -92,7 +92,7 @@ def test_one_face(model: str, astronaut: np.ndarray) -> None:
     (found,) = FaceDetector(model).detect(astronaut)
     assert found.confidence > 0.8
     x, y, width, height = found.box
-    # The embedded one's boxes are larger, by up to a fifth.
+    # The boxes of the package's model are up to a fifth larger.
     np.testing.assert_allclose(found.box, ASTRONAUT_BOX, atol=8 if model == "yunet" else 25)
     assert found.landmarks.dtype == np.float32
     left_eye, right_eye, nose, left_mouth, right_mouth = found.landmarks

@@ -1,4 +1,4 @@
-"""Cells -> faces, against values worked out by hand; and files that are not what their card says."""
+"""Cells -> faces, compared with values worked out by hand; files that differ from their card."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from tests.support.tiny_models import tiny_card, tiny_model
 
 
 def test_grid() -> None:
-    grid = cell_grid(33, 20)  # seen as 64 x 32
+    grid = cell_grid(33, 20)  # padded to 64 x 32
     assert grid.dtype == np.float32
     assert np.unique(grid[:, 2], return_counts=True)[1].tolist() == [32, 8, 2]
     assert grid[[0, 1, 4, 31]].tolist() == [[4, 4, 8], [12, 4, 8], [4, 12, 8], [28, 60, 8]]
@@ -25,7 +25,7 @@ def test_decode() -> None:
     cell[0, :5] = 0.9, 0.5, -0.25, np.log(2), np.log(3)
     cell[0, 5:9] = -0.25, -0.5, 0.25, 0
     (row,) = decode(cell, np.array([[100, 60, 16]], np.float32))
-    # The middle is at 108, 56; the box is 32 x 48.
+    # The centre is at 108, 56; the box is 32 x 48.
     np.testing.assert_allclose(row[:4], (92, 32, 32, 48), rtol=1e-6)
     np.testing.assert_allclose(row[4:8], (100, 32, 116, 56), rtol=1e-6)
     np.testing.assert_allclose(row[8:14], (108, 56) * 3)
@@ -45,7 +45,7 @@ def test_a_file_that_gives_something_else(tmp_path: Path) -> None:
 
 
 class Session:
-    """Gives what it is told to, in the place of a detector's network."""
+    """Replaces a network's session; returns or raises a given answer."""
 
     def __init__(self, answer: object) -> None:
         self.answer = answer

@@ -18,13 +18,13 @@ JPEG = b"\xff\xd8\xff\xdb"
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Names in these tests are relative to an empty folder, and pillow-heif is not there."""
+    """Run in an empty folder, without pillow-heif."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sdk.images.file_kinds.can_read_heif", lambda: False)
 
 
 def make(*names: str, content: bytes = b"") -> None:
-    """Files with their folders."""
+    """Make files and their folders."""
     for name in names:
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_bytes(content)

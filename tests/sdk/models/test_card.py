@@ -1,4 +1,4 @@
-"""A card is checked where it is made: no other code meets an unknown value."""
+"""A card is checked where it is made, so no other code meets a wrong value."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""Batches: their sizes are learned from real calls and kept; faces of several threads are scored together."""
+"""Batch sizes are learned from real calls and kept; faces of several threads are scored together."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.support.tiny_models import faces
 
 
 def learned(fastest: int, most: int = 8, key: str = "key") -> BatchSizes:
-    """Sizes that have recorded `fastest` as the fastest, except in one disturbed call."""
+    """Return sizes that have recorded `fastest` as the fastest, except in one disturbed call."""
     sizes = BatchSizes(most, key)
     for turn, size in enumerate(sizes.split(100, 2)[: TRIES * len(sizes.sizes)]):
         sizes.record(size, size * (0.5 if size == fastest else 1.0) * (9 if turn < len(sizes.sizes) else 1))

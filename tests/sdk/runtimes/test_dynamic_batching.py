@@ -14,7 +14,7 @@ from sdk.runtimes.dynamic_batching import WorkerPool
 
 @pytest.fixture
 def pool() -> Iterator[tuple[WorkerPool[int, int], list[int]]]:
-    """One thread that collects up to four numbers, and how many it got each time."""
+    """Return a pool whose one thread collects up to four numbers, and the list of how many it got each time."""
     sizes: list[int] = []
 
     def run(numbers: Any) -> list[int]:

@@ -1,4 +1,4 @@
-"""Scorers and detectors in forked processes, and those that travel to other processes as pickles."""
+"""Scorers and detectors in forked processes, and pickled ones in other processes."""
 
 import copy
 import importlib.util
@@ -52,7 +52,7 @@ def all_calls():
 
 
 def scorer(settings: str) -> str:
-    """The start of a program with a scorer, or a skip."""
+    """Return the first lines of a program with a scorer; skip the test if the device is missing."""
     if "openvino" in settings and importlib.util.find_spec("openvino") is None:
         pytest.skip("needs the extra openvino")
     return f"scorer = QualityScorer(PATH{settings})\n" + CALLS

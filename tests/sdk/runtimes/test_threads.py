@@ -1,4 +1,4 @@
-"""Threads of a scorer: those that collect faces, a dropped scorer, `close` against calls, the end of Python."""
+"""Threads of a scorer: a dropped scorer, `close` during calls, the end of the interpreter."""
 
 import gc
 import pickle
@@ -26,7 +26,7 @@ IMAGE = np.full((120, 120, 3), 90, np.uint8)
 
 
 class OneFace:
-    """Finds a face in the middle of any image, and calls what it is told to."""
+    """A detector that calls a function and finds a face in the middle of any image."""
 
     def __init__(self, call: Callable[[], object] = bool) -> None:
         self.call = call
@@ -213,7 +213,7 @@ def test_closed_by_its_own_detector(tiny_path: Path) -> None:
 @pytest.mark.parametrize("settings", [", threads=2", ", threads=1", ", threads=2, wait_ms=5"])
 @pytest.mark.parametrize("call", ["score(batch[0])", "score_batch(large)", "assess(large[0])", "warmup()"])
 def test_the_end_of_python(tiny_path: Path, settings: str, call: str) -> None:
-    """Daemon threads score on, the scorer is not closed, and a function of `atexit` uses it once more."""
+    """Daemon threads go on scoring, the scorer is not closed, and a function of `atexit` uses it once more."""
     check_program(
         f"""
 import atexit
@@ -233,7 +233,7 @@ time.sleep(0.5)
 
 
 def nan_model(path: Path) -> Path:
-    """A model that gives NaN for a face whose first value is 255, infinity where it is 254, else that value."""
+    """Write a model that scores a face by its first value: NaN for 255, infinity for 254, else the value."""
     nodes = [
         helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
         helper.make_node("Slice", ["float", "start", "end", "axes"], ["first"]),
