@@ -132,7 +132,8 @@ def check_scores(found: Any, count: int, model: str) -> NDArray[np.float32]:
     scores = np.asarray(found)
     if scores.dtype.kind != "f" or scores.size != count or scores.shape[:1] != (count,):
         raise ModelError(
-            f"the output of {model} is {scores.dtype} of shape {scores.shape} for {number_of_faces(count)}, wanted floats (N, 1)"
+            f"the output of {model} is {scores.dtype} of shape {scores.shape} for {number_of_faces(count)}, "
+            "wanted floats (N, 1)"
         )
     with np.errstate(over="ignore"):  # a float64 beyond float32's range becomes infinity, which the scorer refuses
         return scores.reshape(-1).astype(np.float32, copy=False)
