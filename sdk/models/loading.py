@@ -159,8 +159,8 @@ def _load_openvino(path: Path, card: ModelCard | None, trust: bool) -> Model:
     wanted, digest = model.card.engine.sha256, openvino_digest(data, weights)
     if not wanted and not trust:
         raise ModelError(
-            f"{path}: its card names no SHA-256, so nobody knows whether this is the file that it describes; export "
-            "the model again, or, if it is your own, give trust=True (--trust)"
+            f"{path}: its card names no SHA-256, so the file cannot be compared with it; export the model "
+            "again, or, if it is your own, give trust=True (--trust)"
         )
     if wanted and wanted != digest:
         raise ModelError(
