@@ -141,6 +141,12 @@ class QualityScorer:
         """How many callers share the model in `score_batch`."""
         return self._threads
 
+    @property
+    def limits(self) -> dict[str, int]:
+        """`max_pixels` and `max_bytes` as far as they were given, as `load_image` takes them."""
+        names = ("max_pixels", "max_bytes")
+        return {name: self._settings[name] for name in names if self._settings[name] is not None}
+
     def score(self, face: NDArray[np.uint8]) -> float:
         """Score one face on the calling thread.
 
@@ -203,10 +209,8 @@ class QualityScorer:
         """
         from sdk.images.decoding import load_image  # with OpenCV, which a scorer of crops does without
 
-        names = ("max_pixels", "max_bytes")
-        limits = {name: self._settings[name] for name in names if self._settings[name] is not None}
         with self._engine.in_use():
-            pixels = load_image(image, **limits)
+            pixels = load_image(image, **self.limits)
             faces = self._detect(pixels)
             crops = [align(pixels, face.landmarks) for face in faces]
         scores = self._engine.score_batch(crops)

@@ -83,8 +83,8 @@ def error_exits() -> Iterator[None]:
         print_plain(Console(stderr=True), f"error: {error}", "red")
         raise typer.Exit(WRONG_USAGE if isinstance(error, InputError) else FAILED) from error
     except KeyboardInterrupt as error:
-        print_plain(Console(stderr=True), "stopped", "yellow")
-        raise typer.Exit(INTERRUPTED) from error
+        print_plain(Console(stderr=True), str(error) or "stopped", "yellow")
+        raise typer.Exit(getattr(error, "code", INTERRUPTED)) from error
     except BrokenPipeError as error:
         drop_output()
         raise typer.Exit(BROKEN_PIPE) from error
@@ -101,6 +101,11 @@ def drop_output() -> None:
 def print_plain(console: Console, text: str, style: str = "") -> None:
     """Print one line, letter by letter: no markup, no wrapping, and what cannot be seen is shown escaped."""
     console.print(Text(shown(text), style), soft_wrap=True)
+
+
+def say(text: str, style: str = "") -> None:
+    """Print one plain line on stderr."""
+    print_plain(Console(stderr=True), text, style)
 
 
 def cell(text: object, style: str = "") -> Text:

@@ -16,7 +16,7 @@ from types import MappingProxyType
 
 from sdk.files import write_file
 from sdk.models.card import ModelCard
-from sdk.results_io.scoring import ScoredFace
+from sdk.results_io.scored_face import ScoredFace
 from sdk.results_io.tally import Histogram, Tally
 from sdk.text import path_text, shown
 

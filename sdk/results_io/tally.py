@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import accumulate
 
-from sdk.results_io.scoring import ScoredFace
+from sdk.results_io.scored_face import ScoredFace
 
 FACES = 200
 """Faces that are kept at either end, where nothing else is said."""

@@ -13,6 +13,7 @@ from sdk.video.meter import Counters
 from sdk.video.reading.sources import Source, open_source
 from sdk.video.tracking import Tracker
 from sdk.video.video_scorer import VideoScorer
+from sdk.video.writing.shot_folder import ShotFolder
 
 __all__ = [
     "BestShots",
@@ -20,6 +21,7 @@ __all__ = [
     "Frame",
     "FrameResult",
     "Shot",
+    "ShotFolder",
     "Source",
     "TrackShots",
     "TrackedFace",

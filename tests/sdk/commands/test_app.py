@@ -17,8 +17,8 @@ import sdk.detection.face_detector
 from sdk import Face, QualityScorer, __version__
 from sdk.commands.app import app
 from sdk.commands.doctor import ONNXRUNTIME, _wheels
+from sdk.results_io.rows import COLUMNS
 from sdk.results_io.scoring import NO_FACE, score_files
-from sdk.results_io.tables import COLUMNS
 from tests.support.tiny_models import faces
 
 LANDMARKS = np.array([(38, 52), (74, 52), (56, 72), (42, 92), (71, 92)], np.float32)
@@ -41,7 +41,10 @@ class MarkedFaces:
 
 @pytest.fixture(autouse=True)
 def marked_faces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sdk.detection.face_detector, "FaceDetector", MarkedFaces)
+    real = sdk.detection.face_detector.FaceDetector
+    monkeypatch.setattr(
+        sdk.detection.face_detector, "FaceDetector", lambda model=None: real(model) if model else MarkedFaces()
+    )
 
 
 @pytest.fixture
@@ -179,7 +182,7 @@ def test_opencv_says_nothing(tiny_path: Path, tmp_path: Path) -> None:
     assert done.returncode == 3
     first, last = done.stderr.splitlines()
     assert first.endswith("the BMP image is truncated or damaged; copy or download it again")
-    assert last.startswith("0 faces in 0 of 1 files")
+    assert last.startswith("0 faces in 0 of 1 file;")
 
 
 def test_parquet_without_pyarrow_is_refused_before_the_work(
@@ -200,7 +203,7 @@ def test_what_was_scored_is_written_when_interrupted(
         yield next(found)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sdk.commands.score.score_files", two_then_interrupt)
+    monkeypatch.setattr("sdk.results_io.run.score_files", two_then_interrupt)
     table = tmp_path / "scores.csv"
     _, err = run("score", crops, "--aligned", "--model", tiny_path, "--out", table, code=130)
     assert len(table.read_text().splitlines()) == 3

@@ -13,7 +13,8 @@ import pytest
 from sdk import ModelCard
 from sdk.images.decoding import load_image
 from sdk.results_io.report import Run, make_page, write_page
-from sdk.results_io.scoring import ScoredFace, _jpeg
+from sdk.results_io.scored_face import ScoredFace
+from sdk.results_io.scoring import _jpeg
 from sdk.results_io.tally import Tally
 from tests.support.tiny_models import faces
 

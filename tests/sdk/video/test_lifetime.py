@@ -18,7 +18,7 @@ from sdk import InputError, VideoScorer
 from sdk.errors import ScoreError
 from sdk.results import Face
 from sdk.video import BestShots, TrackShots
-from sdk.video.outputs import frame_row
+from sdk.video.writing.records import frame_row
 from tests.support.squares import BlueScorer, Picture, SquareDetector, frame, walk
 
 

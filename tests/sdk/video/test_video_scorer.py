@@ -367,7 +367,8 @@ def test_wrong_options(options: dict[str, object], message: str) -> None:
 
 def test_real_models_find_and_score_the_clip() -> None:
     words: list[TrackShots] = []
-    pictures = [frame() for _ in range(2)]
+    slope = np.linspace(0, 200, 320, dtype=np.uint8)
+    pictures = [np.ascontiguousarray(np.broadcast_to(row[:, None], (180, 320, 3))) for row in (slope, slope[::-1])]
     photo = cv2.imread(str(Path(__file__).parents[3] / "examples" / "media" / "astronaut.jpg"))
     with VideoScorer([*pictures, photo], best_shots=BestShots(words.append), live=False) as video:
         results = list(video)
