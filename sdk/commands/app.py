@@ -15,7 +15,7 @@ from sdk.commands.score import score
 from sdk.commands.verify import verify
 from sdk.commands.video import video
 
-app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_show_locals=False)
+app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_show_locals=False, rich_markup_mode="markdown")
 for command in (score, video, verify, bench, doctor):
     app.command()(command)
 app.add_typer(models, name="models")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Column, Table
 
@@ -37,11 +38,13 @@ NamesOrFiles = Annotated[
 
 @models.command("list")
 def list_models() -> None:
-    """List the models that fiqa knows by name, one a line: task, size, where the file is, licence.
+    """List the models that fiqa knows by name, one a line.
 
-    Exit code 1 when a file on this machine is damaged.
+    A file is embedded in the package, cached on this machine, or to fetch. `fiqa models show NAME` says more, such as
+    the whole licence. Exit code 1 when a file on this machine is damaged.
     """
-    table = Table(*(Column(name, no_wrap=True) for name in ("name", "task", "size", "file", "licence")))
+    columns = (Column(name, no_wrap=name != "licence") for name in ("name", "task", "size", "file", "licence"))
+    table = Table(*columns, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     damaged = []
     for name, entry in catalog().items():
         try:
@@ -65,7 +68,7 @@ def _size(entry: CatalogEntry, path: Path | None) -> str:
 def _place(entry: CatalogEntry, path: Path | None) -> str:
     if path is None:
         return "to fetch"
-    return "in the package" if path == entry.embedded else "on this machine"
+    return "embedded" if path == entry.embedded else "cached"
 
 
 def _licence(entry: CatalogEntry) -> str:

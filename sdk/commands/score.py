@@ -52,9 +52,9 @@ ReportFaces = Annotated[
     int, typer.Option(min=0, help="Number of best faces on the page. It shows as many of the worst.")
 ]
 MaxPixels = Annotated[
-    int | None, typer.Option(min=1, help="Largest image, in pixels (width x height).", show_default="64000000")
+    int | None, typer.Option(min=1, help="Largest image, in pixels (width x height).", show_default="64 million")
 ]
-MaxBytes = Annotated[int | None, typer.Option(min=1, help="Largest file, in bytes.", show_default="67108864")]
+MaxBytes = Annotated[int | None, typer.Option(min=1, help="Largest file, in bytes.", show_default="64 MiB")]
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,8 +52,15 @@ def shortened_path(path: str, width: int) -> str:
     return path
 
 
-def colour(share: float) -> str:
-    """Return the style of a share in [0, 1]: red, yellow, green."""
+def colour(share: float, colour_system: str | None = "truecolor") -> str:
+    """Return the style of a share in [0, 1] from red over yellow to green.
+
+    Args:
+        share: 0 is red, 0.5 yellow, 1 green.
+        colour_system: See `rich.console.Console.color_system`; one of few colours gets the nearest of the three.
+    """
+    if colour_system not in ("256", "truecolor"):
+        return ("red", "yellow", "green")[min(int(3 * share), 2)]
     low, high, place = (RED, YELLOW, 2 * share) if share < 0.5 else (YELLOW, GREEN, 2 * share - 1)
     return "rgb({},{},{})".format(*(round(a + (b - a) * place) for a, b in zip(low, high, strict=True)))
 
@@ -63,5 +70,5 @@ def _row(face: ScoredFace, score: float, score_range: tuple[float, float], conso
     share = min(max((score - low) / (high - low), 0.0), 1.0)
     bar = ("#" if console.options.ascii_only else "█") * round(BAR * share)
     path = shortened_path(shown(path_text(face.path)), console.width - _BESIDE)
-    style = colour(share)
+    style = colour(share, console.color_system)
     return Text.assemble((f"{score:8.4f}", style), "  ", (f"{bar:{BAR}}", style), f"  {face.face:4}  {path}")

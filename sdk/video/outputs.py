@@ -46,7 +46,9 @@ class OutputSettings:
         """
         read = find_file(source)
         if read is not None and self.best_shots is not None and _are_one_folder(self.best_shots, read):
-            raise InputError(f"--best-shots {self.best_shots} is the folder of the frames, {source}; choose another folder")
+            raise InputError(
+                f"--best-shots {self.best_shots} is the folder of the frames, {source}; choose another folder"
+            )
         if self.out is not None:
             check_records(self.out)
         if self.save is not None:
