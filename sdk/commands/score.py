@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sdk.commands.console import INTERRUPTED, SOME_FAILED, error_exits, progress_bar, say
+from sdk.commands.console import INTERRUPTED, error_exits, progress_bar, say
 from sdk.commands.options import (
     DetectorOption,
     DeviceOption,
@@ -19,27 +19,20 @@ from sdk.commands.options import (
     ThreadsOption,
     TrustOption,
 )
-from sdk.commands.terminal import rows_printer
+from sdk.commands.score_output import csv_printer, rows_printer, summarise
 from sdk.errors import FiqaError, InputError
 from sdk.files import check_outputs, check_place, check_suffix
-from sdk.images.folders import Found, find_images
+from sdk.images.folders import find_images
 from sdk.results_io.report import Run, write_page
-from sdk.results_io.rows import csv_text
 from sdk.results_io.scored_face import ScoredFace
 from sdk.results_io.table import Table, check_table
 from sdk.results_io.tally import FACES, Tally
 from sdk.scorer import QualityScorer
 from sdk.stopping import leave, stoppable
-from sdk.text import count, path_text
+from sdk.text import path_text
 
 if TYPE_CHECKING:
     from sdk.results_io.run import ScoreRun
-
-NAMED = 20
-"""Most files without a score that are named on stderr."""
-
-REASONS = 10
-"""Most reasons that are counted there, where there are more files."""
 
 Paths = Annotated[list[str], typer.Argument(help="Image files, folders with all their sub-folders, glob patterns.")]
 Aligned = Annotated[
@@ -150,7 +143,7 @@ def _run(settings: ScoreSettings) -> int:
         run = ScoreRun(found.files, table, tally, settings.resume)
         if not run.left and settings.report is None:
             run.finish()
-            return _summarise(run, found, "nothing was left to do")
+            return summarise(run, found, "nothing was left to do")
         started = time.perf_counter()
         scorer = stack.enter_context(settings.open_scorer())
         with _output(run, scorer, settings) as tell, _kept_rows(run):
@@ -159,7 +152,7 @@ def _run(settings: ScoreSettings) -> int:
         if settings.report is not None:
             write_page(settings.report, tally, Run(scorer.card, scorer.device, seconds), run.pictures)
         how = f"{seconds:.1f} s on {scorer.device} with {scorer.card.name}"
-        code = _summarise(run, found, how, settings.report)
+        code = summarise(run, found, how, settings.report)
         if run.stopped:
             run.close()
             leave(code, THREADS)
@@ -176,7 +169,7 @@ def _output(
     if prints and stdout.isatty():
         yield rows_printer(stdout, scorer.card.score_range)
         return
-    show = _csv_printer(stdout) if prints else None
+    show = csv_printer(stdout) if prints else None
     with progress_bar("files", run.left) as advance:
 
         def tell(faces: Sequence[ScoredFace]) -> None:
@@ -197,50 +190,3 @@ def _kept_rows(run: "ScoreRun") -> Iterator[None]:
             where = path_text(run.table.rows_at)
             say(f"what was scored is in {where}; the same command with --resume goes on", "yellow")
         raise
-
-
-def _csv_printer(stream: TextIO) -> Callable[[Sequence[ScoredFace]], None]:
-    """Print rows for programs."""
-    stream.write(csv_text((), header=True, end="\n"))
-
-    def show(faces: Sequence[ScoredFace]) -> None:
-        stream.write(csv_text(faces, end="\n"))
-        stream.flush()
-
-    return show
-
-
-def _summarise(run: "ScoreRun", found: Found, how: str, report: Path | None = None) -> int:
-    """Say on stderr what has no score and what was done; returns the exit code."""
-    tally, table = run.tally, run.table
-    _say_failures(tally)
-    for left in found.left_out:
-        say(f"not looked at: {left.count:,} x {left.kind}, the first {left.first}; {left.advice}", "yellow")
-    if run.earlier:
-        say(f"{count('file', run.earlier)} {'was' if run.earlier == 1 else 'were'} in the table already")
-    say(
-        f"{count('face', tally.scores.count)} in {tally.scored_files} of {count('file', tally.files)}; "
-        f"{tally.failed} without a score; {how}"
-    )
-    if table is not None and not run.made:
-        say(f"{path_text(table.path)} is not made yet; its rows are in {path_text(table.rows_at)}", "yellow")
-    elif table is not None and table.written:
-        say(f"wrote {path_text(table.path)}")
-    if report is not None:
-        say(f"wrote {path_text(report)}")
-    if run.stopped:
-        goes_on = table is not None and not table.stream
-        rest = "the same command with --resume goes on" if goes_on else "the other files were not scored"
-        say(f"stopped; {rest}", "yellow")
-        return INTERRUPTED
-    missing = any(left.unreadable for left in found.left_out)
-    return SOME_FAILED if tally.failed or missing else 0
-
-
-def _say_failures(tally: Tally) -> None:
-    for face in tally.failures[:NAMED]:
-        say(f"no score: {path_text(face.path)}: {face.error}", "yellow")
-    if tally.failed > NAMED:
-        say(f"and {tally.failed - NAMED:,} more without a score; all of them by reason:", "yellow")
-        for reason, number in tally.reasons.most_common(REASONS):
-            say(f"{number:9,} x {reason}", "yellow")

@@ -136,7 +136,7 @@ def test_rows_of_parquet_that_was_not_finished_are_not_lost(crops: Path, tiny_pa
 
 @posix
 def test_another_signal_ends_it_at_once(crops: Path, tiny_path: Path, tmp_path: Path) -> None:
-    slow = "sdk.commands.score._summarise = lambda *_: (os.kill(os.getpid(), signal.SIGINT), time.sleep(60))"
+    slow = "sdk.commands.score.summarise = lambda *_: (os.kill(os.getpid(), signal.SIGINT), time.sleep(60))"
     program = STOPPED.replace("\napp()\n", f"\n{slow}\napp()\n")
     arguments = ["4", "SIGINT", "score", "--aligned", str(crops), "--model", str(tiny_path), "--out", "t.csv"]
     done = subprocess.run(

@@ -186,7 +186,7 @@ def test_the_page_that_fails_does_not_end_the_run(
     def fail(*arguments: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("sdk.video.web.page.Overlay.note", fail)
+    monkeypatch.setattr("sdk.video.web.content.Overlay.note", fail)
     result = run(folder, "--out", tmp_path / "a.jsonl", "--serve", "0")
     assert result.exit_code == 0, result.output
     assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 15

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sdk.commands.terminal import GREEN, RED, YELLOW, colour, rows_printer, shortened_path
+from sdk.commands.score_output import GREEN, RED, YELLOW, colour, rows_printer, shortened_path
 from sdk.results_io.scored_face import ScoredFace
 
 
