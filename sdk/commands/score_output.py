@@ -1,4 +1,4 @@
-"""What `fiqa score` prints: rows for people, with a bar in colour, rows for programs, and the summary."""
+"""Print the output of `fiqa score`: rows for people, with a bar in colour, rows for programs, and the summary."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -69,12 +69,8 @@ def shortened_path(path: str, width: int) -> str:
     if cell_len(path) <= width:
         return path
     parts = path.split(os.sep)
-    while len(parts) > 1:
-        parts = parts[1:]
-        short = os.sep.join(["...", *parts])
-        if cell_len(short) <= width or len(parts) == 1:
-            return short
-    return path
+    shorter = [os.sep.join(["...", *parts[start:]]) for start in range(1, len(parts))] or [path]
+    return next((one for one in shorter if cell_len(one) <= width), shorter[-1])
 
 
 def colour(share: float, colour_system: str | None = "truecolor") -> str:

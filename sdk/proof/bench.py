@@ -19,7 +19,7 @@ from sdk.proof.verify import Faces, compare_scores, find_failures
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What was measured of a configuration: one row of the table.
+    """Measurements of a configuration: one row of the table.
 
     Attributes:
         model: File, or name in the catalogue.

@@ -14,7 +14,7 @@ from sdk.proof.verify import Scores
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """What to measure.
+    """A file, and how to run it.
 
     Attributes:
         model: File, or name in the catalogue.

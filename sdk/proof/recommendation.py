@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sdk.proof.bench import Measured, rate
 
 MARGIN = 1.05
-"""How many times as fast as fp32 another precision must be to be recommended."""
+"""Least speed of another precision to be recommended, in multiples of the speed of fp32."""
 
 
 def recommend(measured: Sequence[Measured], network: str) -> tuple[Measured, str] | None:

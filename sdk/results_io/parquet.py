@@ -1,4 +1,4 @@
-"""Parquet: the rows of a run become a table when it ends, and the rows of a table can be had back."""
+"""Parquet: write a table from the rows of a run when it ends, and read the rows of a table."""
 
 import io
 import time
@@ -10,15 +10,15 @@ from sdk.errors import InputError
 from sdk.results_io.rows import COLUMNS, from_row, json_lines
 
 _BLOCK = 4 << 20
-"""Bytes of JSON Lines that become one row group: some 20,000 rows."""
+"""Bytes of JSON Lines that become one row group, about 20,000 rows."""
 
 
 class TooLate(Exception):  # noqa: N818 - no error
-    """There is no more time."""
+    """The time is over."""
 
 
 def write_parquet(path: Path, rows: BinaryIO, until: float) -> None:
-    """Turn JSON Lines into Parquet, a row group for each block.
+    """Turn JSON Lines into Parquet, one row group per block.
 
     Raises:
         TooLate: It is later than `until`.
@@ -58,7 +58,7 @@ def read_parquet(path: Path) -> Iterator[bytes]:
 
 
 def import_pyarrow() -> Any:
-    """Import the package pyarrow.
+    """Import pyarrow.
 
     Raises:
         InputError: It is not installed.

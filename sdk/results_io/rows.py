@@ -15,14 +15,14 @@ from sdk.results_io.scored_face import ScoredFace
 from sdk.text import csv_field, path_text
 
 COLUMNS = ("path", "face", "score", "x", "y", "width", "height", "confidence", "landmarks", "error")
-"""Of every table: `landmarks` is x1 y1 ... x5 y5 (in CSV as text), and what is not known is empty."""
+"""Columns of every table. `landmarks` is x1 y1 ... x5 y5, in CSV as text. What is not known is empty."""
 
 LONGEST_ROW = 1 << 20
 """Most bytes of a row that is read."""
 
 
 def to_row(face: ScoredFace) -> dict[str, Any]:
-    """Return a face as plain values, one a column: pixels to two digits, scores to six."""
+    """Return a face as plain values, one per column: pixels with two digits, scores with six."""
     x, y, width, height = (None,) * 4 if face.box is None else (round(value, 2) for value in face.box)
     landmarks = None if face.landmarks is None else [round(float(value), 2) for value in face.landmarks.reshape(-1)]
     values = (
@@ -41,7 +41,7 @@ def to_row(face: ScoredFace) -> dict[str, Any]:
 
 
 def csv_text(faces: Iterable[ScoredFace], header: bool = False, end: str = "\r\n") -> str:
-    """Return faces as lines of CSV, one a row whatever their names hold, none of which a spreadsheet would compute."""
+    """Return faces as CSV: one line per face, whatever the names hold, and nothing that a spreadsheet would compute."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator=end)
     if header:
@@ -68,11 +68,11 @@ def json_lines(faces: Iterable[ScoredFace]) -> bytes:
 
 
 class WholeLines:
-    """The whole lines of a file.
+    """Read the whole lines of a file.
 
     Attributes:
-        end: Bytes of those given so far.
-        torn: What stands behind the last whole line.
+        end: Place in the file after the last line that was given.
+        torn: Bytes after the last whole line.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -127,14 +127,14 @@ def from_row(row: dict[str, Any]) -> ScoredFace:
 
 @dataclass(frozen=True, slots=True)
 class RowFormat:
-    """How rows stand in a file that grows.
+    """Writer and reader of the rows of one format.
 
     Attributes:
         header: First line; empty where there is none.
-        begin: What every row begins with.
-        lines: Writes rows.
-        read: Reads them.
-        name: A path as it stands in a row.
+        begin: Start of every row.
+        lines: Turns faces into bytes.
+        read: Turns lines into faces.
+        name: Turns a path into its text in a row.
     """
 
     header: bytes

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 NO_FACE = "no face found"
 NO_NUMBER = "the model gives no number for this face; try it in fp32, and check its file (fiqa models verify)"
-NO_MEMORY = "not enough memory for this picture; make it smaller, or take fewer --threads"
+NO_MEMORY = "not enough memory for this picture; make it smaller, or use fewer --threads"
 
 THREADS = "fiqa-files"
 """Start of the names of the threads that work on files."""
@@ -88,7 +88,7 @@ def map_files(threads: int, work: Callable[[Item], Result], items: Iterable[Item
 
 
 def cut_picture(path: Path, face: ScoredFace, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES) -> bytes:
-    """Make the picture of a face that was scored before; empty where its file cannot be read any more.
+    """Return the picture of a face that was scored before; empty where its file cannot be read any more.
 
     Args:
         path: The file.

@@ -1,8 +1,8 @@
 """A table of scores that grows while files are scored: CSV, JSON Lines or Parquet.
 
-All rows of a file are written at once, and are with the system then: a run may end in any way and keeps them. A run
-with `resume` goes on with such a table. Parquet cannot be read while it grows. Its rows stand in `NAME.parquet.part`,
-as JSON Lines, until the run ends or is stopped; after a crash they stay there.
+All rows of a file are written at once and handed to the system, so a run may end in any way and keeps them. A run with
+`resume` goes on with such a table. Parquet cannot be read while it grows: its rows are in `NAME.parquet.part`, as JSON
+Lines, until the run ends or is stopped. After a crash they stay there.
 """
 
 import csv
@@ -23,17 +23,17 @@ SUFFIXES = (".csv", ".jsonl", ".parquet")
 
 
 class Table:
-    """A table that grows, one run at a time; a context manager.
+    """Write a table that grows; one run at a time. A context manager.
 
-    A table that is there already is replaced as soon as there is a row to replace it with.
+    A table that is there already is replaced when the first row is written.
 
     Args:
         path: .csv, .jsonl or .parquet; a pipe or a device without such a suffix takes CSV.
-        resume: Go on with the table that is there, if there is one: exhaust `earlier` first.
+        resume: Go on with the table that is there, if any. Then read all of `earlier` first.
 
     Raises:
-        InputError: The place is wrong, another run writes there, or the rows of a Parquet table that was not finished
-            are there and `resume` is not given.
+        InputError: The path cannot be written, another run writes there, or the rows of an unfinished Parquet table are
+            there and `resume` is not given.
         OutputError: The disk is full.
 
     Attributes:
@@ -62,26 +62,26 @@ class Table:
 
     @property
     def stream(self) -> bool:
-        """Whether it goes to a pipe or a device, which nothing can go on with."""
+        """True for a pipe or a device, with which no run can go on."""
         return is_stream(self.path)
 
     @property
     def rows_at(self) -> Path:
-        """The file that grows."""
+        """Path of the file that grows."""
         return self._place
 
     def name(self, path: Path) -> str:
-        """Return the text of a path that `earlier` gives for its file."""
+        """Return a path as `earlier` gives it."""
         return str(Path(self._format.name(path)))
 
     def earlier(self) -> Iterator[list[ScoredFace]]:
         """Read what earlier runs wrote, and cut off what the last one did not write whole.
 
         Yields:
-            All rows of one file, its path as it stands in the table; see `name`.
+            All rows of one file, its path as in the table; see `name`.
 
         Raises:
-            InputError: It is no table of scores; it is left as it is.
+            InputError: It is no table of scores; it stays as it is.
         """
         if self._parquet and not self._size():
             self._unpack()
@@ -121,16 +121,16 @@ class Table:
         self._begun, self._copied, self.written = True, False, True
 
     def finish(self, seconds: float | None = None) -> bool:
-        """Make the Parquet table of its rows; other tables are finished at any time.
+        """Make the Parquet table from its rows; other tables are finished at any time.
 
         Args:
             seconds: How long it may take; None for any time.
 
         Returns:
-            Whether it was made; if not, the rows stay in the .part file.
+            Whether the table is finished; if not, the rows stay in the .part file.
 
         Raises:
-            InputError: The place is wrong.
+            InputError: The path cannot be written.
             OutputError: The disk is full.
         """
         if self._parquet and self._begun and not self._copied:
@@ -145,7 +145,7 @@ class Table:
         return True
 
     def close(self) -> None:
-        """Close the file and let others write. Nothing is left where nothing was added."""
+        """Close the file and let other runs write it. A table without rows is deleted."""
         if self._closed:
             return
         self._closed = True
@@ -167,7 +167,7 @@ class Table:
         return 0 if self._file.stream else self._place.stat().st_size
 
     def _unpack(self) -> None:
-        """Write the rows of a finished Parquet table where they can grow."""
+        """Write the rows of a finished Parquet table into the file that grows."""
         if not self.path.is_file():
             return
         self._copied = True
@@ -182,7 +182,7 @@ def check_table(path: Path) -> None:
     """Make sure that a table can be written, before there is anything to lose.
 
     Raises:
-        InputError: The suffix is not known, pyarrow is missing, or the place cannot be written.
+        InputError: The suffix is unknown, pyarrow is missing, or the path cannot be written.
         OutputError: The disk is full.
     """
     check_suffix("--out", path, SUFFIXES)

@@ -30,7 +30,7 @@ class Channel(Generic[Item]):
 
     @property
     def closed(self) -> bool:
-        """Whether it takes nothing more."""
+        """True when it takes nothing more."""
         return self._closed
 
     def put(self, item: Item) -> Item | None:

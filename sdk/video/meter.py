@@ -1,9 +1,9 @@
-"""Count what becomes of every frame that a source gives."""
+"""Count the frames of a stream: how many came, and what became of each."""
 
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -18,7 +18,7 @@ LATENCIES = 512
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """What became of the frames of a stream since its start.
+    """Counts of the frames of a stream since its start.
 
     Once the stream is closed, captured = corrupt + skipped + dropped + delivered.
 
@@ -57,6 +57,13 @@ class Counters:
     latency_p95: float = 0.0
     age: float | None = None
     unscored: int = 0
+
+    def __repr__(self) -> str:
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        shown = (
+            f"{name}={value if isinstance(value, int) else f'{value:.4g}'}" for name, value in values.items() if value
+        )
+        return f"Counters({', '.join(shown)})"
 
 
 class Meter:

@@ -20,7 +20,7 @@ from sdk.video.writing.video_file import VideoFile, check_video
 
 @dataclass(frozen=True, slots=True)
 class OutputSettings:
-    """What is written and shown of a stream; None for what is not.
+    """Choice of what is written and shown of a stream; None for what is not.
 
     Attributes:
         out: Table of results.

@@ -8,7 +8,7 @@ from sdk.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What of a stream is scored; see `VideoScorer`.
+    """Choice of the frames and faces that are scored; see `VideoScorer`.
 
     Raises:
         InputError: A number is out of its range.

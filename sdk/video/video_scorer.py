@@ -99,7 +99,7 @@ class VideoScorer:
 
     @property
     def live(self) -> bool:
-        """Whether the source is live."""
+        """True for a live source, which drops frames that come too fast."""
         return self._pipeline.source.live
 
     @property
@@ -109,7 +109,7 @@ class VideoScorer:
 
     @property
     def counters(self) -> Counters:
-        """What was captured, dropped and scored until now, and how fast; any thread may read it."""
+        """Counts of frames that were captured, dropped and scored until now, and rates; any thread may read them."""
         self._check_process()
         return self._pipeline.meter.read(self._pipeline.source.reconnects)
 

@@ -1,7 +1,7 @@
-"""Where frames come from: a camera, a file, a folder, a stream, a GStreamer pipeline, or any iterator.
+"""Open a source of frames: a camera, a file, a folder, a stream, a GStreamer pipeline, or any iterable.
 
-A finite source (file, folder, iterator) is read to its end, and the pipeline waits for nobody. A live one (camera, URL,
-pipeline) is read as fast as it delivers, and is opened again when it fails.
+A finite source (file, folder, iterable) is read to its end, as fast as its frames are scored. A live one (camera, URL,
+pipeline) is read as fast as it delivers frames, and is opened again when it fails.
 """
 
 import logging
@@ -29,25 +29,25 @@ from sdk.video.reading.jetson import jetson_pipeline
 log = logging.getLogger(__name__)
 
 Captured: TypeAlias = tuple[float | None, NDArray[Any] | None]
-"""Seconds since the source's start, None where the time of arrival counts; and the frame, None where it is corrupt."""
+"""Seconds since the start of the source, None where the time of arrival counts; and the frame, None if corrupt."""
 
 FRAMES_PER_SECOND = 25
-"""Of a folder, and of an iterator that is not live: nothing says how fast they were taken."""
+"""Frame rate of a folder, and of an iterable that is not live: nothing says how fast they were taken."""
 
 
 HEAD = 512
-"""Bytes at the start of a file that tell a text from a video."""
+"""Number of bytes at the start of a file that tell a text from a video."""
 
 CONTROL = frozenset({*range(32), 127}) - frozenset(b"\t\n\f\r\x1b")
-"""Bytes that no text holds, but every video."""
+"""Bytes that no text holds, and every video does."""
 
 
 class Source(Protocol):
-    """What the pipeline wants of a source.
+    """Interface of a source of frames. A class of your own may be one.
 
     Attributes:
-        name: For messages; no secrets in it.
-        live: Frames that nobody has time for are dropped.
+        name: Name for messages, without secrets.
+        live: Whether frames are dropped when they come faster than they are scored.
         fps: Frames per second, as far as is known.
         reconnects: How often it was opened again.
     """
@@ -58,27 +58,33 @@ class Source(Protocol):
     reconnects: int
 
     def frames(self) -> Iterator[Captured]:
-        """All frames, until the end or until `close`."""
+        """Yield all frames, until the end or until `close`."""
         ...
 
     def close(self) -> None:
-        """Make `frames` end soon; called from another thread."""
+        """Make `frames` end soon. Another thread calls it."""
         ...
 
 
 VideoSource: TypeAlias = int | str | PathLike[str] | Iterable[NDArray[Any]] | Source
-"""What `open_source` takes."""
+"""Sources that `open_source` takes."""
 
 
 def open_source(source: VideoSource, live: bool | None = None) -> Source:
-    """Open whatever delivers frames.
+    """Open a source of frames.
 
     Args:
-        source: Path of a video file, an image, a folder of images, or `/dev/video0`; index of a camera (also as text,
-            `"0"`); URL (`rtsp://`, `http://`, ...); GStreamer pipeline (it has ` ! ` in it), or a Jetson preset of one
-            (`csi:0`, `usb:0`, `nvdec:rtsp://...`); an iterable of frames, uint8 BGR (H, W, 3); a `Source`. A text is a
-            path where there is such a file.
-        live: Whether an iterable or a URL is live; None for its kind: an iterable is not, a URL is.
+        source: One of these:
+
+            - path of a video file, an image, a folder of images, or `/dev/video0`;
+            - index of a camera, also as text (`"0"`);
+            - URL (`rtsp://`, `http://`, ...);
+            - GStreamer pipeline, which has ` ! ` in it, or preset of a Jetson (`csi:0`, `usb:0`, `nvdec:rtsp://...`);
+            - iterable of frames, uint8 BGR (H, W, 3);
+            - a `Source`.
+
+            A text is a path where a file of that name is there.
+        live: Whether an iterable or a URL is live. None: a URL is live, an iterable is not.
 
     Raises:
         InputError: There is no such source, it cannot be opened, or it gives no frame.
@@ -99,7 +105,7 @@ def open_source(source: VideoSource, live: bool | None = None) -> Source:
 
 
 def find_file(text: str) -> Path | None:
-    """Find the file, folder or device that a text names; a file that is there is meant, whatever its name looks like.
+    """Find the file, folder or device that a text names. A file that is there wins over every other meaning.
 
     Raises:
         InputError: The text cannot name anything.
@@ -128,7 +134,7 @@ def _open_text(text: str, live: bool | None) -> Source:
 
 
 def _named_by_url(url: str) -> Path:
-    """Path of `file:clip.mp4` or `file:///home/me/my%20clip.mp4`."""
+    """Return the path of `file:clip.mp4` or `file:///home/me/my%20clip.mp4`."""
     path = re.sub("^//(localhost)?(?=/)", "", url[5:], flags=re.IGNORECASE)
     return Path(path if os.path.lexists(path) else unquote(path))
 
@@ -153,14 +159,14 @@ def _open_path(path: Path) -> Source:
 
 
 def _refuse_text(path: Path) -> None:
-    """Refuse a text. FFmpeg draws it as letters or, where it is a list of other files, opens what it names."""
+    """Refuse a text: FFmpeg draws it as letters or, where it is a list of other files, opens those."""
     try:
         with path.open("rb") as file:
             head = file.read(HEAD)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}; give a video file") from error
     if head and not set(head) & CONTROL and not head.startswith(b"YUV4MPEG2 "):
-        raise InputError(f"{path} is a text, wanted a video; give the files or the stream that it names by themselves")
+        raise InputError(f"{path} is a text, wanted a video; give the files or the stream that it names")
 
 
 class Images:
@@ -177,7 +183,7 @@ class Images:
 
     @classmethod
     def of_folder(cls, folder: Path) -> "Images":
-        """The images of a folder, counted as people do: 1, 2, 10. What is no regular file is left out.
+        """Take the images of a folder, sorted as people count: 1, 2, 10. What is no regular file is left out.
 
         Raises:
             InputError: It holds no image, or cannot be read.
@@ -197,7 +203,7 @@ class Images:
         return cls(str(folder), paths)
 
     def frames(self) -> Iterator[Captured]:
-        """All images."""
+        """Yield all images."""
         for index, path in enumerate(self._paths):
             if self._closing.is_set():
                 return
@@ -212,7 +218,7 @@ class Images:
 
 
 class Frames:
-    """Any iterable of frames, which are copied. What is no frame (None, another shape or type) is a corrupt one."""
+    """Frames of an iterable, copied. What is no frame (None, another shape or type) is a corrupt frame."""
 
     fps = float(FRAMES_PER_SECOND)
     reconnects = 0
@@ -224,7 +230,7 @@ class Frames:
         self._closing = Event()
 
     def frames(self) -> Iterator[Captured]:
-        """All frames; an error of the iterable passes."""
+        """Yield all frames; an error of the iterable passes."""
         for index, frame in enumerate(self._frames):
             if self._closing.is_set():
                 return

@@ -19,7 +19,7 @@ Detected: TypeAlias = tuple[Frame, "Future[list[Face]] | None"]
 
 
 class Detector(Protocol):
-    """What the pipeline needs of a detector; `FaceDetector` is one."""
+    """Interface of a detector; `FaceDetector` is one."""
 
     def detect(self, image: NDArray[np.uint8], /) -> list[Face]:
         """Find the faces of an image, uint8 BGR (H, W, 3), largest first."""
@@ -77,6 +77,6 @@ class Detection:
 
 
 def _is_real(face: Face) -> bool:
-    """Whether box and landmarks are numbers, and not all in one point: a damaged detector may give anything."""
+    """Check that box and landmarks are numbers, and not all in one point: a damaged detector may give anything."""
     points = np.asarray(face.landmarks)
     return bool(np.isfinite(face.box).all() and np.isfinite(points).all() and np.ptp(points, axis=0).max() > 0)

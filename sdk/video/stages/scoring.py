@@ -15,7 +15,7 @@ from sdk.video.frames import TrackedFace
 
 
 class FaceScorer(Protocol):
-    """What the pipeline needs of a scorer; `QualityScorer` is one. Several threads call it at once."""
+    """Interface of a scorer of faces; `QualityScorer` is one. Several threads call it at once."""
 
     def score_batch(self, faces: Sequence[NDArray[np.uint8]], /) -> NDArray[np.float32]:
         """Score aligned crops, uint8 BGR (112, 112, 3)."""

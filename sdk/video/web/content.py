@@ -1,4 +1,4 @@
-"""What the page shows: the newest frame, the counters, best shots, scores over time."""
+"""Hold what the page shows: the newest frame, the counters, best shots, scores over time."""
 
 import threading
 import time

@@ -57,7 +57,7 @@ class Answer:
 @dataclass(slots=True)
 class _Connection:
     socket: socket.socket
-    waiting: bool = True  # for the head of a request
+    idle: bool = True  # no request has come yet, or its answer is sent
     task: "asyncio.Task[None] | None" = None
 
 
@@ -136,7 +136,7 @@ class Server:
 
     async def _make_room(self) -> bool:
         """Close the connection that has waited longest without a request; returns False where there is none."""
-        oldest = next((one for one in self._connections if one.waiting and one.task is not None), None)
+        oldest = next((one for one in self._connections if one.idle and one.task is not None), None)
         if oldest is None or oldest.task is None:
             return False
         oldest.task.cancel()
@@ -166,12 +166,12 @@ class Server:
         with_body = True
         try:
             head = await asyncio.wait_for(read_head(reader), HEAD_SECONDS)
-            connection.waiting = False
+            connection.idle = False
             method, path = self._requests.check(head)
             with_body = method == "GET"
             answer = self._answer(path)
         except (Refused, asyncio.TimeoutError) as error:
-            connection.waiting = False
+            connection.idle = False
             status = error.status if isinstance(error, Refused) else 408
             allow = {"Allow": "GET, HEAD"} if status == 405 else {}
             answer = Answer(status, "text/plain", f"{str(error) or 'no request came'}\n".encode(), allow)
@@ -180,7 +180,7 @@ class Server:
             answer = Answer(500, "text/plain", b"this failed; the log says why\n")
         await self._send(writer, answer, with_body)
         writer.write_eof()
-        connection.waiting = True  # what the client still sends is read, or it might lose the answer
+        connection.idle = True  # what the client still sends is read, or it might lose the answer
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(drain_rest(reader), 1)
 
