@@ -2,13 +2,14 @@
 
 Compares, on the same file and in interleaved rounds, `QualityScorer` with onnxruntime's default session and with
 OpenCV DNN: one face at a time on one core, a stream of single faces from as many callers as there are cores, and a
-batch on all cores. With the extra `openvino` also `device="openvino"`, in fp32 and bf16, and that of `--int8`, an int8
-export of the one model that is named (the differences are of noise; `fiqa-export` proves it on faces). `ediffiqa-t` and
-`ediffiqa-s` are their architectures with random weights (speed does not depend on the values); give a file to measure
-that. Prints the median time, the median of the rounds' ratios, the largest difference of the scores, and for one core
-the share of the core's fp32 matrix rate: the model's multiply-adds a second beside those of torch's matrix product,
-timed in the same rounds. A ratio that would need a share above 1 in fp32 cannot be had on that machine, whatever the
-runtime.
+batch on all cores. With the extra `openvino` it measures `device="openvino"`, too: in fp32, in bf16, and with the file
+of `--int8`, an int8 export of the one model that is named. The differences are those of scores of noise;
+`fiqa-export` proves the file on faces. `ediffiqa-t` and `ediffiqa-s` are their architectures with random weights, for
+speed does not depend on the values; give a file to measure that file.
+
+Prints the median time, the median of the rounds' ratios, the largest difference of the scores, and for one core the
+share of the core's fp32 matrix rate: the multiply-adds per second of the model, divided by those of torch's matrix
+product in the same rounds. No runtime reaches a ratio in fp32 that would need a share above 1.
 """
 
 import argparse
@@ -25,7 +26,7 @@ import cv2
 import numpy as np
 import onnxruntime
 
-from sdk import ModelCard, QualityScorer
+from fiqa import ModelCard, QualityScorer
 from sdk.models.loading import Model, load_model
 from sdk.runtimes.shared_runtime import prepare
 

@@ -1,8 +1,9 @@
 """Soak test of `VideoScorer` on a live stream that dies and comes back: `python benchmarks/soak.py [--minutes 20]`.
 
 An MJPEG server in a process of its own loops the synthetic clip over loopback; it is killed and started again ten
-times. Meanwhile memory, threads and file handles are sampled. Prints a line a sample and a summary in JSON; exit code 1
-when memory grew by 1 % or more, a thread or handle leaked, a reconnect took 5 s or more, or a counter is wrong.
+times. Meanwhile memory, threads and file handles are sampled. Prints one line per sample and a summary in JSON. Ends
+with exit code 1 when memory grew by 1 % or more, a thread or handle leaked, a reconnect took 5 s or more, or a counter
+is wrong.
 """
 
 import argparse
@@ -24,8 +25,7 @@ import cv2
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 from media.make_clip import clip_frames
 
-from sdk import QualityScorer
-from sdk.video import BestShots, VideoScorer
+from fiqa import BestShots, QualityScorer, VideoScorer
 
 KILLS = 10
 SAMPLE = 5.0

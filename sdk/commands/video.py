@@ -99,8 +99,8 @@ def video(
     Files and folders are read to their end. Cameras and streams are read until Ctrl-C or SIGTERM, and are opened again
     when they fail. Counters go to stderr: at the end, and on a terminal all the time.
 
-    Files of an earlier run are never emptied: --out adds lines to a .jsonl file, and refuses any other file that is
-    there.
+    Files of an earlier run are never emptied: --out and --best-shots add lines to a .jsonl file, and any other file
+    that is there is refused.
 
     Exit codes: 0 the end was reached, or SIGTERM or SIGHUP came; 1 an error, such as a full disk; 2 a wrong path or
     option; 130 stopped by Ctrl-C. What was written is whole in every case, with the faces that were in sight.

@@ -376,3 +376,21 @@ def test_real_models_find_and_score_the_clip() -> None:
     assert results[2].faces[0].score is not None
     assert results[2].faces[0].score > 0.5
     assert words[0].shots[0].frame == 2
+
+
+def test_objects_print_themselves_without_pixels() -> None:
+    found: list[TrackShots] = []
+    with VideoScorer(walk(2), BlueScorer(), SquareDetector(), best_shots=BestShots(found.append)) as video:
+        assert repr(video) == "VideoScorer('the iterable (list)', not live, 25 frames/s, open)"
+        first = next(video)
+    assert repr(video).endswith("closed)")
+    assert repr(first).startswith(
+        "FrameResult(index=0, timestamp=0.0, state='new', faces=(TrackedFace(box=(10.0, 60.0,"
+    )
+    (shot,) = found[0].shots
+    assert repr(shot).startswith("Shot(frame=0, timestamp=0.0, face=TrackedFace(")
+    for text in map(repr, (first, shot, found[0])):
+        assert "image=" not in text
+        assert "crop=" not in text
+        assert "picture=" not in text
+    assert repr(Counters(captured=3, fps_in=24.98765, age=0.0)) == "Counters(captured=3, fps_in=24.99)"
