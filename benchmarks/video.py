@@ -45,7 +45,7 @@ def plain(path: str, scorer: QualityScorer, detector: FaceDetector) -> tuple[int
 def pipeline(
     path: str, scorer: QualityScorer, detectors: list[FaceDetector], every: int = 1, tracker: Tracker | None = None
 ) -> tuple[int, int]:
-    """The same by `VideoScorer`."""
+    """Do the same by `VideoScorer`; returns the number of frames, and of faces that were scored."""
     with VideoScorer(path, scorer, detectors, every=every, tracker=tracker) as video:
         frames = sum(1 for _ in video)
     return frames, video.counters.faces
@@ -78,7 +78,7 @@ def compare(path: str, scorer: QualityScorer, detectors: list[FaceDetector], rou
 
 
 def resident() -> float:
-    """Megabytes that this process holds."""
+    """Return the megabytes that this process holds."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
 
 

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from sdk.video.channel import Channel
 from sdk.video.frames import Frame, FrameResult
 from sdk.video.meter import Meter
-from sdk.video.reading.sources import Source
+from sdk.video.reading.source import Source
 from sdk.video.settings import Settings
 from sdk.video.stages.detection import Detected, Detection, Detector
 from sdk.video.stages.following import Following, Tracked

@@ -4,66 +4,32 @@ A finite source (file, folder, iterable) is read to its end, as fast as its fram
 pipeline) is read as fast as it delivers frames, and is opened again when it fails.
 """
 
-import logging
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
-from threading import Event
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 from urllib.parse import unquote
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sdk.errors import ImageError, InputError
+from sdk.errors import InputError
 from sdk.files import check_name
-from sdk.images.decoding import load_image
-from sdk.images.folders import IMAGE_SUFFIXES, natural_key
+from sdk.images.folders import IMAGE_SUFFIXES
 from sdk.video.reading.address import stream_address, without_secrets
 from sdk.video.reading.capture import Capture
+from sdk.video.reading.given_frames import Frames, Images
 from sdk.video.reading.jetson import jetson_pipeline
-
-log = logging.getLogger(__name__)
-
-Captured: TypeAlias = tuple[float | None, NDArray[Any] | None]
-"""Seconds since the start of the source, None where the time of arrival counts; and the frame, None if corrupt."""
-
-FRAMES_PER_SECOND = 25
-"""Frame rate of a folder, and of an iterable that is not live: nothing says how fast they were taken."""
-
+from sdk.video.reading.source import Source
 
 HEAD = 512
 """Number of bytes at the start of a file that tell a text from a video."""
 
 CONTROL = frozenset({*range(32), 127}) - frozenset(b"\t\n\f\r\x1b")
 """Bytes that no text holds, and every video does."""
-
-
-class Source(Protocol):
-    """Interface of a source of frames. A class of your own may be one.
-
-    Attributes:
-        name: Name for messages, without secrets.
-        live: Whether frames are dropped when they come faster than they are scored.
-        fps: Frames per second, as far as is known.
-        reconnects: How often it was opened again.
-    """
-
-    name: str
-    live: bool
-    fps: float
-    reconnects: int
-
-    def frames(self) -> Iterator[Captured]:
-        """Yield all frames, until the end or until `close`."""
-        ...
-
-    def close(self) -> None:
-        """Make `frames` end soon. Another thread calls it."""
-        ...
 
 
 VideoSource: TypeAlias = int | str | PathLike[str] | Iterable[NDArray[Any]] | Source
@@ -167,76 +133,3 @@ def _refuse_text(path: Path) -> None:
         raise InputError(f"{path} cannot be read: {error.strerror}; give a video file") from error
     if head and not set(head) & CONTROL and not head.startswith(b"YUV4MPEG2 "):
         raise InputError(f"{path} is a text, wanted a video; give the files or the stream that it names")
-
-
-class Images:
-    """Images as frames, in the order given. A file that is no image is a corrupt frame."""
-
-    live = False
-    fps = float(FRAMES_PER_SECOND)
-    reconnects = 0
-
-    def __init__(self, name: str, paths: Sequence[Path]) -> None:
-        self.name = name
-        self._paths = paths
-        self._closing = Event()
-
-    @classmethod
-    def of_folder(cls, folder: Path) -> "Images":
-        """Take the images of a folder, sorted as people count: 1, 2, 10. What is no regular file is left out.
-
-        Raises:
-            InputError: It holds no image, or cannot be read.
-        """
-        try:
-            named = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
-        except OSError as error:
-            raise InputError(f"{folder} cannot be read: {error.strerror}; choose another folder") from error
-        paths = sorted((path for path in named if path.is_file()), key=lambda path: natural_key(path.name))
-        if not paths:
-            raise InputError(
-                f"{folder} holds no image, wanted the frames of a video: {', '.join(sorted(IMAGE_SUFFIXES))}"
-            )
-        if len(paths) < len(named):
-            first = min(set(named) - set(paths))
-            log.warning("%s: %d left out that are no files, such as %s", folder, len(named) - len(paths), first.name)
-        return cls(str(folder), paths)
-
-    def frames(self) -> Iterator[Captured]:
-        """Yield all images."""
-        for index, path in enumerate(self._paths):
-            if self._closing.is_set():
-                return
-            try:
-                yield index / FRAMES_PER_SECOND, load_image(path)
-            except ImageError:
-                yield index / FRAMES_PER_SECOND, None
-
-    def close(self) -> None:
-        """Make `frames` end."""
-        self._closing.set()
-
-
-class Frames:
-    """Frames of an iterable, copied. What is no frame (None, another shape or type) is a corrupt frame."""
-
-    fps = float(FRAMES_PER_SECOND)
-    reconnects = 0
-
-    def __init__(self, frames: Iterable[NDArray[Any]], live: bool) -> None:
-        self.name = f"the iterable ({type(frames).__name__})"
-        self.live = live
-        self._frames = frames
-        self._closing = Event()
-
-    def frames(self) -> Iterator[Captured]:
-        """Yield all frames; an error of the iterable passes."""
-        for index, frame in enumerate(self._frames):
-            if self._closing.is_set():
-                return
-            image = frame.copy() if isinstance(frame, np.ndarray) else None  # its owner may fill it again
-            yield None if self.live else index / FRAMES_PER_SECOND, image
-
-    def close(self) -> None:
-        """Make `frames` end at its next frame."""
-        self._closing.set()

@@ -14,7 +14,7 @@ from sdk.images.decoding import load_image
 from sdk.video.channel import Channel
 from sdk.video.frames import Frame, Freshness
 from sdk.video.meter import Meter
-from sdk.video.reading.sources import Source
+from sdk.video.reading.source import Source
 
 log = logging.getLogger(__name__)
 
