@@ -242,7 +242,7 @@ def random_card(name: str) -> ModelCard:
 
 
 def random_model(name: str, folder: Path) -> Path:
-    """An ONNX file of an architecture with random weights under which no value explodes (needs the extra `train`)."""
+    """Write an ONNX file of an architecture, with random weights of moderate output (needs the extra `train`)."""
     import torch
 
     from train.networks.variants import create_network

@@ -112,7 +112,7 @@ def sample(start: float) -> Sample:
 
 @dataclass
 class Soaked:
-    """What a soak saw.
+    """Observations of a soak.
 
     Attributes:
         before: Sample before the stream was opened.

@@ -23,7 +23,7 @@ from sdk.commands.score_output import csv_printer, rows_printer, summarise
 from sdk.errors import FiqaError, InputError
 from sdk.files import check_outputs, check_place, check_suffix
 from sdk.images.folders import find_images
-from sdk.results_io.report import Run, write_page
+from sdk.results_io.report import Origin, write_page
 from sdk.results_io.scored_face import ScoredFace
 from sdk.results_io.table import Table, check_table
 from sdk.results_io.tally import FACES, Tally
@@ -150,7 +150,7 @@ def _run(settings: ScoreSettings) -> int:
             run.score(scorer, tell, aligned=settings.aligned, pictures=settings.report is not None)
         seconds = time.perf_counter() - started
         if settings.report is not None:
-            write_page(settings.report, tally, Run(scorer.card, scorer.device, seconds), run.pictures)
+            write_page(settings.report, tally, Origin(scorer.card, scorer.device, seconds), run.pictures)
         how = f"{seconds:.1f} s on {scorer.device} with {scorer.card.name}"
         code = summarise(run, found, how, settings.report)
         if run.stopped:

@@ -29,7 +29,7 @@ REASONS = 30
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class Origin:
     """Origin of the scores of a page.
 
     Attributes:
@@ -43,25 +43,25 @@ class Run:
     seconds: float
 
 
-def write_page(path: Path, tally: Tally, run: Run, pictures: Mapping[ScoredFace, bytes] = NONE) -> None:
+def write_page(path: Path, tally: Tally, origin: Origin, pictures: Mapping[ScoredFace, bytes] = NONE) -> None:
     """Write the page.
 
     Args:
         path: File to write.
         tally: What was scored. The faces that it keeps are shown with their pictures.
-        run: How it was scored.
+        origin: How it was scored.
         pictures: Pictures of faces that have no thumbnail.
 
     Raises:
         InputError: The file cannot be written.
         OutputError: The disk is full.
     """
-    write_file(path, make_page(tally, run, pictures))
+    write_file(path, make_page(tally, origin, pictures))
 
 
-def make_page(tally: Tally, run: Run, pictures: Mapping[ScoredFace, bytes] = NONE) -> str:
+def make_page(tally: Tally, origin: Origin, pictures: Mapping[ScoredFace, bytes] = NONE) -> str:
     """Return the HTML of the page; it needs nothing else."""
-    card, scores = run.card, tally.scores
+    card, scores = origin.card, tally.scores
     low, high = _range(scores, card)
     ranked = tally.ranked()
     return Template(Path(__file__).with_name("report.html").read_text(encoding="utf-8")).substitute(
@@ -69,8 +69,8 @@ def make_page(tally: Tally, run: Run, pictures: Mapping[ScoredFace, bytes] = NON
         model=_safe(" · ".join(filter(None, (card.name, card.precision, card.licence)))),
         summary=_safe(card.summary),
         made=_safe(
-            f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z} · fiqa {version('fiqa')} · {run.device} · "
-            f"{run.seconds:.1f} s"
+            f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z} · fiqa {version('fiqa')} · {origin.device} · "
+            f"{origin.seconds:.1f} s"
         ),
         tiles="".join(_tile(name, value) for name, value in _figures(tally)),
         histogram=_histogram(scores, low, high),

@@ -104,7 +104,7 @@ class BestShots:
         min_sharpness: float = 0.0,
     ) -> None:
         if not isinstance(count, int) or count < 1:
-            raise InputError(f"count is {count}, wanted a whole number of at least 1 face a track")
+            raise InputError(f"count is {count}, wanted a whole number of at least 1")
         for name, value in (("threshold", threshold), ("floor", floor), ("min_sharpness", min_sharpness)):
             if value is not None and not math.isfinite(value):
                 raise InputError(f"{name} is {value}, wanted a number")

@@ -195,9 +195,9 @@ def test_runs_of_one_second_and_process_do_not_meet(tmp_path: Path, monkeypatch:
         with score(walk(3), best_shots=BestShots(folder.write, count=1)) as video:
             list(video)
         folder.close()
-    words = [json.loads(line) for line in (tmp_path / "shots.jsonl").read_text().splitlines()]
-    assert len({word["run"] for word in words}) == 3
-    assert all((tmp_path / shot["picture"]).is_file() for word in words for shot in word["shots"])
+    told = [json.loads(line) for line in (tmp_path / "shots.jsonl").read_text().splitlines()]
+    assert len({found["run"] for found in told}) == 3
+    assert all((tmp_path / shot["picture"]).is_file() for found in told for shot in found["shots"])
 
 
 def test_a_video_without_a_frame_is_no_file(tmp_path: Path) -> None:
