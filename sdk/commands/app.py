@@ -1,6 +1,7 @@
 """The command `fiqa`: its commands, and the options before them."""
 
 import logging
+import os
 from contextlib import suppress
 from typing import Annotated
 
@@ -43,7 +44,9 @@ def main(verbose: Verbose = False, version: Version = False) -> None:
 
 
 def _quieten_opencv() -> None:
-    """Keep OpenCV's notes for its developers from stderr; its errors reach the user as fiqa's."""
+    """Keep OpenCV's notes for its developers from stderr, unless its variable is set. Its errors become fiqa's."""
+    if "OPENCV_LOG_LEVEL" in os.environ:
+        return
     with suppress(ImportError):  # `fiqa doctor` says what is wrong with it
         import cv2
 

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,11 @@ from numpy.typing import NDArray
 from sdk import InputError, VideoScorer
 from sdk.errors import ScoreError
 from sdk.results import Face
-from sdk.video import BestShots, TrackShots
+from sdk.video import BestShots, TrackedFace, TrackShots, open_source
+from sdk.video.frames import FrameResult
+from sdk.video.pipeline import Pipeline
+from sdk.video.settings import Settings
+from sdk.video.tracking import Tracker
 from sdk.video.writing.records import frame_row
 from tests.support.squares import BlueScorer, Picture, SquareDetector, frame, walk
 
@@ -66,6 +71,18 @@ def test_one_in_a_circle_that_is_dropped_ends() -> None:
     next(video)
     del video
     gc.collect()
+
+
+def test_scores_that_were_cancelled_by_close_end_the_loop() -> None:
+    pipeline = Pipeline(open_source(walk(1)), BlueScorer(), [SquareDetector()], Tracker(), Settings())
+    cancelled: Future[tuple[TrackedFace, ...]] = Future()
+    cancelled.cancel()
+    pipeline._tracked.put((FrameResult(0, 0.0, 0.0, frame(), "new"), cancelled))
+    pipeline._start = lambda: None  # type: ignore[method-assign]
+    pipeline.closed = True
+    with pytest.raises(StopIteration):
+        pipeline.take()
+    assert pipeline.meter.read(0).dropped == 1
 
 
 def test_close_from_another_thread_ends_the_loop() -> None:
