@@ -85,6 +85,11 @@ def error_exits() -> Iterator[None]:
     except KeyboardInterrupt as error:
         print_plain(Console(stderr=True), str(error) or "stopped", "yellow")
         raise typer.Exit(getattr(error, "code", INTERRUPTED)) from error
+    except ImportError as error:
+        if error.name != "cv2":
+            raise
+        say(f"error: OpenCV cannot be imported: {error}; `fiqa doctor` says what to do", "red")
+        raise typer.Exit(FAILED) from error
     except BrokenPipeError as error:
         drop_output()
         raise typer.Exit(BROKEN_PIPE) from error

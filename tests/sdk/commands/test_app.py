@@ -275,6 +275,14 @@ def test_doctor_without_opencv(own_store: Path) -> None:
     assert "runs on cpu" in done.stdout
 
 
+def test_what_needs_opencv_says_so() -> None:
+    code = "import sys; sys.modules['cv2'] = None; from sdk.commands.app import app; app(['score', 'examples/media'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: OpenCV cannot be imported: ")
+    assert done.stderr.endswith("; `fiqa doctor` says what to do\n")
+
+
 def test_help_and_completion_need_no_opencv() -> None:
     code = "import sys; from sdk.commands.app import app; print('cv2' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
