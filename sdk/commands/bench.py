@@ -35,8 +35,8 @@ Batch = Annotated[str, typer.Option(help="Faces in a call, separated by commas."
 Threads = Annotated[
     str, typer.Option(help="Threads that call at once, separated by commas.", show_default="1 and all cores")
 ]
-Rounds = Annotated[int, typer.Option(min=1, help="Number of times that each is measured.")]
-Seconds = Annotated[float, typer.Option(min=0.01, help="Seconds that each of these takes.")]
+Rounds = Annotated[int, typer.Option(min=1, help="Measurements of each configuration.")]
+Seconds = Annotated[float, typer.Option(min=0.01, help="Seconds of each measurement.")]
 Out = Annotated[Path | None, typer.Option(help="Folder for bench.csv and bench.svg.")]
 
 

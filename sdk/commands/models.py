@@ -32,13 +32,13 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the card as one line
 Names = Annotated[list[str], typer.Argument(help="Names from `fiqa models list`.", autocompletion=complete_name)]
 NamesOrFiles = Annotated[
     list[str] | None,
-    typer.Argument(help="Names or model files.", show_default="all names", autocompletion=complete_model),
+    typer.Argument(help="Names or model files.", show_default="all on this machine", autocompletion=complete_model),
 ]
 
 
 @models.command("list")
 def list_models() -> None:
-    """List the models that fiqa knows by name, one a line.
+    """List the models that fiqa knows by name, one per line.
 
     A file is embedded in the package, cached on this machine, or to fetch. `fiqa models show NAME` says more, such as
     the whole licence. Exit code 1 when a file on this machine is damaged.
@@ -106,7 +106,7 @@ def fetch(names: Names) -> None:
 
 @models.command()
 def verify(names: NamesOrFiles = None) -> None:
-    """Check that model files are whole and what their cards say.
+    """Check that model files are whole and match their cards.
 
     Exit code 1 when a file is wrong, or a model that was named is not on this machine.
     """
