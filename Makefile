@@ -3,6 +3,7 @@
 # make test-pythons  the SDK's tests on every Python from 3.10 to 3.13 that is found, with the oldest dependencies too
 # make wheel   build the package into dist/; it installs nothing but pip
 # make reliability  the tables of docs/reliability.md, in half an hour
+# make docs    build the pages of docs/ as a site, into site/; broken links are errors
 # make lint types bench clean
 #
 # Each target sets up what it needs in .venv. Needed beforehand: Python 3.10 or newer, make, a C compiler.
@@ -17,17 +18,14 @@ PYTHON ?= $(shell for p in $(PYTHONS); do $$p -c "$(NEW_ENOUGH)" 2>/dev/null && 
 PYTEST_ARGS ?=
 PYTEST := -m pytest
 
-.PHONY: demo test coverage test-pythons lint types bench reliability wheel clean
+.PHONY: demo test coverage test-pythons lint types bench reliability docs wheel clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py
 
-# Training's tests have a process of their own: in that of all others, with the native libraries of every runtime loaded,
-# it crashed now and then, in other tests each time.
 test: $(VENV)/.dev
-	$(BIN)/python $(PYTEST) $(or $(PYTEST_ARGS),--ignore=tests/train)
-	$(if $(PYTEST_ARGS),,$(BIN)/python $(PYTEST) tests/train)
+	$(BIN)/python $(PYTEST) $(PYTEST_ARGS)
 
 coverage: PYTEST := -m coverage run -m pytest
 coverage: test
@@ -51,12 +49,15 @@ bench: $(VENV)/.dev
 reliability: $(VENV)/.dev
 	@failed=0; for each in hostile_inputs kill_tests kill_training; do $(BIN)/python benchmarks/$$each.py || failed=1; done; exit $$failed
 
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 wheel: $(VENV)/.made
 	rm -rf build
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean:
-	rm -rf $(VENV) .pythons build dist demo *.egg-info .coverage* .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .pythons build dist demo site *.egg-info .coverage* .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/.made:
 	@test -n "$(PYTHON)" || { echo "no Python 3.10 or newer with venv among: $(PYTHONS). Install one (Debian and Ubuntu: apt install python3-venv), or: make PYTHON=/path/to/python" >&2; exit 1; }
@@ -71,4 +72,8 @@ $(VENV)/.demo: $(VENV)/.made pyproject.toml
 $(VENV)/.dev: $(VENV)/.made pyproject.toml
 	$(BIN)/python -m pip install --quiet "$(TORCH)"
 	$(BIN)/python -m pip install --quiet --editable ".[cpu,dev,export,openvino-export,report,scale,tensorrt-rtx,train]"
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.dev pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable ".[docs]"
 	touch $@

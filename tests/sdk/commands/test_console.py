@@ -16,8 +16,8 @@ from rich.table import Table
 from typer.testing import CliRunner
 
 from export.cli import app as export_app
-from sdk.commands.app import app
-from sdk.commands.console import PlainFormatter, cell, error_exits, print_plain, silence_opencv
+from sdk.commands.app import _quieten_opencv, app
+from sdk.commands.console import PlainFormatter, cell, error_exits, print_plain
 from train.cli import app as train_app
 
 HOSTILE = "a[bold]x[/nope] :warning: \x1b[2J\x1b]0;t\x07\nwrote all.csv\n\u202egpj"
@@ -124,11 +124,12 @@ def test_any_console_will_do(shell: str, lines: int | None, command: tuple[str, 
 def test_opencv_is_silenced_under_both_of_its_names(old: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Up to OpenCV 4.12 the function is `cv2.setLogLevel`, from 4.13 on `cv2.utils.logging.setLogLevel`."""
     levels: list[int] = []
+    monkeypatch.delenv("OPENCV_LOG_LEVEL", raising=False)
     if old:
         monkeypatch.setattr(cv2, "setLogLevel", levels.append, raising=False)
         monkeypatch.delattr(cv2.utils, "logging", raising=False)
     else:
         monkeypatch.delattr(cv2, "setLogLevel", raising=False)
         monkeypatch.setattr(cv2.utils, "logging", SimpleNamespace(setLogLevel=levels.append), raising=False)
-    silence_opencv()
+    _quieten_opencv()
     assert levels == [0]
