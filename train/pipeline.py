@@ -31,7 +31,7 @@ from train.methods.fit_regressor import FILES_OF_PREPARE, FitFiles, RegressorRec
 from train.methods.label_faceqan import LabelFaceQAN, run_faceqan
 from train.networks import QualityNetwork, get_variant, load_network, save_network
 from train.recipes import Recipe, settings_from, text_of, training_commit
-from train.run_state import check_kept, read_kept
+from train.run_state import RunRecord, read_record
 
 logger = logging.getLogger(__name__)
 
@@ -106,11 +106,11 @@ def run_recipe(recipe: Recipe, data: Path, out: Path) -> Path:
 
 def _check_same(recipe: Recipe, path: Path) -> None:
     """Keep the recipe beside its results, and refuse to mix results of two."""
-    made = {name: section for name, section in recipe.items() if name not in ("card", "peers", "evaluate")}
-    if not path.exists():
-        write_json(path, made)
-        return
-    check_kept(read_kept(path), made, f"{path.parent} has results of another recipe", "give another --out")
+    record = RunRecord({name: section for name, section in recipe.items() if name not in ("card", "peers", "evaluate")})
+    if path.exists():
+        record.check(read_record(path), path, "give another --out")
+    else:
+        write_json(path, record.as_dict())
 
 
 def _label(section: dict[str, Any], model: str, weights: Path, files: Files) -> None:

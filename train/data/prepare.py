@@ -31,7 +31,7 @@ from train.degradations.graded import LANDMARK_SHIFT, MISALIGNED, VERSION, Damag
 from train.degradations.landmarks import perturb
 from train.lock import exclusive
 from train.recipes import check_least
-from train.run_state import check_kept, read_kept
+from train.run_state import RunRecord, read_record
 
 logger = logging.getLogger(__name__)
 
@@ -93,9 +93,10 @@ def prepare(source: Path, out: Path, settings: PrepareSettings, landmarks: Path 
 
 def _prepare(source: Path, out: Path, settings: PrepareSettings, landmarks: Path | None) -> Path:
     target, kept = out / "manifest.csv", out / "prepare.json"
-    decides = {**asdict(settings), "source": source.name, "landmarks": landmarks and landmarks.name}
+    files = {"source": source.name, "landmarks": landmarks and landmarks.name}
+    record = RunRecord({**asdict(settings), **files})
     if target.exists():
-        _check_same(decides, kept)
+        _check_same(record, kept)
         logger.info("%s is there already", target)
         return target
     manifest = _outside(read_source(source, out / "images", landmarks), out)
@@ -124,17 +125,16 @@ def _prepare(source: Path, out: Path, settings: PrepareSettings, landmarks: Path
         raise InputError(f"no image of {source} could be read; see the log for each one's reason")
     if left_out:
         logger.warning("%d of %d images could not be read and are left out", left_out, len(manifest))
-    write_json(kept, decides)
+    write_json(kept, record.as_dict())
     write_table(make_manifest(rows, out).table, target)
     return target
 
 
-def _check_same(decides: dict[str, Any], path: Path) -> None:
-    if not path.exists():
+def _check_same(record: RunRecord, path: Path) -> None:
+    if path.exists():
+        record.check(read_record(path), path, "give another --out")
+    else:
         logger.warning("%s is gone, so nothing says how the crops beside it were made", path)
-        return
-    found = {name: value for name, value in read_kept(path).items() if name in decides}
-    check_kept(found, decides, f"{path.parent} has crops that were made", "give another --out", "this run")
 
 
 def _outside(manifest: Manifest, out: Path) -> Manifest:

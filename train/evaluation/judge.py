@@ -1,6 +1,5 @@
 """Embeddings that decide which comparisons match, and quality scores: given as files, or made on the way."""
 
-import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from train.data.embeddings import open_embeddings, read_by_name
 from train.data.manifest import Manifest
 from train.evaluation.results import Scores
 from train.labelling.runner import label_manifest
-from train.run_state import read_kept
+from train.run_state import RunRecord, digest, read_record
 
 logger = logging.getLogger(__name__)
 
@@ -116,18 +115,17 @@ def _by_model(model: str, weights: Path | None, manifest: Manifest, out: Path) -
     from train.networks.recognition import load_recognition_model
 
     network = load_recognition_model(model, weights)
-    images = "\n".join(str((manifest.root / name).resolve()) for name in manifest.paths)
-    made = {"model": model, "images": hashlib.sha256(images.encode()).hexdigest()}
+    inputs = {"images": digest(["\n".join(str((manifest.root / name).resolve()) for name in manifest.paths)])}
     if weights is not None:
-        made["weights"] = hashlib.sha256(read_file(weights, ModelError, "give a .safetensors or .pth file")).hexdigest()
-    vectors, of = out / "embeddings.npy", out / "embeddings.json"
-    if of.exists():
-        if read_kept(of) == made:
+        inputs["weights"] = digest([read_file(weights, ModelError, "give a .safetensors or .pth file")])
+    record, vectors, kept = RunRecord({"model": model}, inputs), out / "embeddings.npy", out / "embeddings.json"
+    if kept.exists():
+        if not record.difference(read_record(kept)):
             logger.info("%s has the embeddings already", vectors)
             return np.array(open_embeddings(vectors, manifest, manifest.root))
         with write_errors(vectors):
-            of.unlink()
+            kept.unlink()
             vectors.unlink(missing_ok=True)
     found = np.array(embed_manifest(manifest, network, vectors))  # in memory: the file may be replaced
-    write_json(of, made)
+    write_json(kept, record.as_dict())
     return found

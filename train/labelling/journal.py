@@ -21,7 +21,7 @@ from sdk.errors import InputError
 from sdk.files import LineFile, make_folder, open_file, write_errors
 from sdk.text import shortened
 from train.data.embeddings import open_vectors
-from train.run_state import check_kept, parse_kept
+from train.run_state import RunRecord, parse_record
 
 _ANEW = "delete it to start anew"
 _OR_ELSEWHERE = "delete it to start anew, or give another --out"
@@ -51,7 +51,7 @@ class Journal:
         self.values = np.full(len(paths), np.nan)
         self.errors: dict[int, str] = {}
         self._paths = paths
-        self._settings = json.loads(json.dumps({**settings, "rows": len(paths)}))
+        self._record = RunRecord({**settings, "rows": len(paths)})
         if path.exists():
             self._read()
 
@@ -65,11 +65,11 @@ class Journal:
             first = file.readline(_LONGEST_LINE)
             if not first.endswith(b"\n"):
                 return
-            check_kept(parse_kept(first, self.path), self._settings, f"{self.path} is of a run", _OR_ELSEWHERE)
+            self._record.check(parse_record(first, self.path), self.path, _OR_ELSEWHERE)
             for line in iter(partial(file.readline, _LONGEST_LINE), b""):
                 if not line.endswith(b"\n"):  # it was being written when the run was stopped: that row is done again
                     break
-                self._take(parse_kept(line, self.path))
+                self._take(parse_record(line, self.path))
 
     def _take(self, line: dict[str, Any]) -> None:
         row, value, error = line.get("row"), line.get("value"), line.get("error", "")
@@ -90,7 +90,7 @@ class Journal:
         self._file = LineFile(self.path)  # which cuts off a line that was being written
         if not self.done.any():
             self._file.cut()
-            self._write([self._settings])
+            self._write([self._record.as_dict()])
         return self
 
     def __exit__(self, *_: object) -> None:
