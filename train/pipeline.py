@@ -23,11 +23,12 @@ from train.data.prepare import prepare
 from train.evaluation.judge import Judge
 from train.evaluation.results import EvaluationSettings
 from train.evaluation.run import Methods, Protocol, evaluate
+from train.fitting.fit_regressor import fit_regressor
+from train.fitting.regressor import FILES_OF_PREPARE, FitFiles, RegressorRecipe
 from train.labelling.network_scores import NetworkScores, rescale
 from train.labelling.runner import Labeller, label_manifest
 from train.methods.baselines import DetectorConfidence, LightQNet, Sharpness
 from train.methods.faceqan import FaceQANSettings
-from train.methods.fit_regressor import FILES_OF_PREPARE, FitFiles, RegressorRecipe, fit_regressor
 from train.methods.label_faceqan import LabelFaceQAN, run_faceqan
 from train.networks import QualityNetwork, get_variant, load_network, save_network
 from train.recipes import Recipe, settings_from, text_of, training_commit

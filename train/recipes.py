@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from sdk import __version__
 from sdk.errors import InputError
 from sdk.text import shortened
+from train.regressors import REGRESSORS
 from train.yaml_files import read_yaml
 
 Settings = TypeVar("Settings")
@@ -25,16 +26,14 @@ SECTIONS = (
     "teacher",
     "diffusion",
     "faceqan",
-    "ediffiqa",
-    "regression",
-    "aikd",
+    *REGRESSORS,
     "targets",
     "warm_up",
     "training",
     "peers",
     "evaluate",
 )
-"""What a recipe may hold; a command takes those that it needs."""
+"""Sections of a recipe; a command takes those that it needs. One more may be a method of one's own, `module:class`."""
 
 
 def read_recipe(name_or_path: str) -> Recipe:
@@ -57,7 +56,7 @@ def _checked(recipe: Any, name: str) -> Recipe:
     if not isinstance(recipe, dict):
         raise InputError(f"recipe {name} is a {type(recipe).__name__}, wanted a mapping")
     for section, value in recipe.items():
-        if section not in SECTIONS:
+        if section not in SECTIONS and ":" not in section:
             raise InputError(f"recipe {name} has a section {shortened(section)!r}, wanted: {', '.join(SECTIONS)}")
         wanted = str if section == "network" else dict
         if not isinstance(value, wanted) and (value is not None or section == "network"):

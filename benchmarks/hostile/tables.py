@@ -18,8 +18,8 @@ from train.data.prepare import PrepareSettings, prepare, with_landmarks
 from train.evaluation.insightface import read_bin, unpack_bin
 from train.evaluation.judge import Judge
 from train.evaluation.pairs import read_pairs
+from train.fitting.regressor import RegressorRecipe
 from train.labelling.journal import Journal
-from train.methods.fit_regressor import RegressorRecipe
 from train.pipeline import run_recipe
 from train.recipes import read_recipe
 

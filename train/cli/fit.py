@@ -10,16 +10,15 @@ from rich.console import Console
 from sdk.commands.console import error_exits, print_plain
 from sdk.errors import InputError
 from sdk.files import check_outputs
+from train.regressors import REGRESSORS
 
 app = typer.Typer(no_args_is_help=True, help="Train a network.")
 
 
-REGRESSORS = {
-    "ediffiqa": "eDifFIQA (TBIOM 2024): recipes ediffiqa-t, -s, -m, -l, fiqa-nano.",
-    "regression": "DifFIQA(R) (IJCB 2023) and the transfer learning of label optimisation (IWBF 2023).",
-    "aikd": "AI-KD (IWBF 2024): scores that do not change when the alignment does.",
-}
-"""Methods that train a network on labels, by the name of their section in a recipe."""
+ANY = "regressor"
+"""Command for the method that the recipe names, whichever it is."""
+
+START = "Start it with `accelerate launch` for several devices."
 
 
 def fit_regressor_command(
@@ -33,14 +32,16 @@ def fit_regressor_command(
     images: Annotated[Path | None, typer.Option(help="AI-KD on prepared crops: their source images.")] = None,
     landmarks: Annotated[Path | None, typer.Option(help="AI-KD on prepared crops: landmarks in those (.npz).")] = None,
 ) -> None:
-    """Train on labels; start it with `accelerate launch` for several devices."""
-    from train.methods.fit_regressor import FitFiles, RegressorRecipe, fit_regressor
+    """Train a network on labels."""
+    from train.fitting.fit_regressor import fit_regressor
+    from train.fitting.regressor import FitFiles, RegressorRecipe
     from train.recipes import read_recipe
 
     with error_exits():
         settings = RegressorRecipe.from_recipe(read_recipe(recipe))
-        if settings.method.name != context.info_name:
-            raise InputError(f"{recipe} is a recipe of {settings.method.name}: fiqa-train fit {settings.method.name}")
+        if context.info_name not in (settings.name, ANY):
+            command = settings.name if settings.name in REGRESSORS else ANY
+            raise InputError(f"{recipe} is a recipe of {settings.name}: fiqa-train fit {command}")
         if label is not None:
             settings = replace(settings, method=replace(settings.method, label=label))
         _check_outputs(out, labels, backbone, embeddings, landmarks, Path(recipe))
@@ -60,17 +61,20 @@ def _check_outputs(out: Path, *inputs: Path | None) -> None:
     check_outputs({"--out": out, **{f"--out, {name}": out / name for name in WRITTEN}}, filter(None, inputs))
 
 
-for _name, _about in REGRESSORS.items():
-    app.command(_name, help=f"{_about} Start it with `accelerate launch` for several devices.")(fit_regressor_command)
+for _name, _entry in REGRESSORS.items():
+    app.command(_name, help=f"{_entry.about} {START}")(fit_regressor_command)
+app.command(ANY, help=f"The method that the recipe names: one of these, or module:class of your own. {START}")(
+    fit_regressor_command
+)
 
 
-@app.command("diffiqa")
+@app.command("diffiqa", help=f"The diffusion model of DifFIQA (IJCB 2023). {START}")
 def fit_diffiqa_command(
     recipe: Annotated[str, typer.Argument(help="Name of a recipe (diffiqa, diffiqa-small), or a file.")],
     source: Annotated[Path, typer.Argument(help="Folder of faces, or a manifest (.csv, .parquet).")],
     out: Annotated[Path, typer.Option(help="Where to write.")],
 ) -> None:
-    """The diffusion model of DifFIQA (IJCB 2023); start it with `accelerate launch` for several devices."""
+    """Train the diffusion model of DifFIQA."""
     from train.methods.fit_diffiqa import diffusion_settings, fit_diffiqa
     from train.recipes import read_recipe
 
@@ -80,7 +84,7 @@ def fit_diffiqa_command(
         print_plain(Console(), str(written))
 
 
-@app.command("detector")
+@app.command("detector", help=f"A face detector that learns from the faces that another one finds. {START}")
 def fit_detector_command(
     recipe: Annotated[str, typer.Argument(help="Name of a recipe (fiqa-detector), or a file.")],
     source: Annotated[Path, typer.Argument(help="Photos: folder, manifest (.csv, .parquet), or a .tar of a folder.")],
@@ -89,7 +93,7 @@ def fit_detector_command(
         Path | None, typer.Option(help=".npz with names, box_xywh and landmarks of one face a photo.")
     ] = None,
 ) -> None:
-    """The face detector, taught by another one's finds; start it with `accelerate launch` for several devices."""
+    """Train a face detector."""
     from train.detector.fit import fit_detector
     from train.recipes import read_recipe
 
