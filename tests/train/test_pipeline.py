@@ -84,7 +84,9 @@ def test_recipe_from_images_to_evaluation(data: Path, tmp_path: Path) -> None:
     assert (out / "faces/labels.parquet").stat().st_mtime_ns == stamp
     (tmp_path / "other.yaml").write_text(RECIPE.replace("iterations: 2", "iterations: 3"))
     output = run("recipe", tmp_path / "other.yaml", "--data", data, "--out", out, code=2)
-    assert "results of another recipe with faceqan=" in " ".join(output.split())
+    assert "recipe.json is of a run with faceqan.iterations=2, this one has faceqan.iterations=3" in " ".join(
+        output.split()
+    )
 
 
 def test_commands_one_by_one(data: Path, tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from train.data.prepare import PrepareSettings
 from train.fitting.settings import FitSettings
 from train.methods.faceqan import FaceQANSettings
 from train.recipes import read_recipe, settings_from
-from train.run_state import check_kept, read_kept
 
 LEVELS = "\n".join(f"    k{n}: &k{n} {{{', '.join(f'x{i}: *k{n - 1}' for i in range(9))}}}" for n in range(1, 9))
 
@@ -73,18 +72,3 @@ def test_wrong_values_at_any_depth(kind: type, section: object, message: str) ->
     with pytest.raises(InputError, match=message) as raised:
         settings_from(kind, section)  # type: ignore[arg-type]
     assert len(str(raised.value)) < 500
-
-
-@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff", b"[" * 10_000, b'{"a": ' * 3000])
-def test_damaged_files_of_a_run(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "prepare.json").write_bytes(content)
-    with pytest.raises(InputError, match=r"prepare\.json") as raised:
-        read_kept(tmp_path / "prepare.json")
-    assert len(str(raised.value)) < 500
-
-
-def test_settings_that_differ_are_named_shortly() -> None:
-    check_kept({"a": [1, 2]}, {"a": [1, 2]}, "x", "y")
-    with pytest.raises(InputError, match=r"x with a='bbb.*, this one has a=nothing; y") as raised:
-        check_kept({"a": "b" * 10_000}, {}, "x", "y")
-    assert len(str(raised.value)) < 400

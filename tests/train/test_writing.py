@@ -20,7 +20,7 @@ from sdk.alignment import TEMPLATE
 from sdk.errors import InputError, OutputError
 from sdk.files import write_errors
 from tests.support.labellers import Brightness, expected
-from tests.support.tiny_networks import TINY
+from tests.support.tiny_networks import TINY, fit_tiny
 from tests.support.weights import tame_network
 from train.cli import app
 from train.data.dataset import FaceDataset
@@ -31,7 +31,6 @@ from train.evaluation.judge import Judge
 from train.evaluation.results import EvaluationSettings
 from train.evaluation.run import Methods, Protocol, evaluate, evaluate_video
 from train.fitting.settings import FitSettings
-from train.fitting.trainer import Fit
 from train.labelling.embed import embed_manifest
 from train.labelling.runner import label_manifest
 from train.lock import exclusive
@@ -176,7 +175,7 @@ def train(crops: Path, folder: Path) -> None:
     faces = FaceDataset(read_manifest(crops), range(10), {"label": np.zeros(12, np.float32)})
     network = QualityNetwork(TINY.backbone(), 16, 8)
     loss = lambda features, prediction, *_: {"total": prediction.mean()}  # noqa: E731
-    Fit(network, TINY, faces, faces, loss, FitSettings(epochs=1, batch_size=8), folder).run()
+    fit_tiny(network, faces, faces, loss, FitSettings(epochs=1, batch_size=8), folder)
 
 
 def train_diffusion(crops: Path, folder: Path) -> None:

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Iterator
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,9 @@ from train.data.dataset import even_validation
 from train.data.embeddings import read_rows
 from train.data.label_targets import label_column, make_targets
 from train.data.labelled import LabelledFaces, read_labelled
-from train.fitting.quality import FeaturesAndQuality, parameter_groups
+from train.fitting.quality import quality_task
 from train.fitting.regressor import FitFiles, RegressorRecipe, Split
 from train.fitting.settings import FREE
-from train.fitting.supervised import Supervised
 from train.fitting.warm_up import warm_up_head
 from train.networks import QualityNetwork, create_network, get_variant, load_checkpoint
 from train.run_state import RunRecord, digest
@@ -57,11 +55,7 @@ def fit_regressor(recipe: RegressorRecipe, files: FitFiles, out: Path) -> Path:
     targets = {"label": data.spread(label), **objective.targets}
     split = Split(data.manifest, data.rows[~held], data.rows[held], targets)
     train_set, validation_set = recipe.method.data_sets(split, recipe, files)
-    variant, settings = get_variant(recipe.network), recipe.training
-    task = Supervised(
-        network, partial(FeaturesAndQuality, frozen_norm=settings.frozen_norm), parameter_groups(network, settings),
-        variant.mean, variant.std, train_set, objective.loss, settings,
-    )  # fmt: skip
+    task = quality_task(network, get_variant(recipe.network), train_set, objective.loss, recipe.training)
     used = files.embeddings if embeddings is not None or "teacher" in targets else None
     return task.fit(validation_set, out, _record(recipe, data, label, used))
 

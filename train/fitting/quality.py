@@ -1,12 +1,35 @@
 """Quality networks in training: which parameters learn, and frozen batch norms."""
 
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from train.fitting.settings import FitSettings
-from train.fitting.supervised import parameter_group
-from train.networks import QualityNetwork
+from train.fitting.supervised import LossFunction, Supervised, parameter_group
+from train.networks import QualityNetwork, Variant
+
+
+def quality_task(
+    network: QualityNetwork,
+    variant: Variant,
+    train_set: Dataset[dict[str, Any]],
+    loss: LossFunction,
+    settings: FitSettings,
+) -> Supervised:
+    """Return the task of training a quality network.
+
+    Args:
+        network: Trained in place; what `settings.groups` leave over is frozen at once.
+        variant: Its normalisation.
+        train_set: Items with `image` and the loss's targets, by (epoch, index).
+        loss: Takes features (N, D), prediction (N, 1), batch and training; see `LossFunction`.
+        settings: See `FitSettings`.
+    """
+    module = partial(FeaturesAndQuality, frozen_norm=settings.frozen_norm)
+    groups = parameter_groups(network, settings)
+    return Supervised(network, module, groups, variant.mean, variant.std, train_set, loss, settings)
 
 
 class FeaturesAndQuality(nn.Module):

@@ -143,7 +143,7 @@ def _reading(path: Path) -> Iterator[dict[str, Any]]:
         raise InputError(f"{path} is damaged ({shortened(error) or type(error).__name__}); {anew}") from error
     try:
         if "network" in state and "model" not in state:
-            raise InputError(f"{path} was written by an earlier version, which must end that run; {anew}")
+            raise InputError(f"{path} was written by an earlier version of fiqa; end the run with that one, or {anew}")
         yield state
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, IndexError) as error:
         if isinstance(error, InputError):

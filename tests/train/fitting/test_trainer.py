@@ -15,13 +15,18 @@ from torch.optim.swa_utils import SWALR
 from sdk.errors import InputError
 from tests.support import train_in_processes
 from tests.support.processes import start_two
-from tests.support.tiny_networks import TINY
+from tests.support.tiny_networks import TINY, fit_tiny
 from train.data.dataset import EpochBatches, FaceDataset, even_validation
 from train.data.manifest import read_manifest
-from train.fitting.settings import FitSettings, Group, learning_rate, validations_until
-from train.fitting.trainer import Fit, parameter_groups
+from train.fitting.learner import Learner
+from train.fitting.quality import parameter_groups, quality_task
+from train.fitting.settings import FitSettings, Group, learning_rate, validation_due, validations_until
+from train.fitting.task import Terms
+from train.fitting.trainer import Trainer
+from train.fitting.validation import Validation
 from train.methods.fit_diffiqa import DiffusionSettings, fit_diffiqa
 from train.networks import QualityNetwork, load_state, read_state
+from train.run_state import RunRecord
 
 WHOLE = (Group(1e-3), Group(1e-4))
 SETTINGS = FitSettings(epochs=3, batch_size=4, groups=WHOLE, schedule="one-cycle", ema=0.9, flip=0.5)
@@ -52,7 +57,7 @@ def run(network: QualityNetwork, crops: Path, out: Path, settings: FitSettings, 
     label = np.array([manifest.load_face(row).mean() / 255 for row in range(len(manifest))], np.float32)
     train_set = FaceDataset(manifest, range(10), {"label": label}, settings.flip, settings.seed)
     validation_set = FaceDataset(manifest, range(10, 12), {"label": label})
-    return Fit(network, TINY, train_set, validation_set, loss, settings, out).run()
+    return fit_tiny(network, train_set, validation_set, loss, settings, out)
 
 
 def fresh() -> QualityNetwork:
@@ -105,6 +110,23 @@ def test_other_settings_do_not_resume(crops: Path, tmp_path: Path) -> None:
     run(fresh(), crops, tmp_path / "run", SETTINGS, Loss())
     with pytest.raises(InputError, match=r"clip=5.0, this one has clip=0.5"):
         run(fresh(), crops, tmp_path / "run", dataclasses.replace(SETTINGS, clip=0.5), Loss())
+    run(fresh(), crops, tmp_path / "run", dataclasses.replace(SETTINGS, save_every=7, cache=True), Loss())
+
+
+def test_a_checkpoint_of_an_earlier_version_is_refused(crops: Path, tmp_path: Path) -> None:
+    torch.save({"settings": {}, "network": {}, "progress": {}}, tmp_path / "state.pt")
+    with pytest.raises(InputError, match=r"state\.pt was written by an earlier version .* delete it to start anew"):
+        run(fresh(), crops, tmp_path, SETTINGS, Loss())
+
+
+@pytest.mark.parametrize("content", [b"", b"no zip", None])
+def test_a_damaged_checkpoint_is_an_error(crops: Path, tmp_path: Path, content: bytes | None) -> None:
+    if content is None:
+        torch.save({"settings": dataclasses.asdict(SETTINGS), "model": {}}, tmp_path / "state.pt")
+    else:
+        (tmp_path / "state.pt").write_bytes(content)
+    with pytest.raises(InputError, match=r"state\.pt is damaged .* delete it to start anew"):
+        run(fresh(), crops, tmp_path, SETTINGS, Loss())
 
 
 def test_a_finished_run_does_nothing_more(crops: Path, tmp_path: Path) -> None:
@@ -187,19 +209,23 @@ def test_validations_are_spread_over_the_epochs() -> None:
 
 
 def test_ai_kd_averages_at_each_validation_and_judges_the_student(crops: Path, tmp_path: Path) -> None:
-    class Recording(Fit):
-        def _validate(self) -> None:
-            assert self.average is not None
-            averages.append({key: value.clone() for key, value in self.average.module.state_dict().items()})
-            students.append({key: value.clone() for key, value in self.network.state_dict().items()})
-            super()._validate()
+    class Recording(Validation):
+        def after_step(self, step: int, learner: Learner, terms: Terms) -> bool:
+            if validation_due(settings, step, 10):
+                averages.append({key: value.clone() for key, value in learner.kept.state_dict().items()})
+                students.append({key: value.clone() for key, value in learner.network.state_dict().items()})
+            return super().after_step(step, learner, terms)
 
     averages: list[dict[str, Tensor]] = []
     students: list[dict[str, Tensor]] = []
     manifest = read_manifest(crops)
-    sets = (FaceDataset(manifest, rows, {"label": np.linspace(0, 1, 12)}) for rows in (range(10), range(10, 12)))
+    train_set, validation_set = (
+        FaceDataset(manifest, rows, {"label": np.linspace(0, 1, 12)}) for rows in (range(10), range(10, 12))
+    )
     settings = dataclasses.replace(SWA, epochs=1, batch_size=1, validations=10, flip=0.0)
-    Recording(fresh(), TINY, *sets, Loss(), settings, tmp_path / "run").run()
+    task = quality_task(fresh(), TINY, train_set, Loss(), settings)
+    out = tmp_path / "run"
+    Trainer(task, Recording(validation_set, settings, out), settings, out, RunRecord({})).run()
     history = json.loads((tmp_path / "run/history.json").read_text())
     assert [entry["step"] for entry in history] == [4, 5, 6, 7, 8, 9, 10]
     for key, first in students[0].items():
