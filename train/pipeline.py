@@ -1,4 +1,4 @@
-"""A whole recipe: prepare -> label -> fit -> scale -> compare; stages resume, a finished one is not done again."""
+"""A whole recipe: prepare, label, fit, scale, compare. A stage that was stopped goes on; a finished one is left."""
 
 import io
 import json
@@ -42,18 +42,18 @@ SCALE_QUANTILES = (0.005, 0.995)
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """Where a recipe's stages leave what they make, below one folder."""
+    """Paths of what a recipe's stages make, in one folder."""
 
     folder: Path
 
     @property
     def labels(self) -> Path:
-        """Labelled manifest, beside the crops, for its paths are relative to it."""
+        """Labelled manifest; it is beside the crops, because its paths are relative."""
         return self.folder / "faces" / "labels.parquet"
 
     @property
     def scores(self) -> Path:
-        """The test rows of the same, with a column a method."""
+        """The test rows of `labels`, with a column a method."""
         return self.folder / "faces" / "scores.parquet"
 
     @property
@@ -63,7 +63,7 @@ class Files:
 
     @property
     def weights(self) -> Path:
-        """The network that the recipe is about."""
+        """Weights of the network that is trained."""
         return self.folder / "weights.safetensors"
 
 
@@ -83,7 +83,9 @@ def run_recipe(recipe: Recipe, data: Path, out: Path) -> Path:
     """
     for section in ("prepare", "teacher", "faceqan"):
         if section not in recipe:
-            raise InputError(f"the recipe has no section {section!r}: it is for `fiqa-train fit`, not a whole road")
+            raise InputError(
+                f"the recipe has no section {section!r}: it is for `fiqa-train fit`, not for `fiqa-train recipe`"
+            )
     files = Files(out)
     outputs = (files.labels, files.scores, files.embeddings, files.weights, out / "recipe.json")
     _check_same(recipe, out / "recipe.json")
@@ -132,7 +134,7 @@ def _label(section: dict[str, Any], model: str, weights: Path, files: Files) -> 
 
 
 def _label_average(name: str, recipe: Recipe, data: Path, files: Files) -> None:
-    """Label all images with the peer that targets are averaged with; once."""
+    """Label all images, once, with the method that targets are averaged with."""
     manifest = read_manifest(files.labels)
     if name in manifest.table.column_names:
         logger.info("%s has the column %s already", files.labels, name)
@@ -145,7 +147,7 @@ def _label_average(name: str, recipe: Recipe, data: Path, files: Files) -> None:
 
 
 def _without_wrong_names(manifest: Manifest, embeddings: NDArray[np.float32]) -> pa.Table:
-    """The table with the split `mislabelled`, which no later stage takes, for images of other people."""
+    """Return the table with the split `mislabelled`, which no later stage takes, for images with a wrong name."""
     clean = np.flatnonzero([not value for value in manifest.column("degradation")])
     wrong = find_mislabelled(embeddings[clean], np.array(manifest.identities)[clean])
     paths = manifest.paths
@@ -157,7 +159,7 @@ def _without_wrong_names(manifest: Manifest, embeddings: NDArray[np.float32]) ->
 
 
 def _scale(settings: RegressorRecipe, best: Path, files: Files, card: dict[str, Any]) -> None:
-    """Put scores on a scale from 0 to 1, and write the weights with what their card must say."""
+    """Put scores on a scale from 0 to 1, and write the weights with the facts for their card."""
     network = load_network(settings.network, best)
     assert isinstance(network, QualityNetwork)
     manifest = read_manifest(files.labels)
@@ -180,7 +182,7 @@ def _scores(manifest: Manifest, labeller: Labeller, batch: int = 32) -> NDArray[
 
 
 def _compare(recipe: Recipe, settings: RegressorRecipe, data: Path, files: Files) -> None:
-    """Score the test people with the network and its peers, and evaluate."""
+    """Score the test people with the network and the methods it is compared with, and evaluate."""
     if (files.folder / "evaluation" / "table.csv").exists():
         logger.info("%s is there already", files.folder / "evaluation")
         return

@@ -1,4 +1,4 @@
-"""Images -> aligned crops and graded damaged copies, split by person.
+"""Make aligned crops and graded damaged copies of images, split by person.
 
 Writes `<out>/<split>/<identity>/<image>.png` and `manifest.csv`, so that the crops can be looked at and labelled,
 trained on and evaluated like any other folder of faces.
@@ -138,7 +138,7 @@ def _check_same(record: RunRecord, path: Path) -> None:
 
 
 def _outside(manifest: Manifest, out: Path) -> Manifest:
-    """The images that are not below the folder of crops, which may be within that of the images."""
+    """Leave out what is below the folder of crops, which may be inside the folder of images."""
     try:
         below = f"{out.resolve().relative_to(manifest.root.resolve()).as_posix()}/"
     except ValueError:
@@ -150,7 +150,7 @@ def _outside(manifest: Manifest, out: Path) -> Manifest:
 
 
 def _marks(split: str, settings: PrepareSettings) -> list[str]:
-    """What the names of an image's crops end in."""
+    """Return the endings of the names of an image's crops."""
     copies = settings.test_copies if split == "test" else settings.copies
     misaligned = settings.misaligned if split == "test" else 0
     return ["", *(f"-{copy + 1}" for copy in range(copies)), *(f"-m{copy + 1}" for copy in range(misaligned))]
@@ -180,10 +180,10 @@ def read_source(source: Path, unpacked: Path, landmarks: Path | None = None) -> 
 
 
 def with_landmarks(manifest: Manifest, path: Path) -> Manifest:
-    """The images that a `.npz` with `names` and `landmarks` (N, 5, 2) knows, with a column `landmarks`.
+    """Keep the images that a `.npz` has `names` and `landmarks` (N, 5, 2) of, with a column `landmarks`.
 
     Raises:
-        InputError: It cannot be read, or knows none of them.
+        InputError: The file cannot be read, or has none of the images.
     """
     names, found = read_by_name(path, {"landmarks": (5, 2)})
     points = dict(zip(names, found["landmarks"].reshape(-1, 10).tolist(), strict=True))
@@ -265,7 +265,7 @@ def _misaligned(manifest: Manifest, row: int, copy: int, settings: PrepareSettin
 
 
 def copy_damages(name: str, copy: int, copies: int, seed: int) -> tuple[list[Damage], np.random.Generator]:
-    """What happens to a damaged copy of an image, and the chance with which `degrade` makes it, always the same.
+    """Return the damages of a copy of an image, and the random numbers for `degrade`; always the same ones.
 
     Args:
         name: Path of the image, relative to the source's folder.

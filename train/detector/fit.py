@@ -1,4 +1,4 @@
-"""Train the face detector: the teacher's faces, scenes, the shared loop, and a confidence that means something."""
+"""Train the face detector: the teacher's faces, scenes made of them, the trainer, and the scale of the confidence."""
 
 import json
 import logging
@@ -34,19 +34,20 @@ from train.run_state import RunRecord, digest
 logger = logging.getLogger(__name__)
 
 VARIANT = Variant(FaceCells, 15)
-"""For its normalisation."""
+"""Its normalisation is used, and nothing else of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class SceneSettings:
-    """What is trained on.
+    """Scenes to train and to validate on.
 
     Attributes:
         size: Height and width of a scene, pixels: a multiple of 32.
         scenes: Scenes an epoch.
         validation_scenes: Scenes of each validation.
         teacher: The detector whose finds are taught.
-        precision: Share of true finds in validation scenes from a confidence of 0.7 on, the SDK's default.
+        precision: Share of the finds in validation scenes that are true, at a confidence of 0.7, the SDK's default, or
+            more.
     """
 
     size: int = 320
@@ -94,7 +95,7 @@ def fit_detector(recipe: Recipe, source: Path, landmarks: Path | None, out: Path
 
     Raises:
         InputError: No photos are left to train on, or the folder is of another run.
-        ModelError: The teacher cannot be had.
+        ModelError: The teacher cannot be loaded.
     """
     scenes = settings_from(SceneSettings, recipe.get("scenes"))
     training = settings_from(FitSettings, recipe.get("training"))
@@ -161,4 +162,4 @@ CONFIDENCE = 0.7
 """The SDK's default of `min_confidence`."""
 
 LOWEST = 0.05
-"""Finds below it are not looked at."""
+"""Finds of a lower confidence are left out."""

@@ -126,7 +126,7 @@ def fit_diffiqa(settings: DiffusionSettings, source: Path, out: Path) -> Path:
 
 
 def clean_rows(manifest: Manifest) -> NDArray[np.int64]:
-    """Rows that are for training, and are not damaged copies."""
+    """Return the rows that are for training and are no damaged copies."""
     wanted = np.ones(len(manifest), bool)
     if "split" in manifest.table.column_names:
         wanted &= np.array(manifest.column("split")) == "train"
@@ -238,7 +238,7 @@ class Samples:
 
 
 def _inputs(batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Clean and degraded faces in [-1, 1], steps and noise, as `Diffusion.loss` takes them."""
+    """Return clean and degraded faces in [-1, 1], steps and noise, as `Diffusion.loss` takes them."""
     clean, degraded = (
         normalised(batch[name], HALF, HALF).contiguous(memory_format=torch.channels_last)
         for name in ("image", "degraded")
@@ -247,7 +247,7 @@ def _inputs(batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def picture_grid(images: Tensor, columns: int) -> NDArray[np.uint8]:
-    """RGB (N, 3, H, W) in [-1, 1] -> uint8 BGR, so many a row; missing ones are black."""
+    """Put images, RGB (N, 3, H, W) in [-1, 1], into a square grid, uint8 BGR; empty places are black."""
     pixels = ((images.clamp(-1, 1) + 1) * 127.5).round().byte().cpu().numpy()[:, ::-1].transpose(0, 2, 3, 1)
     count, height, width, _ = pixels.shape
     rows = -(-count // columns)

@@ -92,11 +92,14 @@ def test_recipes_have_the_values_of_the_paper(size: str) -> None:
         ({"network": "ediffiqa-t", "ediffiqa": {}, "training": {"epoch": 3}}, "no setting 'epoch'"),
         (
             {"network": "ediffiqa-t", "ediffiqa": {}, "training": {"epochs": "three"}},
-            "'three', a str; wanted a int",
+            "'three' .text.; wanted a whole number",
         ),
         ({"network": "ediffiqa-t", "ediffiqa": {}, "training": {"schedule": "step"}}, "schedule is 'step'"),
         ({"network": "ediffiqa-t", "ediffiqa": {}, "training": {"groups": [{"rate": 1}]}}, "no setting 'rate'"),
-        ({"network": "ediffiqa-t", "ediffiqa": {}, "training": {"groups": [1e-3]}}, "Group is 0.001, a float"),
+        (
+            {"network": "ediffiqa-t", "ediffiqa": {}, "training": {"groups": [1e-3]}},
+            "Group is 0.001 .a number.; wanted a mapping",
+        ),
         ({"network": "ediffiqa-t", "ediffiqa": {}, "targets": {"centre": "add"}}, "centre is 'add'"),
     ],
 )
