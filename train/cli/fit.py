@@ -12,25 +12,30 @@ from sdk.errors import InputError
 from sdk.files import check_outputs
 from train.regressors import REGRESSORS
 
-app = typer.Typer(no_args_is_help=True, help="Train a network.")
-
+DEVICES = "For several devices start it with `accelerate launch -m train.cli`."
 
 ANY = "regressor"
-"""Command for the method that the recipe names, whichever it is."""
+"""Command for any method that trains on labels."""
 
-START = "Start it with `accelerate launch` for several devices."
+app = typer.Typer(no_args_is_help=True, help=f"Train a network. {DEVICES}")
 
 
 def fit_regressor_command(
     context: typer.Context,
-    recipe: Annotated[str, typer.Argument(help="Recipe: ediffiqa-t, diffiqa-r, transfer, aikd, ..., or a file.")],
+    recipe: Annotated[
+        str, typer.Argument(help="Name of a recipe (ediffiqa-t, diffiqa-r, transfer, aikd, ...), or a file.")
+    ],
     labels: Annotated[Path, typer.Option(help="Labelled manifest.")],
     backbone: Annotated[Path, typer.Option(help="Checkpoint of the FR network to start from.")],
     out: Annotated[Path, typer.Option(help="Where to write.")],
-    embeddings: Annotated[Path | None, typer.Option(help="That network's embeddings of the same rows (.npy).")] = None,
-    label: Annotated[str | None, typer.Option(help="Instead of the recipe's: a column, or several by commas.")] = None,
-    images: Annotated[Path | None, typer.Option(help="AI-KD on prepared crops: their source images.")] = None,
-    landmarks: Annotated[Path | None, typer.Option(help="AI-KD on prepared crops: landmarks in those (.npz).")] = None,
+    embeddings: Annotated[Path | None, typer.Option(help="Embeddings of the same rows by that network (.npy).")] = None,
+    label: Annotated[
+        str | None, typer.Option(help="Column of labels, or several by commas; the recipe's by default.")
+    ] = None,
+    images: Annotated[Path | None, typer.Option(help="AI-KD on prepared crops: folder of their source images.")] = None,
+    landmarks: Annotated[
+        Path | None, typer.Option(help="AI-KD on prepared crops: landmarks in those images (.npz).")
+    ] = None,
 ) -> None:
     """Train a network on labels."""
     from train.fitting.fit_regressor import fit_regressor
@@ -61,14 +66,16 @@ def _check_outputs(out: Path, *inputs: Path | None) -> None:
     check_outputs({"--out": out, **{f"--out, {name}": out / name for name in WRITTEN}}, filter(None, inputs))
 
 
-for _name, _entry in REGRESSORS.items():
-    app.command(_name, help=f"{_entry.about} {START}")(fit_regressor_command)
-app.command(ANY, help=f"The method that the recipe names: one of these, or module:class of your own. {START}")(
-    fit_regressor_command
-)
+_ABOUT = {name: entry.about for name, entry in REGRESSORS.items()}
+_ABOUT[ANY] = "The method that the recipe names: one of the above, or module:class of your own."
+for _name, _about in _ABOUT.items():
+    app.command(_name, short_help=_about, help=f"{_about} {DEVICES}")(fit_regressor_command)
 
 
-@app.command("diffiqa", help=f"The diffusion model of DifFIQA (IJCB 2023). {START}")
+_DIFFUSION = "The diffusion model of DifFIQA (IJCB 2023)."
+
+
+@app.command("diffiqa", short_help=_DIFFUSION, help=f"{_DIFFUSION} {DEVICES}")
 def fit_diffiqa_command(
     recipe: Annotated[str, typer.Argument(help="Name of a recipe (diffiqa, diffiqa-small), or a file.")],
     source: Annotated[Path, typer.Argument(help="Folder of faces, or a manifest (.csv, .parquet).")],
@@ -84,7 +91,10 @@ def fit_diffiqa_command(
         print_plain(Console(), str(written))
 
 
-@app.command("detector", help=f"A face detector that learns from the faces that another one finds. {START}")
+_DETECTOR = "A face detector that learns from the faces that another detector finds."
+
+
+@app.command("detector", short_help=_DETECTOR, help=f"{_DETECTOR} {DEVICES}")
 def fit_detector_command(
     recipe: Annotated[str, typer.Argument(help="Name of a recipe (fiqa-detector), or a file.")],
     source: Annotated[Path, typer.Argument(help="Photos: folder, manifest (.csv, .parquet), or a .tar of a folder.")],
