@@ -33,7 +33,7 @@ from train.evaluation.run import Methods, Protocol, evaluate, evaluate_video
 from train.fitting.settings import FitSettings
 from train.labelling.embed import embed_manifest
 from train.labelling.runner import label_manifest
-from train.lock import exclusive
+from train.lock import locked
 from train.methods.fit_diffiqa import DiffusionSettings, fit_diffiqa
 from train.networks import QualityNetwork, save_network
 from train.networks.recognition import RecognitionModel
@@ -227,7 +227,7 @@ WORKS = [
 def test_a_second_run_is_refused(crops: Path, tmp_path: Path, work, target: str) -> None:  # type: ignore[no-untyped-def]
     folder = tmp_path / "out"
     folder.mkdir()
-    with exclusive(folder / target), pytest.raises(InputError, match=rf"another run \(process {os.getpid()} on "):
+    with locked(folder / target), pytest.raises(InputError, match=rf"another run \(process {os.getpid()} on "):
         work(crops, folder)
     assert list(folder.iterdir()) == []
 
@@ -322,20 +322,20 @@ def test_small_files_on_a_full_disk(crops: Path, tmp_path: Path, no_room, work, 
 def test_a_killed_run_leaves_no_lock(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from train.lock import exclusive\n"
-        "with exclusive(Path(sys.argv[1])):\n    print('held', flush=True); time.sleep(600)\n"
+        "with locked(Path(sys.argv[1])):\n    print('held', flush=True); time.sleep(600)\n"
     )
     holder = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
     )
     assert holder.stdout is not None
     assert holder.stdout.readline() == b"held\n"
-    with pytest.raises(InputError, match=f"process {holder.pid} on"), exclusive(tmp_path):
+    with pytest.raises(InputError, match=f"process {holder.pid} on"), locked(tmp_path):
         pass
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     holder.stdout.close()
     assert (tmp_path / ".lock").exists()
-    with exclusive(tmp_path):
+    with locked(tmp_path):
         pass
     assert list(tmp_path.iterdir()) == []
 

@@ -29,7 +29,7 @@ from train.data.embeddings import read_by_name
 from train.data.manifest import Manifest, make_manifest, read_manifest, write_table
 from train.degradations.graded import LANDMARK_SHIFT, MISALIGNED, VERSION, Damage, degrade, describe, draw_damages
 from train.degradations.landmarks import perturb
-from train.lock import exclusive
+from train.lock import locked
 from train.recipes import check_least
 from train.run_state import RunRecord, read_record
 
@@ -87,7 +87,7 @@ def prepare(source: Path, out: Path, settings: PrepareSettings, landmarks: Path 
     check_outputs({"--out": out}, [source])
     check_outputs({"--out": out / "manifest.csv"}, [source, landmarks or source])
     make_folder(out)
-    with exclusive(out):
+    with locked(out):
         return _prepare(source, out, settings, landmarks)
 
 

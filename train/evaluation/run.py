@@ -19,7 +19,7 @@ from train.evaluation.plots import contact_sheet, plot_histograms
 from train.evaluation.results import EvaluationSettings, Scores, SetResult, evaluate_set
 from train.evaluation.sets import rows_without_errors, set_rows
 from train.evaluation.video import VideoResult, evaluate_tracks
-from train.lock import exclusive
+from train.lock import locked
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def evaluate(
     """
     _check_outputs(out, judge, protocol.source, protocol.pairs)
     make_folder(out)
-    with exclusive(out):
+    with locked(out):
         return _evaluate(protocol, judge, methods, settings, out)
 
 
@@ -162,7 +162,7 @@ def evaluate_video(
     """
     _check_outputs(out, judge, source)
     make_folder(out)
-    with exclusive(out):
+    with locked(out):
         return _evaluate_video(source, judge, methods, settings, out)
 
 

@@ -23,7 +23,7 @@ from train.data.dataset import EpochBatches
 from train.fitting.learner import Learner, make_accelerator
 from train.fitting.settings import TrainerSettings
 from train.fitting.task import Batch, Results, Task, Terms
-from train.lock import exclusive
+from train.lock import locked
 from train.networks.checkpoints import replace_checkpoint
 from train.run_state import RunRecord
 
@@ -62,7 +62,7 @@ class Trainer:
             InputError: `state.pt` in the folder is of a run with another record, or another run is writing there.
             OutputError: The disk is full; started again, the run goes on.
         """
-        with exclusive(self._out if self._learner.accelerator.is_main_process else None):
+        with locked(self._out if self._learner.accelerator.is_main_process else None):
             self._resume()
             self._learner.accelerator.init_trackers("tensorboard")
             self._train()

@@ -16,7 +16,7 @@ from train.data.manifest import Manifest
 from train.labelling.executors import open_engine
 from train.labelling.runner import compute
 from train.lazy import Lazily
-from train.lock import exclusive
+from train.lock import locked
 from train.networks.recognition import RecognitionModel, fingerprint
 
 
@@ -76,7 +76,7 @@ def embed_manifest(
     check_suffix("--out", out, (".npy",))
     make_folder(out.parent)
     settings = {"weights": fingerprint(network)}
-    with exclusive(out), open_engine(engine, callers, device) as opened:
+    with locked(out), open_engine(engine, callers, device) as opened:
         journal = compute(manifest, Embedder(network, opened.device), out, settings, batch, out, opened)
         journal.remove()
         if not journal.has_values:

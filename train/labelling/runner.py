@@ -21,7 +21,7 @@ from sdk.errors import FiqaError
 from train.data.manifest import Manifest, check_table_path, write_table
 from train.labelling.executors import Engine, Threads
 from train.labelling.journal import EmbeddingsWriter, Journal
-from train.lock import exclusive
+from train.lock import locked
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ def label_manifest(
         OutputError: The disk is full; started again, the run goes on.
     """
     check_table_path(out)
-    with exclusive(out, embeddings):
+    with locked(out, embeddings):
         decides = {**settings, "labeller": labeller.name, "embeddings": embeddings is not None}
         journal = compute(manifest, labeller, out, decides, batch_size, embeddings, engine or Threads())
         table = _labelled(manifest.table, labeller.name, journal)

@@ -19,7 +19,7 @@ from sdk.errors import InputError
 from train.data.embeddings import open_embeddings, read_rows
 from train.data.label_targets import label_column
 from train.data.manifest import Manifest, check_table_path, read_manifest, write_table
-from train.lock import exclusive
+from train.lock import locked
 from train.methods.label_optimisation import BLOCK, OptimisationSettings, ReadRows, cluster_people, optimise
 from train.vectors import Indices
 
@@ -62,7 +62,7 @@ def optimise_manifest(
     checksum = _check_embeddings(manifest, rows, read, zlib.crc32(people.tobytes()))
     kept = out.with_name(f"{out.name}.clusters-{settings.clusters}-{settings.seed}-{checksum:08x}")
     improved = np.full(len(labels), np.nan)
-    with exclusive(out):
+    with locked(out):
         clusters = cluster_people(people, lambda chosen: read(rows[chosen]), settings, kept)
         logger.info("%d images of %d people are clustered", len(rows), people[-1] + 1)
         improved[rows] = optimise(labels[rows], people, clusters, lambda chosen: read(rows[chosen]), settings)
