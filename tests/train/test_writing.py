@@ -321,7 +321,7 @@ def test_small_files_on_a_full_disk(crops: Path, tmp_path: Path, no_room, work, 
 
 def test_a_killed_run_leaves_no_lock(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from train.lock import exclusive\n"
+        "import sys, time; from pathlib import Path; from train.lock import locked\n"
         "with locked(Path(sys.argv[1])):\n    print('held', flush=True); time.sleep(600)\n"
     )
     holder = subprocess.Popen(

@@ -1,16 +1,13 @@
-"""What the trainer is given: a task, the course of its optimisation, and what is kept of it."""
+"""The task that the trainer is given: what is trained, and how the weights are changed."""
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import Dataset
-
-if TYPE_CHECKING:
-    from train.fitting.learner import Learner
 
 Batch = dict[str, Tensor]
 
@@ -76,25 +73,3 @@ class Task(Protocol):
             batch: Items, stacked, on the device.
             training: False in validation.
         """
-
-
-class Results(Protocol):
-    """What is written and remembered beside the weights in training."""
-
-    def after_step(self, step: int, learner: "Learner", terms: Terms) -> bool:
-        """Write what is due after a step, in every process.
-
-        Args:
-            step: Its number, from 1.
-            learner: The network.
-            terms: Of the loss in this step and process.
-
-        Returns:
-            Whether a checkpoint is due.
-        """
-
-    def state(self) -> dict[str, Any]:
-        """Return what a run needs to go on, as plain values."""
-
-    def load(self, state: dict[str, Any]) -> None:
-        """Take over the `state` that a checkpoint holds."""

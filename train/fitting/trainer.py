@@ -5,24 +5,21 @@ clipping, averaged weights, TensorBoard's logs, checkpoints, exact resume, and o
 """
 
 import logging
-import math
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from accelerate import Accelerator
-from torch.utils.data import DataLoader, Dataset
 
 from sdk.commands.console import progress_bar
 from sdk.errors import InputError
 from sdk.files import make_folder, open_file
 from sdk.text import shortened
-from train.data.dataset import EpochBatches
+from train.fitting.batches import TrainingBatches
 from train.fitting.learner import Learner, make_accelerator
 from train.fitting.settings import TrainerSettings
-from train.fitting.task import Batch, Results, Task, Terms
+from train.fitting.task import Task, Terms
 from train.lock import locked
 from train.networks.checkpoints import replace_checkpoint
 from train.run_state import RunRecord
@@ -31,6 +28,28 @@ logger = logging.getLogger(__name__)
 
 LOG_EVERY = 20
 """Steps between TensorBoard's values of the loss."""
+
+
+class Results(Protocol):
+    """What is written and remembered beside the weights in training."""
+
+    def after_step(self, step: int, learner: Learner, terms: Terms) -> bool:
+        """Write what is due after a step, in every process.
+
+        Args:
+            step: Its number, from 1.
+            learner: The network.
+            terms: Of the loss in this step and process.
+
+        Returns:
+            Whether a checkpoint is due.
+        """
+
+    def state(self) -> dict[str, Any]:
+        """Return what a run needs to go on, as plain values."""
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take over the `state` that a checkpoint holds."""
 
 
 class Trainer:
@@ -50,7 +69,7 @@ class Trainer:
     def __init__(self, task: Task, results: Results, settings: TrainerSettings, out: Path, record: RunRecord) -> None:
         make_folder(out)
         accelerator = make_accelerator(settings.precision, out, task.loss_scale)
-        self._batches = _Batches(task.train_set, settings, accelerator)
+        self._batches = TrainingBatches(task.train_set, settings, accelerator)
         self._learner = Learner(task, settings.ema, self._batches.an_epoch, accelerator)
         self._results, self._out, self._record = results, out, record
         self._step = 0
@@ -101,30 +120,6 @@ class Trainer:
             self._results.load(state)
             self._step = int(state["step"])
         logger.info("resumed at step %d", self._step)
-
-
-class _Batches:
-    """The batches of this process, epoch after epoch.
-
-    Attributes:
-        an_epoch: How many an epoch has.
-    """
-
-    def __init__(self, data: Dataset[dict[str, Any]], settings: TrainerSettings, accelerator: Accelerator) -> None:
-        self._processes = accelerator.num_processes
-        count = len(data)  # type: ignore[arg-type]
-        self._order = EpochBatches(count, settings.batch_size, True, settings.seed, self._processes)
-        self.an_epoch = math.ceil(len(self._order) / self._processes)
-        loader = DataLoader(data, batch_sampler=self._order, num_workers=settings.workers)
-        self._loader = accelerator.prepare_data_loader(loader)
-
-    def after(self, done: int) -> Generator[Batch, None, None]:
-        """Give batches without end, from the one after the first `done` of the training."""
-        epoch, start = divmod(done, self.an_epoch)
-        while True:
-            self._order.epoch, self._order.start = epoch, start * self._processes
-            yield from self._loader
-            epoch, start = epoch + 1, 0
 
 
 @contextmanager
