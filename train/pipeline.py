@@ -89,10 +89,8 @@ def run_recipe(recipe: Recipe, data: Path, out: Path) -> Path:
     files = Files(out)
     outputs = (files.labels, files.scores, files.embeddings, files.weights, out / "recipe.json")
     _check_same(recipe, out / "recipe.json")
-    model, weights = (
-        text_of(recipe["teacher"] or {}, "model", "teacher"),
-        data / text_of(recipe["teacher"] or {}, "weights", "teacher"),
-    )
+    teacher = recipe["teacher"] or {}
+    model, weights = text_of(teacher, "model", "teacher"), data / text_of(teacher, "weights", "teacher")
     images, landmarks = (data / text_of(recipe["prepare"] or {}, name, "prepare") for name in FILES_OF_PREPARE)
     check_outputs({path.name: path for path in outputs}, [weights, images, landmarks])
     settings = RegressorRecipe.from_recipe(recipe)
@@ -139,7 +137,7 @@ def _label_average(name: str, recipe: Recipe, data: Path, files: Files) -> None:
     if name in manifest.table.column_names:
         logger.info("%s has the column %s already", files.labels, name)
         return
-    for labeller in _peers(recipe.get("peers") or {}, data):
+    for labeller in _others(recipe.get("peers") or {}, data):
         if labeller.name == name:
             label_manifest(manifest, labeller, files.labels, {}, 32)
             return
@@ -193,7 +191,7 @@ def _compare(recipe: Recipe, settings: RegressorRecipe, data: Path, files: Files
     network = load_network(settings.network, files.weights)
     assert isinstance(network, QualityNetwork)
     labellers: list[Labeller] = [NetworkScores(settings.network, network, get_variant(settings.network))]
-    labellers += _peers(recipe.get("peers") or {}, data)
+    labellers += _others(recipe.get("peers") or {}, data)
     write_table(part.table, files.scores)
     for labeller in labellers:
         if labeller.name not in part.table.column_names:
@@ -215,7 +213,7 @@ def _compare(recipe: Recipe, settings: RegressorRecipe, data: Path, files: Files
     evaluate(protocol, judge, Methods(methods), chosen, files.folder / "evaluation")
 
 
-def _peers(section: dict[str, Any], data: Path) -> list[Labeller]:
+def _others(section: dict[str, Any], data: Path) -> list[Labeller]:
     peers: list[Labeller] = [Sharpness()]
     if "lightqnet" in section:
         peers.append(LightQNet(data / text_of(section, "lightqnet", "peers")))

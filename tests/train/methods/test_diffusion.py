@@ -1,6 +1,7 @@
 """The diffusion model against its recording, its checkpoints, and its training."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -291,6 +292,18 @@ def test_other_settings_do_not_resume(whole: tuple[Path, Path]) -> None:
     with pytest.raises(InputError, match=r"lr=8e-05, this one has lr=0.1; give another --out"):
         fit_diffiqa(dataclasses.replace(SETTINGS, lr=0.1), faces, out)
     fit_diffiqa(dataclasses.replace(SETTINGS, save_every=7), faces, out)
+
+
+def test_a_checkpoint_of_the_first_version_goes_on(whole: tuple[Path, Path], tmp_path: Path) -> None:
+    """Its settings were a dictionary with tuples."""
+    faces, out = whole
+    fit_diffiqa(dataclasses.replace(SETTINGS, steps=3), faces, tmp_path)
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    images = hashlib.sha256(b"0.png\n1.png\n2.png\n3.png\n4.png").hexdigest()
+    settings = dataclasses.asdict(dataclasses.replace(SETTINGS, steps=3, workers=7))
+    torch.save({**state, "settings": {**settings, "faces": 5, "images": images}}, tmp_path / "state.pt")
+    fit_diffiqa(SETTINGS, faces, tmp_path)
+    assert_same(out, tmp_path)
 
 
 def test_other_faces_do_not_resume(whole: tuple[Path, Path], tmp_path: Path) -> None:
