@@ -270,14 +270,15 @@ def test_loading_processes_change_nothing(whole: tuple[Path, Path], tmp_path: Pa
     assert_same(out, tmp_path / "workers")
 
 
-def test_a_full_disk_loses_nothing(whole: tuple[Path, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("largest", "where"), [(200_000, "diffusion.safetensors"), (6_000_000, "state.pt")])
+def test_a_full_disk_loses_nothing(whole: tuple[Path, Path], tmp_path: Path, largest: int, where: str) -> None:
     resource = pytest.importorskip("resource", reason="needs a limit on the size of files")
     faces, out = whole
     fit_diffiqa(dataclasses.replace(SETTINGS, steps=3), faces, tmp_path)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, limits[1]))
     try:
-        with pytest.raises(OutputError, match=r"state.pt cannot be written .* make room and start again"):
+        with pytest.raises(OutputError, match=rf"{where} cannot be written .* make room and start again"):
             fit_diffiqa(SETTINGS, faces, tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
