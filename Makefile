@@ -20,11 +20,8 @@ PYTEST_ARGS ?=
 demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py
 
-# Training's tests have a process of their own: in that of all others, with the native libraries of every runtime loaded,
-# it crashed now and then, in other tests each time.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest $(or $(PYTEST_ARGS),--ignore=tests/train)
-	$(if $(PYTEST_ARGS),,$(BIN)/python -m pytest tests/train)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -24,7 +24,7 @@ from export.sources.checkpoint import Source, load_source
 from export.targets import Target
 from sdk.errors import DeviceError, ModelError
 from sdk.files import check_outputs, make_folder, write_file
-from sdk.files.filling import filling
+from sdk.files.folder_draft import folder_draft
 from sdk.models.card import EngineFacts, ModelCard
 from sdk.models.catalog import find_entry
 from sdk.models.formats import ENGINES, PRECISIONS, SUFFIXES
@@ -119,7 +119,7 @@ def export_model(
     make_folder(out)
     with locked(out):
         check_folder(out, job.card.source_sha256)
-        with filling(out, DRAFTS) as folder:
+        with folder_draft(out, DRAFTS) as folder:
             exported = job.run(folder, PACKAGED if faces is None else str(faces))
     return dataclasses.replace(
         exported,

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = """
 sdk.results
 sdk.errors
-sdk.text sdk.parallel sdk.stopping
+sdk.arguments sdk.text sdk.parallel sdk.stopping
 sdk.alignment
 sdk.files
 sdk.onnx_bytes
@@ -24,7 +24,7 @@ sdk.video
 sdk
 sdk.commands
 fiqa
-train.lazy train.lock train.regressors train.stopping train.vectors train.yaml_files
+train.lazy train.lock train.regressors train.vectors train.yaml_files
 train.recipes train.run_state
 train.degradations
 train.networks

@@ -13,7 +13,7 @@ from export.targets import Target, get_target
 from sdk.commands.console import cell, error_exits, print_plain
 from sdk.errors import InputError
 from sdk.files import check_outputs, check_place, make_folder, write_file
-from sdk.files.filling import filling
+from sdk.files.folder_draft import folder_draft
 from sdk.models.formats import ENGINES, FORMATS
 from sdk.models.loading import load_model, write_card_beside
 from sdk.proof.bench import numbers
@@ -72,7 +72,7 @@ def build_file(
     architectures = "-".join(f"sm{name.replace('.', '')}" for name in built.card.engine.architectures)
     name = f"{file.stem}-{FORMATS[style].short}-{architectures}{FORMATS[style].suffix}"
     check_outputs({"--out": folder / name, "--timing-cache": timing_cache}, [file])
-    with filling(folder) as draft:
+    with folder_draft(folder) as draft:
         write_file(draft / name, built.data)
         write_card_beside(draft / name, built.card)
     return WrittenEngine(folder / name, built)

@@ -1,7 +1,7 @@
-"""Arrays from files that others made: `.npy` and `.npz`, checked before memory is taken for them.
+"""Read `.npy` and `.npz` files of unknown origin: check each array before memory is taken for it.
 
-An archive of a few megabytes may unpack to gigabytes, and a header of 80 bytes may speak of terabytes. So the header of
-each array is read first, and no more is unpacked than it and the caller allow. Pickles are never read.
+A small archive may unpack to gigabytes, and a short header may claim terabytes. So the header of each array is read
+first, and no more is unpacked than the header and the caller allow. Pickles are never read.
 """
 
 import math
@@ -18,23 +18,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdk.errors import InputError
-from sdk.files import open_file
+from sdk.files.reading import open_file
 
 Wanted = tuple[str, tuple[int | None, ...]]
-"""Kinds of the type that an array may have, as letters of `numpy.dtype.kind` (`f`, `iu`, `U`), and its shape, with None
-for any size."""
+"""Allowed letters of `numpy.dtype.kind` (`f`, `iu`, `U`), and the shape, with None for any size."""
 
 _MAGIC = b"\x93NUMPY"
 _LONGEST_HEADER = 10_000
 _BLOCK = 1 << 20
 _SLACK = 1 << 20
-"""Bytes that an archive may have beyond those of its arrays: names, and what compression adds at worst."""
+"""Bytes that an archive may have beyond its arrays: names, and the most that compression adds."""
 
 _DESCRIPTION = re.compile(
     r"\s*\{\s*'descr':\s*'([<>|=]?[a-zA-Z]\d{0,10})',\s*'fortran_order':\s*(True|False),"
     r"\s*'shape':\s*\(([\d,\s]*)\)\s*,?\s*\}\s*"
 )
-"""The header that every writer of `.npy` writes. numpy would evaluate it as Python."""
+"""The header of a `.npy` file. It is matched here, because numpy would evaluate it as Python."""
 
 
 class _Header(NamedTuple):
@@ -48,13 +47,16 @@ class _Header(NamedTuple):
 
 
 def read_npz(path: Path, wanted: Mapping[str, Wanted], most: int, advice: str) -> dict[str, NDArray[Any]]:
-    """Read arrays of an archive (`numpy.savez`, `numpy.savez_compressed`); what else is in it stays unread.
+    """Read arrays of an archive (`numpy.savez`, `numpy.savez_compressed`). Other members are not read.
 
     Args:
         path: The archive.
-        wanted: What is read, by name.
-        most: Largest size of all of them in memory, bytes.
-        advice: What to do, as the end of every message.
+        wanted: Type and shape of each array to read, by name.
+        most: Largest size of all arrays together in memory, bytes.
+        advice: The end of the message: what the user should do.
+
+    Returns:
+        The arrays, by name, in the order of `wanted`.
 
     Raises:
         InputError: The file cannot be read or is damaged; an array is missing, of another type or shape, or too large.
@@ -85,12 +87,12 @@ def read_npz(path: Path, wanted: Mapping[str, Wanted], most: int, advice: str) -
 
 
 def open_npy(path: Path, wanted: Wanted, advice: str) -> NDArray[Any]:
-    """Open an array that stays on disk (`numpy.save`), read-only.
+    """Map an array of a file (`numpy.save`) into memory, read-only. Its values stay on disk until they are used.
 
     Args:
         path: The file.
-        wanted: Its type and shape.
-        advice: What to do, as the end of every message.
+        wanted: Type and shape of the array.
+        advice: The end of the message: what the user should do.
 
     Raises:
         InputError: The file cannot be read or is damaged; the array is of another type or shape, or longer than the
@@ -106,7 +108,7 @@ def open_npy(path: Path, wanted: Wanted, advice: str) -> NDArray[Any]:
         if start + header.size > size:
             raise InputError(f"{path} has {size:,} bytes, its header says {start + header.size:,}; {advice}")
         order = "F" if header.fortran else "C"
-        if not header.size:  # nothing can be mapped
+        if not header.size:  # an empty array cannot be mapped
             return np.empty(header.shape, header.dtype)
         return np.memmap(file, header.dtype, "r", start, header.shape, order)  # type: ignore[call-overload]
 
@@ -116,7 +118,7 @@ def _read_member(archive: zipfile.ZipFile, name: str, wanted: Wanted, most: int)
         member = archive.getinfo(f"{name}.npy")
     except KeyError:
         raise InputError(f"it holds no array {name!r}") from None
-    # Of the other ways to pack, Python unpacks a block whole, however large it becomes.
+    # With other methods Python unpacks a whole block at once, and nothing limits its size.
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise InputError(f"{name!r} is packed in another way than numpy does")
     with archive.open(member) as file:
@@ -132,7 +134,7 @@ def _read_member(archive: zipfile.ZipFile, name: str, wanted: Wanted, most: int)
         while block := file.read(min(_BLOCK, len(left))):
             left[: len(block)] = block
             left = left[len(block) :]
-        if left or file.read(1):  # the archive's checksum is compared at the end
+        if left or file.read(1):  # this read also compares the archive's checksum
             raise InputError(f"{name!r} has more or fewer bytes than its header says")
     if header.dtype.kind == "U" and (values.view(f"{header.dtype.byteorder}u4") > 0x10FFFF).any():
         raise InputError(f"{name!r} holds text that is none")
@@ -140,7 +142,7 @@ def _read_member(archive: zipfile.ZipFile, name: str, wanted: Wanted, most: int)
 
 
 def _read_header(file: BinaryIO | Any) -> _Header:
-    """The header of an array; the file is left where the values begin."""
+    """Read the header of an array; afterwards the file is at the first value."""
     start = file.read(8)
     if start[:6] != _MAGIC or start[6:] not in (b"\1\0", b"\2\0", b"\3\0"):
         raise InputError("is no array of numpy (.npy)")
@@ -162,7 +164,7 @@ def _check(header: _Header, wanted: Wanted) -> None:
     fits = len(header.shape) == len(shape) and all(
         want is None or size == want for size, want in zip(header.shape, shape, strict=True)
     )
-    # numpy cannot hold larger sizes, and values of no bytes could be any number.
+    # numpy has no larger sizes, and values of 0 bytes would pass any limit on the size in bytes.
     sound = max(header.shape, default=0) < 1 << 62 and header.dtype.itemsize > 0
     if not fits or not sound or header.dtype.kind not in kinds:
         sizes = ", ".join("N" if size is None else str(size) for size in shape)

@@ -1,4 +1,4 @@
-"""The cache: the user's folder of files that can be made again. Without one everything works, only slower."""
+"""The cache: a folder of files that can be made again. Without a cache everything works, but slower."""
 
 import errno
 import logging
@@ -6,18 +6,20 @@ import os
 from pathlib import Path
 
 from sdk.errors import FiqaError
-from sdk.files import is_stream, read_file, write_file
+from sdk.files.paths import is_stream
+from sdk.files.reading import read_file
+from sdk.files.writing import write_file
 
 logger = logging.getLogger(__name__)
 
 
 def cache_dir() -> Path:
-    """Give the folder of downloads and of other files that can be made again; it need not exist yet.
+    """Return the folder of downloads and other files that can be made again. It need not exist.
 
-    It is `FIQA_CACHE` where that is set, else the user's cache folder.
+    It is `FIQA_CACHE` if that is set, else the user's cache folder.
 
     Raises:
-        OSError: The user has no home folder, so that there is no cache either.
+        OSError: The user has no home folder, or pooch is not installed, so there is no cache.
     """
     try:
         if given := os.environ.get("FIQA_CACHE"):
@@ -28,25 +30,25 @@ def cache_dir() -> Path:
     except (RuntimeError, KeyError, ImportError) as error:
         reason = "pooch is not installed" if isinstance(error, ImportError) else "there is no home folder"
         raise FileNotFoundError(errno.ENOENT, f"{reason}; set FIQA_CACHE") from error
-    if not folder.is_absolute():  # "~" stays where nobody knows the home folder
+    if not folder.is_absolute():  # without a home folder, "~" is not replaced
         raise FileNotFoundError(errno.ENOENT, "there is no home folder; set FIQA_CACHE")
     return folder
 
 
 def keep_in_cache(data: bytes, *parts: str) -> Path | None:
-    """Write a file of the cache that can be made again.
+    """Write a file into the cache.
 
     Args:
-        data: What is in it.
-        parts: Where, below `cache_dir()`.
+        data: Its content.
+        parts: Its path below `cache_dir()`.
 
     Returns:
-        Its path; None, and a line in the log, where it cannot be written.
+        The full path; None, with a line in the log, if it cannot be written.
     """
     try:
         path = cache_dir().joinpath(*parts)
         if is_stream(path):
-            raise FileExistsError(errno.EEXIST, "a pipe or a device is there, which would be waited for")
+            raise FileExistsError(errno.EEXIST, "a pipe or a device has this name")
         write_file(path, data)
     except (OSError, FiqaError) as error:
         logger.info("%s is not kept: %s", "/".join(parts), error)
@@ -55,7 +57,7 @@ def keep_in_cache(data: bytes, *parts: str) -> Path | None:
 
 
 def find_in_cache(*parts: str) -> bytes | None:
-    """Read a file that `keep_in_cache` wrote; None where it is not there or cannot be read."""
+    """Read a file that `keep_in_cache` wrote; return None if it is not there or cannot be read."""
     try:
         return read_file(cache_dir().joinpath(*parts), FiqaError, "it is made again")
     except (OSError, FiqaError):

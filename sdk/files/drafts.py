@@ -1,4 +1,4 @@
-"""Drafts: hidden files beside a target, which take its place when they are whole."""
+"""Drafts: hidden files beside a target, which take its place when they are complete."""
 
 import itertools
 import os
@@ -16,14 +16,17 @@ _LONGEST_SUFFIX = 16
 
 @contextmanager
 def draft_beside(target: Path) -> Iterator[Path]:
-    """Make an empty file beside a target, with the rights that the umask gives; remove it at the end if it is there.
+    """Make an empty file beside a target, with the permissions of the umask. Delete it at the end if it is still there.
 
-    Names are numbered for each target, and a draft is locked while it is written. So a draft whose lock is free is
-    what a killed process left: it is removed, and a folder never holds more of them than it had writers at once.
+    A draft is locked while it is written, so an unlocked draft was left by a killed process: it is deleted. Drafts of
+    one target are numbered from 0, so there are never more of them than there were writers at the same time.
+
+    Yields:
+        Path of the draft, with the target's suffix.
     """
     name = f".fiqa-{zlib.crc32(os.fsencode(target.name)):08x}"
     suffix = target.suffix if len(target.suffix) <= _LONGEST_SUFFIX else ""
-    if sys.platform == "win32":  # an open file cannot be renamed, and its lock would keep the writer out
+    if sys.platform == "win32":  # an open file cannot be renamed, and a locked one cannot be written
         draft = target.with_name(f"{name}-{os.urandom(6).hex()}{suffix}")
         draft.touch(exist_ok=False)
         try:
@@ -37,13 +40,17 @@ def draft_beside(target: Path) -> Iterator[Path]:
         yield draft
     finally:
         with suppress(OSError):
-            if _is_at(descriptor, draft):  # else it took its target's place, and the name may be another writer's now
+            if _is_at(descriptor, draft):  # else it was renamed to its target, and the name may be another writer's
                 draft.unlink()
         os.close(descriptor)
 
 
 def _make_locked(draft: Path) -> int | None:
-    """Make a file and lock it, in the place of one that nobody holds; None where it is another writer's."""
+    """Make and lock a draft, in the place of one that a killed process left.
+
+    Returns:
+        The file descriptor; None if another writer holds this name.
+    """
     while True:
         try:
             descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
@@ -56,11 +63,11 @@ def _make_locked(draft: Path) -> int | None:
         with suppress(FileNotFoundError):
             if _is_at(descriptor, draft):
                 return descriptor
-        os.close(descriptor)  # another writer took it for one that was left, before it was locked
+        os.close(descriptor)  # before it was locked, another writer deleted it as one that was left
 
 
 def _remove_left(draft: Path) -> bool:
-    """Remove a draft that nobody holds, and say whether its name is free."""
+    """Delete an unlocked draft; return True if the name is free now."""
     try:
         descriptor = os.open(draft, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
@@ -77,5 +84,5 @@ def _remove_left(draft: Path) -> bool:
 
 
 def _is_at(descriptor: int, path: Path) -> bool:
-    """Tell whether an open file is the one of that name. While its lock is held, nobody else changes that."""
+    """Tell whether an open file still has this path. While its lock is held, no other process changes that."""
     return os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False))

@@ -14,8 +14,8 @@ from rich.logging import RichHandler
 
 from sdk.commands.console import Commands, PlainFormatter, error_exits, print_plain
 from sdk.errors import FiqaError
+from sdk.stopping import MESSAGE, Stopped, stoppable
 from train.cli import embed, evaluate, fit, label
-from train.stopping import MESSAGE, Stopped, stoppable
 
 
 class _Commands(Commands):

@@ -1,4 +1,4 @@
-"""A card is checked where it is made: no other code meets an unknown value."""
+"""A card is checked where it is made, so no other code meets a wrong value."""
 
 import dataclasses
 import json
@@ -62,8 +62,8 @@ def test_a_part_is_checked_by_itself() -> None:
         ("[" * 200_000, "nested too deep"),
         ('{"name": ' * 50_000, "nested too deep"),
         ('{"name": "x", "notes": "' + "y" * MOST_BYTES + '"}', "characters, wanted at most"),
-        ('{"name": "x", "name": "y"}', "stands twice"),
-        ('{"name": "x", "input": {"height": 1, "height": 2}}', "stands twice"),
+        ('{"name": "x", "name": "y"}', "occurs twice"),
+        ('{"name": "x", "input": {"height": 1, "height": 2}}', "occurs twice"),
         ('{"name": "x", "score_range": [0, NaN]}', "NaN is no number of JSON"),
         ('{"name": "x", "score_range": [-Infinity, 0]}', "-Infinity is no number"),
         ('{"name": "x", "score_range": [0, 1e999]}', "score_range"),
@@ -138,3 +138,14 @@ def test_the_table_of_formats_knows_its_own_words() -> None:
         )
         assert format_.suffix == format_.suffix.lower()
         assert format_.devices[0] == "auto"
+
+
+def test_a_card_prints_what_tells_models_apart() -> None:
+    card = ModelCard("tiny", licence="MIT", precision="fp16", notes="long " * 100)
+    assert repr(card) == "ModelCard(name='tiny', task='quality', format='onnx', precision='fp16', licence='MIT')"
+
+
+def test_whole_numbers_become_floats() -> None:
+    card = ModelCard("tiny", score_range=(0, 100))
+    assert card.score_range == (0.0, 100.0)
+    assert all(type(number) is float for number in card.score_range)

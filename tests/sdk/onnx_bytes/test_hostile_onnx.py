@@ -1,5 +1,5 @@
-"""ONNX files that show two readers two things, or hide what may not be in them: refused by the check, whatever the
-runtime would make of them."""
+"""ONNX files that two readers understand differently, or that hide refused parts: the check refuses them, whatever a
+runtime would do."""
 
 import time
 from collections.abc import Callable
@@ -23,13 +23,13 @@ EXTERNAL = onnx.TensorProto(name="w", data_type=1, dims=[1], data_location=Tenso
 
 
 def read(data: bytes) -> None:
-    """Do what is done with the bytes of a file before anything else has them."""
+    """Check the bytes of a file as `load_model` does."""
     check_onnx(data)
     read_metadata(data)
 
 
 def varint(value: int, length: int = 0) -> bytes:
-    """A number, written at least so long."""
+    """Encode a number in at least `length` bytes."""
     data = bytearray()
     while value > 0x7F or len(data) + 1 < length:
         data.append(value & 0x7F | 0x80)
@@ -38,12 +38,12 @@ def varint(value: int, length: int = 0) -> bytes:
 
 
 def tagged(number: int, wire: int, content: bytes, length: int = 0) -> bytes:
-    """A field whose tag is written at least so long."""
+    """Encode a field whose tag has at least `length` bytes."""
     return varint(number << 3 | wire, length) + content
 
 
 def with_graph(*more: bytes) -> bytes:
-    """The good file, its graph with more fields."""
+    """Return the good file with more fields in its graph."""
     rest = onnx.ModelProto()
     rest.CopyFrom(GOOD)
     rest.ClearField("graph")
@@ -51,13 +51,13 @@ def with_graph(*more: bytes) -> bytes:
 
 
 def with_node(*fields: bytes) -> bytes:
-    """The good file with one more node, which has these fields."""
+    """Return the good file with one more node, which has these fields."""
     node = helper.make_node("Identity", ["quality"], ["other"]).SerializeToString()
     return with_graph(write_field(1, node + b"".join(fields)))
 
 
 def nested(depth: int, inner: bytes, number: int = 6) -> bytes:
-    """A file of graphs in each other by an attribute's field, the last with these fields."""
+    """Return a file of nested graphs; the innermost has these fields."""
     graph = inner
     for _ in range(depth):
         graph = write_field(
@@ -78,8 +78,8 @@ TEXT = varint(3) + b"bad"
         (with_node(varint(7 << 3 | 2 | 1 << 35) + TEXT), "too large"),
         (with_node(tagged(7, 2, TEXT, length=4)), "longer than"),
         (with_node(tagged(7, 2, varint(3, 2) + b"bad")), "longer than"),
-        (with_node(write_field(7, "org.example"), write_field(7, "")), "stands there twice"),
-        (with_node(tagged(7, 0, varint(1))), "of another type"),
+        (with_node(write_field(7, "org.example"), write_field(7, "")), "occurs twice"),
+        (with_node(tagged(7, 0, varint(1))), "has a wrong type"),
         (with_node(tagged(7, 3, b"") + tagged(7, 4, b"")), "wire type 3"),
         (with_node(tagged(0, 2, TEXT)), "field 0"),
         (with_node(tagged(9, 0, b"\xff" * 9 + b"\x02")), "too large"),
@@ -88,23 +88,23 @@ TEXT = varint(3) + b"bad"
         (with_node(tagged(7, 2, varint(1 << 30) + b"x")), "truncated"),
         (with_node(write_field(7, "ai.onnx\0.evil")), r"custom operator ai\.onnx\\x00\.evil"),
         (with_node(write_field(7, b"\xff")), "custom operator"),
-        (DATA + write_field(7, b""), "stands there twice"),
-        (DATA + write_field(7, write_field(1, write_field(7, "org.example"))), "stands there twice"),
+        (DATA + write_field(7, b""), "occurs twice"),
+        (DATA + write_field(7, write_field(1, write_field(7, "org.example"))), "occurs twice"),
         (DATA + write_field(20, write_field(1, CUSTOM)), "custom operator"),
         (DATA + write_field(20, write_field(2, write_field(5, EXTERNAL.SerializeToString()))), "other files"),
         (DATA + write_field(25, write_field(7, b"")), "functions of its own"),
-        (DATA + tagged(8, 0, varint(1)), "of another type"),
+        (DATA + tagged(8, 0, varint(1)), "has a wrong type"),
         (with_graph(write_field(15, SPARSE)), "other files"),
         (with_graph(write_field(15, write_field(2, EXTERNAL.SerializeToString()))), "other files"),
         (with_graph(write_field(5, write_field(8, "w") + write_field(14, 1 << 32))), "other files"),
         (with_graph(write_field(5, write_field(8, "w") + write_field(13, write_field(1, "location")))), "other files"),
-        (with_graph(write_field(5, write_field(8, "w") + tagged(14, 2, b"\x01\x01"))), "of another type"),
+        (with_graph(write_field(5, write_field(8, "w") + tagged(14, 2, b"\x01\x01"))), "has a wrong type"),
         (with_node(write_field(5, write_field(20, 2) + write_field(5, EXTERNAL.SerializeToString()))), "other files"),
         (with_node(write_field(5, write_field(20, 7) + write_field(10, EXTERNAL.SerializeToString()))), "other files"),
         (with_node(write_field(5, write_field(22, SPARSE))), "other files"),
         (with_node(write_field(5, write_field(23, SPARSE))), "other files"),
         (with_node(write_field(5, write_field(20, 1) + write_field(6, CUSTOM))), "custom operator"),
-        (with_node(write_field(5, write_field(6, b"") + write_field(6, CUSTOM))), "stands there twice"),
+        (with_node(write_field(5, write_field(6, b"") + write_field(6, CUSTOM))), "occurs twice"),
         (nested(20, CUSTOM), "custom operator"),
         (nested(20, CUSTOM, number=11), "custom operator"),
         (nested(700, CUSTOM), "nested deeper"),
@@ -159,7 +159,7 @@ def test_what_the_onnx_package_writes_is_taken(change: Callable[[onnx.ModelProto
 
 
 def test_the_other_format_of_onnxruntime_is_not_looked_for(tmp_path) -> None:
-    # The bytes from 4 to 8 make onnxruntime read a file as its own format, which nothing has checked.
+    # By bytes 4 to 8 onnxruntime recognises its own ORT format, which nothing has checked.
     model = tiny_model(tiny_card())
     model.ClearField("ir_version")
     hidden = write_field(2, "??ORTM") + write_field(1, 9)

@@ -1,4 +1,4 @@
-"""One way to write files: whole or not at all, whatever stands in the place."""
+"""Writing: whole or not at all, whatever is at the path."""
 
 import errno
 import os
@@ -12,15 +12,10 @@ from pathlib import Path
 import pytest
 
 from sdk import files
-from sdk.errors import FiqaError, ImageError, InputError, ModelError, OutputError
+from sdk.errors import FiqaError, InputError, ModelError, OutputError
 from sdk.files import (
     LineFile,
-    cache,
-    check_outputs,
     check_place,
-    check_suffix,
-    read_file,
-    read_text,
     replacing,
     write_file,
 )
@@ -170,7 +165,7 @@ def test_other_errors_pass_and_leave_nothing(error: BaseException, tmp_path: Pat
 def test_a_read_only_file_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a"
     path.write_text("old")
-    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everything
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write any file
     with pytest.raises(InputError, match="Permission denied"):
         write_file(path, "new")
     assert (path.read_text(), only(tmp_path)) == ("old", ["a"])
@@ -222,148 +217,3 @@ def test_many_writers_to_one_name(tmp_path: Path) -> None:
     assert not failed
     assert path.read_text() in {str(number) * 1000 for number in range(8)}
     assert only(tmp_path) == ["a"]
-
-
-def test_lines_are_there_at_once_and_others_wait(tmp_path: Path) -> None:
-    path = tmp_path / "a.jsonl"
-    first = LineFile(path)
-    first.write(b'{"a": 1}\n')
-    assert path.read_bytes() == b'{"a": 1}\n'
-    with pytest.raises(InputError, match="being written by another run"):
-        LineFile(path)
-    first.close()
-    second = LineFile(path)
-    second.write(b'{"b": 2}\n')
-    second.close()
-    assert path.read_bytes() == b'{"a": 1}\n{"b": 2}\n'
-
-
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        (b"", b""),
-        (b"x\n", b"x\n"),
-        (b'{"a": 1}\n{"b": ', b'{"a": 1}\n'),
-        (b'{"a": 1}\n{"b": 2}', b'{"a": 1}\n{"b": 2}\n'),
-        (b'{"torn', b""),
-        (b"a,b\n1,2", b"a,b\n1,2\n"),
-        (b'{"long": "' + b"x" * 200_000, b""),
-        (b"1\n" + b"y" * 200_000, b"1\n" + b"y" * 200_000 + b"\n"),
-    ],
-)
-def test_a_torn_last_line_does_not_swallow_the_next(before: bytes, after: bytes, tmp_path: Path) -> None:
-    path = tmp_path / "a"
-    path.write_bytes(before)
-    lines = LineFile(path)
-    lines.write(b"next\n")
-    lines.close()
-    assert path.read_bytes() == after + b"next\n"
-
-
-def test_a_line_that_does_not_fit_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = LineFile(tmp_path / "a")
-    lines.write(b"whole\n")
-
-    def full(self: LineFile, data: bytes) -> None:
-        os.write(self._file.fileno(), data[:3])
-        raise OSError(errno.ENOSPC, "")
-
-    monkeypatch.setattr(LineFile, "_write_all", full)
-    with pytest.raises(OutputError, match="make room"):
-        lines.write(b"second\n")
-    assert (tmp_path / "a").read_bytes() == b"whole\n"
-
-
-def test_lines_can_be_cut(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"old\nold\n")
-    lines = LineFile(tmp_path / "a")
-    lines.cut()
-    lines.write(b"new\n")
-    assert (tmp_path / "a").read_bytes() == b"new\n"
-
-
-@pytest.mark.parametrize("kind", [ImageError, ModelError, InputError])
-@pytest.mark.parametrize(
-    ("name", "says"),
-    [
-        ("none", "No such file"),
-        ("folder", "a folder|Is a directory"),
-        ("pipe", "is a pipe"),
-        ("/dev/zero", "is a device"),
-        ("a\0b", "NUL"),
-        ("\ud800", "no name of a file"),
-        ("b" * 300, "too long"),
-        ("large", "has 11 bytes, wanted at most 10"),
-    ],
-)
-def test_what_is_not_read(name: str, says: str, kind: type[FiqaError], tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "large").write_bytes(b"12345678901")
-    with pytest.raises(kind, match=says):
-        read_file(tmp_path / name, kind, "give a file", 10)
-
-
-def test_text_is_utf8(tmp_path: Path) -> None:
-    path = tmp_path / "a"
-    path.write_bytes("\ufeffJörg".encode())
-    assert read_text(path, InputError, "") == "Jörg"
-    path.write_bytes("Jörg".encode("latin-1"))
-    with pytest.raises(InputError, match=r"is not UTF-8 .* at byte 1"):
-        read_text(path, InputError, "")
-
-
-@pytest.fixture
-def places(tmp_path: Path) -> Path:
-    (tmp_path / "photo.jpg").write_bytes(b"p")
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "link.csv").symlink_to("photo.jpg")
-    os.link(tmp_path / "photo.jpg", tmp_path / "hard.csv")
-    return tmp_path
-
-
-@pytest.mark.parametrize("name", ["photo.jpg", "sub/../photo.jpg", "link.csv", "hard.csv"])
-def test_an_output_that_is_an_input(name: str, places: Path) -> None:
-    with pytest.raises(InputError, match=r"--out .* is an input, .*photo\.jpg, and would be overwritten"):
-        check_outputs({"--out": places / name, "--report": None}, [places / "none", places / "photo.jpg"])
-
-
-@pytest.mark.parametrize("other", ["new.csv", "sub/../new.csv", "to-new.csv"])
-def test_two_outputs_that_are_one_file(other: str, places: Path) -> None:
-    (places / "to-new.csv").symlink_to("new.csv")
-    with pytest.raises(InputError, match=r"--report .* is the file of --out .*, too"):
-        check_outputs({"--out": places / "new.csv", "--report": places / other})
-
-
-def test_outputs_that_are_fine(places: Path) -> None:
-    null = Path(os.devnull)
-    inputs = [places / "photo.jpg", Path("a\0b")]
-    check_outputs({"--out": places / "new.csv", "--report": places / "new.html"}, inputs)
-    check_outputs({"--out": null, "--report": null}, inputs)
-
-
-@pytest.mark.parametrize("name", ["r.jpg", "r", "html", "r.htm.gz", ".html"])
-def test_a_suffix_that_does_not_fit(name: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"--report .* wanted one of: \.html, \.htm"):
-        check_suffix("--report", tmp_path / name, (".html", ".htm"))
-
-
-@pytest.mark.parametrize("path", ["r.html", "R.HTM", os.devnull, "/dev/stdout"])
-def test_a_suffix_that_fits(path: str) -> None:
-    check_suffix("--report", Path(path), (".html", ".htm"))
-
-
-@pytest.mark.parametrize("home", ["none", "unwritable", "a file"])
-def test_a_cache_that_cannot_be_used_is_no_cache(home: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv(
-        "FIQA_CACHE", {"none": "~nobody-at-all/x", "unwritable": "/proc/x"}.get(home, str(tmp_path / "file"))
-    )
-    assert cache.keep_in_cache(b"x", "a", "b") is None
-    assert cache.find_in_cache("a", "b") is None
-
-
-def test_what_is_kept_in_the_cache_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FIQA_CACHE", str(tmp_path / "new"))
-    assert cache.keep_in_cache(b"x", "a", "b.json") == tmp_path / "new" / "a" / "b.json"
-    assert cache.find_in_cache("a", "b.json") == b"x"
