@@ -66,7 +66,7 @@ def _check_outputs(out: Path, *inputs: Path | None) -> None:
     check_outputs({"--out": out, **{f"--out, {name}": out / name for name in WRITTEN}}, filter(None, inputs))
 
 
-_ABOUT = {name: entry.about for name, entry in REGRESSORS.items()}
+_ABOUT = {name: about for name, (_, about) in REGRESSORS.items()}
 _ABOUT[ANY] = "The method that the recipe names: one of the above, or module:class of your own."
 for _name, _about in _ABOUT.items():
     app.command(_name, short_help=_about, help=f"{_about} {DEVICES}")(fit_regressor_command)

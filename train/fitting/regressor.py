@@ -18,8 +18,8 @@ from train.data.prepare import PrepareSettings
 from train.fitting.settings import FitSettings
 from train.fitting.supervised import LossFunction
 from train.fitting.warm_up import WarmUpSettings
-from train.lazy import import_named
 from train.recipes import Recipe, settings_from
+from train.references import resolve
 from train.regressors import REGRESSORS
 
 FILES_OF_PREPARE = ("source", "landmarks")
@@ -166,8 +166,8 @@ class RegressorRecipe:
 
 
 def _regressor(name: str) -> type[Regressor]:
-    place = REGRESSORS[name].place if name in REGRESSORS else name
-    found: Any = import_named(place, "training method")
+    place = REGRESSORS[name][0] if name in REGRESSORS else name
+    found: Any = resolve(place)
     if not isinstance(found, type) or not issubclass(found, Regressor):
         raise InputError(f"{name} is no class of train.fitting.regressor.Regressor; see CONTRIBUTING.md")
     return found
