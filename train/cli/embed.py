@@ -7,13 +7,14 @@ import typer
 
 from sdk.commands.console import error_exits
 from sdk.files import check_outputs
-from train.cli.label import Batch, Callers, Device, EngineName, Mean, Network, Source, Std, Weights, report
+from train.cli.report import report
+from train.labelling.options import Batch, Callers, Device, EngineName, Mean, RecognitionName, Source, Std, Weights
 
 
 def embed_command(
     source: Source,
     out: Annotated[Path, typer.Option(help="Where to write (.npy).")],
-    model: Network = "mobilefacenet128",
+    model: RecognitionName = "mobilefacenet128",
     weights: Weights = None,
     mean: Mean = None,
     std: Std = None,
@@ -26,7 +27,7 @@ def embed_command(
     import numpy as np
 
     from train.data.manifest import read_manifest
-    from train.labelling.embed import embed_manifest
+    from train.labelling.embedder import embed_manifest
     from train.networks.recognition import load_recognition_model
 
     with error_exits():

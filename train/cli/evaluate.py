@@ -9,7 +9,7 @@ from rich.console import Console
 from sdk.commands.console import error_exits, print_plain
 
 if TYPE_CHECKING:
-    from train.evaluation.judge import Judge
+    from train.evaluation.inputs import EmbeddingSource
     from train.evaluation.run import Methods
 
 Source = Annotated[Path, typer.Argument(help="Labelled manifest, folder of images, or insightface's .bin.")]
@@ -42,8 +42,8 @@ def evaluate_command(
 ) -> None:
     """Error-versus-discard curves: table (terminal, CSV, Markdown), plots, and the best and worst faces."""
     with error_exits():
+        from train.evaluation.curves import EvaluationSettings
         from train.evaluation.output import terminal_table
-        from train.evaluation.results import EvaluationSettings
         from train.evaluation.run import Protocol, evaluate
 
         settings = EvaluationSettings(tuple(fmr or (1e-3,)), _numbers(rates), bootstrap, non_mated=non_mated)
@@ -67,8 +67,8 @@ def evaluate_video_command(
 ) -> None:
     """FNMR when the frame of the highest quality stands for its track, against a random frame and the oracle."""
     with error_exits():
+        from train.evaluation.curves import EvaluationSettings
         from train.evaluation.output import video_table
-        from train.evaluation.results import EvaluationSettings
         from train.evaluation.run import evaluate_video
 
         settings = EvaluationSettings(tuple(fmr or (1e-3,)), repetitions=bootstrap, non_mated=non_mated)
@@ -77,16 +77,16 @@ def evaluate_video_command(
         print_plain(Console(), str(out))
 
 
-def _judge(embeddings: Path | None, model: str | None, weights: Path | None) -> "Judge":
+def _judge(embeddings: Path | None, model: str | None, weights: Path | None) -> "EmbeddingSource":
     from sdk.errors import InputError
-    from train.evaluation.judge import Judge
+    from train.evaluation.inputs import EmbeddingSource
 
     if embeddings is not None and model is None and weights is None:
         if embeddings.suffix.lower() not in (".npy", ".npz"):
             raise InputError(f"{embeddings} ends in {embeddings.suffix or 'nothing'!r}, wanted .npy or .npz")
-        return Judge(str(embeddings))
+        return EmbeddingSource(str(embeddings))
     if embeddings is None and model is not None:
-        return Judge(model, weights)
+        return EmbeddingSource(model, weights)
     raise InputError("the model that judges is given as --embeddings, or as --model with --weights: wanted one of them")
 
 

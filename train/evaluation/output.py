@@ -11,9 +11,9 @@ from rich.table import Table
 from sdk.commands.console import cell
 from sdk.files import write_file
 from train.data.manifest import write_table
+from train.evaluation.curves import Interval, MethodResult, SetResult, not_shown_note, rows_of
 from train.evaluation.plots import plot_edc
-from train.evaluation.results import Interval, MethodResult, SetResult, not_shown_note, rows_of
-from train.evaluation.video import VideoResult
+from train.evaluation.tracks import VideoResult
 
 UNKNOWN = "–"  # noqa: RUF001 - a dash is what a table shows where nothing can be measured
 

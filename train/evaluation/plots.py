@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sdk.errors import ImageError
 from sdk.files import write_file
 from train.data.manifest import Manifest
-from train.evaluation.results import Scores, SetResult
+from train.evaluation.curves import Scores, SetResult
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

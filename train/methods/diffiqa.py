@@ -11,23 +11,26 @@ import logging
 import threading
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+import typer
 from accelerate.utils.memory import should_reduce_batch_size
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sdk.errors import InputError
 from train.data.dataset import normalised
-from train.lazy import Lazily
-from train.methods.diffusion import TRAINED_STEPS, Diffusion
+from train.labelling.options import Mean, RecognitionName, Seed, Std, Weights
+from train.lazy import Lazy
+from train.methods.diffusion import TRAINED_STEPS, Diffusion, load_diffusion
 from train.networks.attack import frozen_for_attack
-from train.networks.recognition import RecognitionModel
+from train.networks.recognition import RecognitionModel, fingerprint, load_recognition_model
 from train.networks.unet import frozen_unet
 from train.networks.variants import HALF
 
@@ -119,17 +122,18 @@ def _frozen(diffusion: Diffusion, device: torch.device) -> Diffusion:
 
 
 class DifFIQALabeller:
-    """DifFIQA over batches of crops; one seed per image, so that no label depends on its batch.
+    """DifFIQA over batches of crops. Each image has a seed of its own, so its label does not depend on its batch.
 
     Args:
         diffusion: Trained model.
-        model: Face-recognition model; it runs in float32 in any case.
+        model: Face-recognition model. It always runs in float32.
         settings: The published values by default.
-        seed: Of all noise.
+        seed: Seed of all noise.
         device: Where to compute.
         precision: Of the diffusion model: `no` (float32), `bf16` or `fp16` (autocast).
         images: Images that the UNet restores at once to begin with; halved whenever memory does not suffice. By
             default 8 on a CPU, where more are not faster, and 256 elsewhere.
+        embed: Return embeddings, too.
     """
 
     name = "diffiqa"
@@ -144,20 +148,22 @@ class DifFIQALabeller:
         device: torch.device | None = None,
         precision: str = "no",
         images: int | None = None,
+        embed: bool = True,
     ) -> None:
         if precision not in PRECISIONS:
             raise InputError(f"precision is {precision!r}, wanted one of: {', '.join(PRECISIONS)}")
         self.device = device or torch.device("cpu")
         self.settings = settings or DifFIQASettings()
-        self.seed = seed
+        self.record: dict[str, Any] = {**asdict(self.settings), "seed": seed, "precision": precision}
+        self.record |= {"weights": fingerprint(model), "diffusion": fingerprint(diffusion)}
         self.images = images or (8 if self.device.type == "cpu" else 256)
-        self._type = PRECISIONS[precision]
-        self._diffusion = Lazily(partial(_frozen, diffusion, self.device))
-        self._model = Lazily(partial(frozen_for_attack, model, self.device))
+        self._seed, self._type, self._embed = seed, PRECISIONS[precision], embed
+        self._diffusion = Lazy(partial(_frozen, diffusion, self.device))
+        self._model = Lazy(partial(frozen_for_attack, model, self.device))
 
     @property
-    def faces(self) -> int:
-        """Faces whose copies the UNet restores at once: as many to a batch keep it busy."""
+    def batch_size(self) -> int:
+        """Faces whose copies the UNet restores at once: a batch of so many keeps it busy."""
         return max(1, self.images // (2 * self.settings.repetitions))
 
     def __call__(self, faces: NDArray[np.uint8], keys: Sequence[str]) -> dict[str, NDArray[Any]]:
@@ -168,12 +174,13 @@ class DifFIQALabeller:
             keys: Name of each image, which seeds its noise.
 
         Returns:
-            `diffiqa` float32 (N,) and `embedding` float32 (N, D).
+            `diffiqa` float32 (N,) and, where asked for, `embedding` float32 (N, D).
         """
         images = torch.from_numpy(np.ascontiguousarray(faces[..., ::-1])).permute(0, 3, 1, 2).to(self.device)
         noise = torch.from_numpy(np.stack([self._noise(key, faces.shape[1:3]) for key in keys])).to(self.device)
         result = diffiqa(self._restore, self._model(), normalised(images, HALF, HALF), noise)
-        return {self.name: result.quality.cpu().numpy(), "embedding": result.embeddings.cpu().numpy()}
+        labels = {self.name: result.quality.cpu().numpy()}
+        return labels | {"embedding": result.embeddings.cpu().numpy()} if self._embed else labels
 
     def _restore(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """`noised_and_restored` in as large parts as memory allows."""
@@ -196,6 +203,37 @@ class DifFIQALabeller:
         return noisy, restored
 
     def _noise(self, key: str, size: tuple[int, ...]) -> NDArray[np.float32]:
-        rng = np.random.default_rng([self.seed, zlib.crc32(key.encode())])
-        settings = self.settings
-        return rng.standard_normal((2, settings.repetitions, settings.t, 3, *size), dtype=np.float32)
+        rng = np.random.default_rng([self._seed, zlib.crc32(key.encode())])
+        shape = (2, self.settings.repetitions, self.settings.t, 3, *size)
+        return rng.standard_normal(shape, dtype=np.float32)
+
+
+_PUBLISHED = DifFIQASettings()
+
+
+def diffiqa_labeller(
+    diffusion: Annotated[Path, typer.Option(help="Diffusion model: made by `fit diffiqa`, or the published one.")],
+    model: RecognitionName = "mobilefacenet128",
+    weights: Weights = None,
+    mean: Mean = None,
+    std: Std = None,
+    t: Annotated[int, typer.Option("-t", "--t", help="Step that faces are noised to, 1 to 99.")] = _PUBLISHED.t,
+    n: Annotated[
+        int, typer.Option("-n", "--n", help="Noisy copies of each face and of its flip.")
+    ] = _PUBLISHED.repetitions,
+    seed: Seed = 0,
+    precision: Annotated[str, typer.Option(help="Precision of the diffusion model: no, bf16 or fp16.")] = "no",
+    device: str = "cpu",
+    embed: bool = True,
+) -> DifFIQALabeller:
+    """Make a labeller of the options of `fiqa-train label diffiqa`.
+
+    Raises:
+        InputError: An option is wrong, or the FR model cannot be made.
+        ModelError: A checkpoint does not fit.
+    """
+    settings = DifFIQASettings(t, n)
+    networks = load_diffusion(diffusion), load_recognition_model(model, weights, mean, std)
+    labeller = DifFIQALabeller(*networks, settings, seed, torch.device(device), precision, embed=embed)
+    labeller.record |= {"model": model, "mean": mean, "std": std}
+    return labeller

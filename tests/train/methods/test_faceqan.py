@@ -127,8 +127,9 @@ def test_own_module(faces: NDArray[np.uint8]) -> None:
         ("mobilefacenet128", InputError, "needs its weights"),
         ("ediffiqa-t", InputError, "quality network"),
         ("nothing", InputError, "unknown network"),
-        ("no_such_module:f", InputError, "cannot make the model"),
-        (f"{__name__}:absent", InputError, "cannot make the model"),
+        ("no_such_module:f", InputError, "there is no module 'no_such_module'"),
+        (f"{__name__}:absent", InputError, "has no 'absent'"),
+        (f"{__name__}:GOLDEN", InputError, "wanted a function"),
         (f"{__name__}:not_a_network", InputError, "gives a int"),
     ],
 )

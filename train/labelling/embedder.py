@@ -15,7 +15,7 @@ from train.data.embeddings import open_vectors
 from train.data.manifest import Manifest
 from train.labelling.executors import open_engine
 from train.labelling.runner import compute
-from train.lazy import Lazily
+from train.lazy import Lazy
 from train.lock import exclusive
 from train.networks.recognition import RecognitionModel, fingerprint
 
@@ -32,7 +32,7 @@ class Embedder:
 
     def __init__(self, network: RecognitionModel, device: str = "cpu") -> None:
         self.device = device
-        self._network = Lazily(partial(_placed, network, device))
+        self._network = Lazy(partial(_placed, network, device))
 
     @torch.inference_mode()
     def __call__(self, faces: NDArray[np.uint8], keys: Sequence[str]) -> dict[str, NDArray[Any]]:

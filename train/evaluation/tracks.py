@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from sdk.errors import InputError
 from train.evaluation.comparisons import mated_pairs, non_mated_pairs
+from train.evaluation.curves import EvaluationSettings, Interval, Scores
 from train.evaluation.edc import threshold_at_fmr
-from train.evaluation.results import EvaluationSettings, Interval, Scores
 from train.vectors import cosines, unit
 
 RANDOM, ORACLE = "random frame", "oracle"
