@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_origin
 
 import typer
 from typer.core import TyperCommand
@@ -91,7 +91,7 @@ def command_of(reference: str, about: str | None = None) -> Any:
         raise InputError(f"{reference} has a parameter {clash[0]!r}, which is an option of every run; rename it")
     chosen = {
         **{parameter.name: parameter for parameter in FIRST},
-        **{name: taken[name].replace(kind=inspect.Parameter.KEYWORD_ONLY) for name in given},
+        **{name: _option(taken[name]) for name in given},
         **({"settings": SETTINGS} if own and given else {}),
         **({"embeddings": EMBEDDINGS} if own or "embed" in taken else {}),
         "batch": BATCH,
@@ -108,6 +108,14 @@ def command_of(reference: str, about: str | None = None) -> Any:
         raise InputError(
             f"{reference} has a parameter that cannot be an option: {error}; annotate it as str"
         ) from error
+
+
+def _option(parameter: inspect.Parameter) -> inspect.Parameter:
+    """Make a parameter of a method an option, also where it has no default, for typer makes that an argument."""
+    annotation = str if parameter.annotation is inspect.Parameter.empty else parameter.annotation
+    if get_origin(annotation) is not Annotated:
+        annotation = Annotated[annotation, typer.Option()]
+    return parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=annotation)
 
 
 def _labelling(method: Callable[..., Any], options: list[str]) -> Callable[..., None]:

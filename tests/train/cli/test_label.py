@@ -38,8 +38,8 @@ class Shade:
 
 
 class Vectors(Shade):
-    def __init__(self, device: str, embed: bool) -> None:
-        super().__init__()
+    def __init__(self, device: str, embed: bool, channel: int) -> None:
+        super().__init__(channel)
         self.device, self.embed = device, embed
 
     def __call__(self, faces, keys):
@@ -56,7 +56,7 @@ class Taken:
 
 
 class Odd:
-    def __init__(self, shade: Shade) -> None: ...
+    def __init__(self, table: int | str) -> None: ...
 
 
 def not_a_labeller():
@@ -120,20 +120,11 @@ def test_settings_of_an_own_method() -> None:
 
 @pytest.mark.usefixtures("folder")
 def test_device_and_embeddings_reach_an_own_method() -> None:
-    run(
-        "label",
-        "--method",
-        "own_methods:Vectors",
-        "crops",
-        "--out",
-        "a.csv",
-        "--embeddings",
-        "e.npy",
-        "--device",
-        "cpu",
-    )
+    words = ["--embeddings", "e.npy", "--device", "cpu", "--set", "channel=1"]
+    run("label", "--method", "own_methods:Vectors", "crops", "--out", "a.csv", *words)
     manifest = read_manifest(Path("crops"))
     np.testing.assert_array_equal(np.load("e.npy"), [manifest.load_face(row)[0, :4, 0] for row in range(12)])
+    np.testing.assert_allclose(read_table(Path("a.csv"))["shade"], means(1))
 
 
 @pytest.mark.parametrize(
@@ -145,8 +136,9 @@ def test_device_and_embeddings_reach_an_own_method() -> None:
         (["own_methods:Shade", "--embeddings", "e.npy"], "'shade' gives no embeddings; leave out --embeddings"),
         (["own_methods:Shade", "--embeddings", "e.txt"], "wanted one of: .npy"),
         (["own_methods:NotOneEach"], "gave labels (), wanted (12,): one a face"),
+        (["own_methods:Vectors"], "Missing option '--channel'"),
         (["own_methods:Taken"], "has a parameter 'source', which is an option of every run"),
-        (["own_methods:Odd"], "has a parameter that is no option"),
+        (["own_methods:Odd"], "has a parameter that cannot be an option"),
         (["own_methods:not_a_labeller"], "made a int, wanted a labeller"),
         (["own_methods:ANSWER"], "42 is no method"),
         (["own_methods:Absent"], "has no 'Absent'"),
