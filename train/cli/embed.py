@@ -1,4 +1,4 @@
-"""fiqa-train embed: embeddings of images."""
+"""fiqa-train embed: write the embeddings of images."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +13,7 @@ from train.labelling.options import Batch, Callers, Device, EngineName, Mean, Re
 
 def embed_command(
     source: Source,
-    out: Annotated[Path, typer.Option(help="Where to write (.npy).")],
+    out: Annotated[Path, typer.Option(help="File to write (.npy).")],
     model: RecognitionName = "mobilefacenet128",
     weights: Weights = None,
     mean: Mean = None,
@@ -23,7 +23,7 @@ def embed_command(
     callers: Callers = None,
     engine: EngineName = "plain",
 ) -> None:
-    """Embeddings of a manifest's images by a face-recognition model: float32 (N, D), NaN where an image failed."""
+    """Embed images by a face-recognition model: write float32 (N, D), NaN where an image failed."""
     import numpy as np
 
     from train.data.manifest import read_manifest
