@@ -1,4 +1,4 @@
-"""Evaluation: what a quality measure is worth to face recognition; see docs/evaluation.md."""
+"""Evaluation: how much a quality measure helps face recognition; see docs/evaluation.md."""
 
 from train.evaluation.comparisons import Pairs, mated_pairs, non_mated_pairs
 from train.evaluation.curves import EvaluationSettings, SetResult, evaluate_set

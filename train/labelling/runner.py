@@ -16,8 +16,9 @@ import pyarrow.compute as pc
 from sdk.commands.console import progress_bar
 from sdk.errors import InputError
 from train.data.manifest import Manifest, check_table_path, write_table
+from train.labelling.embeddings_writer import EmbeddingsWriter
 from train.labelling.executors import Engine, Threads
-from train.labelling.journal import EmbeddingsWriter, Journal
+from train.labelling.journal import Journal
 from train.labelling.labeller import Labeller, TableLabeller
 from train.lock import exclusive
 

@@ -1,9 +1,9 @@
 """DifFIQA: face image quality from denoising diffusion.
 
 Babnik, Peer and Štruc, "DifFIQA: Face Image Quality Assessment Using Denoising Diffusion Probabilistic Models",
-IJCB 2023. The embedding of a good face survives a little noise, the restoration from it, and a flip.
+IJCB 2023. The embedding of a good face hardly changes by a little noise, by the restoration from it, and by a flip.
 
-The published code embeds a face as often as it repeats its noise. Here a face and its flip are embedded once.
+The published code embeds a face again for each of its noisy copies. Here a face and its flip are embedded once.
 """
 
 import copy
@@ -41,7 +41,7 @@ PRECISIONS = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16
 
 @dataclass(frozen=True, slots=True)
 class DifFIQASettings:
-    """The published values.
+    """Settings of DifFIQA. The defaults are the published values.
 
     Attributes:
         t: Step to which faces are noised, 1 to 99.
@@ -61,10 +61,13 @@ class DifFIQASettings:
 
 @dataclass(frozen=True, slots=True)
 class DifFIQAResult:
-    """Scores of N faces and what they were made of: quality (N,), terms (5, N), embeddings (N, D); all float32.
+    """Scores of N faces, and what they are computed from; all float32.
 
-    A term is the mean cosine similarity of a face with: its noisy copies, these restored, the flip's noisy copies,
-    these restored, the flip.
+    Attributes:
+        quality: (N,), mean of the terms.
+        terms: (5, N), mean cosine similarities of a face with its noisy copies, with these restored, with the flip's
+            noisy copies, with these restored, and with the flip.
+        embeddings: (N, D).
     """
 
     quality: Tensor
@@ -78,12 +81,15 @@ def diffiqa(
     """Score a batch of faces (section III).
 
     Args:
-        restore: Clean images and noise (M, t, 3, 112, 112) -> the noisy images and the restored ones,
-            see `noised_and_restored`.
+        restore: Returns the noisy and the restored images of clean images and noise (M, t, 3, 112, 112), see
+            `noised_and_restored`.
         model: RGB (N, 3, 112, 112) in [0, 1] -> embeddings (N, D), frozen and in evaluation mode.
         faces: float32 RGB (N, 3, 112, 112) in [-1, 1].
-        noise: float32 (N, 2, n, t, 3, 112, 112): of the faces, then of their flips. The first of the t is added, the
-            others are for the way back.
+        noise: float32 (N, 2, n, t, 3, 112, 112), for the faces and for their flips. The first of the t is added to the
+            images, the others are used in the restoration.
+
+    Returns:
+        See `DifFIQAResult`.
     """
     repetitions = noise.shape[2]
     both = torch.stack([faces, faces.flip(-1)], 1)
@@ -107,7 +113,16 @@ def _embed(model: nn.Module, images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def noised_and_restored(diffusion: Diffusion, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """Noise images (M, 3, 112, 112) to the step t and restore them, with noise (M, t, 3, 112, 112)."""
+    """Noise images (M, 3, 112, 112) to the step t, and restore them.
+
+    Args:
+        diffusion: Trained model.
+        images: float32 RGB (M, 3, 112, 112) in [-1, 1].
+        noise: float32 (M, t, 3, 112, 112): the first of the t for the noisy images, the others for the restoration.
+
+    Returns:
+        Noisy and restored images, both (M, 3, 112, 112).
+    """
     t = noise.shape[1]
     first, *others = noise.unbind(1)
     noisy = diffusion.q_sample(images, torch.full((len(images),), t, device=images.device), first)
@@ -131,8 +146,8 @@ class DifFIQALabeller:
         seed: Seed of all noise.
         device: Where to compute.
         precision: Of the diffusion model: `no` (float32), `bf16` or `fp16` (autocast).
-        images: Images that the UNet restores at once to begin with; halved whenever memory does not suffice. By
-            default 8 on a CPU, where more are not faster, and 256 elsewhere.
+        images: Images that the UNet restores at once; halved whenever memory does not suffice. By default 8 on a CPU,
+            where more are not faster, and 256 elsewhere.
         embed: Return embeddings, too.
     """
 
@@ -183,7 +198,7 @@ class DifFIQALabeller:
         return labels | {"embedding": result.embeddings.cpu().numpy()} if self._embed else labels
 
     def _restore(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """`noised_and_restored` in as large parts as memory allows."""
+        """Return `noised_and_restored` of all images, computed in parts that fit into memory."""
         noisy, restored = torch.empty_like(images), torch.empty_like(images)
         start = 0
         while start < len(images):
@@ -195,7 +210,7 @@ class DifFIQALabeller:
             except RuntimeError as error:
                 if tried == 1 or not should_reduce_batch_size(error):
                     raise
-                with self._halving:  # others may have halved it while this part was tried
+                with self._halving:  # other threads may have halved it meanwhile
                     self.images = min(self.images, tried // 2)
                 logger.info("memory does not suffice: %d images at once from here on", self.images)
                 continue

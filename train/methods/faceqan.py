@@ -3,8 +3,8 @@
 Babnik, Peer and Štruc, "FaceQAN: Face Image Quality Assessment Through Adversarial Noise Exploration", ICPR 2022.
 The embedding of a good face hardly moves under small adversarial noise; that of a poor face does.
 
-The published code attacks one face at a time. Here all faces of a batch are attacked at once: the sign of a gradient
-does not depend on the scale of the loss, so the sum of the faces' losses serves.
+The published code attacks one face at a time. Here all faces of a batch are attacked at once, by the gradient of the sum
+of their losses: the loss of one face does not depend on the others, and the sign of a gradient not on its scale.
 """
 
 import zlib
@@ -30,15 +30,15 @@ from train.networks.recognition import RecognitionModel, fingerprint, load_recog
 
 @dataclass(frozen=True, slots=True)
 class FaceQANSettings:
-    """The published values.
+    """Settings of FaceQAN. The defaults are the published values.
 
     Attributes:
-        epsilon: Size of the noise and of each step, on a [0, 1] pixel scale.
+        epsilon: Size of the noise and of each step, for pixels in [0, 1].
         iterations: Steps of the attack (l).
         copies: Adversarial copies of each face (k).
-        exponent: Of the score (p).
-        clip: Range that noisy images are clipped to. The published scores were computed with [-1, 1], although
-            images are in [0, 1]; (0, 1) clips to the range of images.
+        exponent: Exponent of the score (p).
+        clip: Range that noisy images are clipped to. The published scores were computed with [-1, 1], although images
+            are in [0, 1]. (0, 1) clips to the range of images.
     """
 
     epsilon: float = 0.001
@@ -58,8 +58,14 @@ class FaceQANSettings:
 
 @dataclass(frozen=True, slots=True)
 class FaceQANResult:
-    """Scores of N faces and what they were made of: quality (N,), similarities (N, l, k), symmetry (N,),
-    embeddings (N, D); all float32."""
+    """Scores of N faces, and what they are computed from; all float32.
+
+    Attributes:
+        quality: (N,).
+        similarities: (N, l, k), cosines of a face's embedding with those of its copies after each step.
+        symmetry: (N,), cosine with the flipped face.
+        embeddings: (N, D).
+    """
 
     quality: Tensor
     similarities: Tensor
@@ -75,6 +81,9 @@ def faceqan(model: nn.Module, faces: Tensor, noise: Tensor, settings: FaceQANSet
         faces: float32 RGB (N, 3, 112, 112) in [0, 1].
         noise: float32 (N, k, 3, 112, 112), uniform in [-epsilon, epsilon].
         settings: The published values by default.
+
+    Returns:
+        See `FaceQANResult`.
     """
     settings = settings or FaceQANSettings()
     low, high = settings.clip
@@ -92,7 +101,7 @@ def faceqan(model: nn.Module, faces: Tensor, noise: Tensor, settings: FaceQANSet
         with torch.set_grad_enabled(not last):
             similarity = F.cosine_similarity(targets, model(noisy).float())
         recorded.append(similarity.detach())
-        if not last:  # the step after the last recording would be seen by nobody
+        if not last:  # no similarity is recorded after the last step, so it is left out
             (gradient,) = torch.autograd.grad(-similarity.sum(), noisy)
             noisy = (noisy.detach() + settings.epsilon * gradient.sign()).clamp(low, high)
     similarities = torch.stack(recorded, 1).view(count, copies, settings.iterations).transpose(1, 2)
@@ -101,11 +110,11 @@ def faceqan(model: nn.Module, faces: Tensor, noise: Tensor, settings: FaceQANSet
 
 
 def combine(similarities: Tensor, symmetry: Tensor, exponent: float) -> Tensor:
-    """`((1 + mean S) / 2 * clip(1 - std S, 0, 1) * symmetry) ^ p`, with the population's deviation.
+    """Compute `((1 + mean S) / 2 * clip(1 - std S, 0, 1) * symmetry) ^ p`, with the population's deviation.
 
     Args:
         similarities: (N, l, k).
-        symmetry: (N,). The product's sign is kept under an exponent that is not a whole number.
+        symmetry: (N,). Where p is not a whole number, the product keeps its sign.
         exponent: p.
 
     Returns:

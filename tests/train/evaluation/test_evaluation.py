@@ -20,11 +20,12 @@ from tests.support.weights import tame_network
 from train.cli import app
 from train.data.manifest import Manifest, make_manifest, read_manifest, read_table, write_table
 from train.evaluation.comparisons import Pairs, mated_pairs, non_mated_pairs
-from train.evaluation.curves import EvaluationSettings, evaluate_set, rows_of
+from train.evaluation.curves import EvaluationSettings, evaluate_set
 from train.evaluation.edc import edc, pair_quality
 from train.evaluation.inputs import EmbeddingSource, method_scores
 from train.evaluation.output import markdown, terminal_table
 from train.evaluation.pairs import read_pairs
+from train.evaluation.rows import rows_of
 from train.evaluation.sets import set_rows
 from train.networks import save_network
 

@@ -210,7 +210,7 @@ def test_archives_that_claim_more_than_they_have(tmp_path: Path) -> None:
                 archive.writestr(name, data)
         return path
 
-    with pytest.raises(ModelError, match="is packed"):
+    with pytest.raises(ModelError, match="is compressed"):
         read_state(packed(tmp_path / "b.pth", zipfile.ZIP_DEFLATED, {**contents, "a/data/9": bytes(10**7)}))
     short = {name: data[:4] if name == "a/data/0" else data for name, data in contents.items()}
     with pytest.raises(ModelError, match=r"b\.pth"):
