@@ -3,8 +3,9 @@
 Babnik, Peer and Štruc, "FaceQAN: Face Image Quality Assessment Through Adversarial Noise Exploration", ICPR 2022.
 The embedding of a good face hardly moves under small adversarial noise; that of a poor face does.
 
-The published code attacks one face at a time. Here all faces of a batch are attacked at once, by the gradient of the sum
-of their losses: the loss of one face does not depend on the others, and the sign of a gradient not on its scale.
+The published code attacks one face at a time. Here all faces of a batch are attacked at once, by the gradient of the
+sum of their losses. A face has no part in the losses of others, and the sign of a gradient does not depend on its
+scale.
 """
 
 import zlib
