@@ -21,19 +21,17 @@ Settings = Annotated[
 ]
 
 
-def _parameter(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-
-
-FIRST = (_parameter("source", Source), _parameter("out", Out))
-SETTINGS = _parameter("settings", Settings, None)
-EMBEDDINGS = _parameter("embeddings", Embeddings, None)
-BATCH = _parameter("batch", MethodBatch, None)
-DEVICE = _parameter("device", Device, "auto")
-CALLERS = _parameter("callers", Callers, None)
-ENGINE = _parameter("engine", EngineName, "plain")
-RUN = {parameter.name: parameter for parameter in (*FIRST, SETTINGS, EMBEDDINGS, BATCH, DEVICE, CALLERS, ENGINE)}
-"""Parameters of a run, which are not the method's."""
+RUN: dict[str, tuple[Any, Any]] = {
+    "source": (Source, inspect.Parameter.empty),
+    "out": (Out, inspect.Parameter.empty),
+    "settings": (Settings, None),
+    "embeddings": (Embeddings, None),
+    "batch": (MethodBatch, None),
+    "device": (Device, "auto"),
+    "callers": (Callers, None),
+    "engine": (EngineName, "plain"),
+}
+"""Options of a run, which are not the method's: annotation and default by name."""
 
 
 class MethodCommand(TyperCommand):
@@ -65,7 +63,9 @@ class OwnMethodCommand(TyperCommand):
                 raise InputError(f"--set is {text!r}, wanted NAME=VALUE with one of: {', '.join(known) or 'none'}")
             option: Any = known[name]
             if getattr(option, "is_flag", False):
-                yield option.opts[0] if value.lower() in ("true", "1", "yes") else option.secondary_opts[0]
+                if value not in ("true", "false"):
+                    raise InputError(f"--set is {text!r}, wanted {name}=true or {name}=false")
+                yield option.opts[0] if value == "true" else option.secondary_opts[0]
             else:
                 yield from (option.opts[0], *(value.split(",") if option.nargs > 1 else [value]))
 
@@ -80,28 +80,24 @@ def command_of(reference: str, about: str | None = None) -> Any:
     Raises:
         InputError: It is not there, is no method, or has a parameter that cannot be an option.
     """
-    from train.labelling.method import parameters_of
+    from train.labelling.method import parameters_of, takes_one_caller
 
     method, own = resolve(reference), about is None
     taken = parameters_of(method)
-    if about is None:
-        about = inspect.getdoc(method)
     given = [name for name in taken if name not in ("device", "embed")]
     if clash := sorted(set(given) & set(RUN)):
         raise InputError(f"{reference} has a parameter {clash[0]!r}, which is an option of every run; rename it")
-    chosen = {
-        **{parameter.name: parameter for parameter in FIRST},
-        **{name: _option(taken[name]) for name in given},
-        **({"settings": SETTINGS} if own and given else {}),
-        **({"embeddings": EMBEDDINGS} if own or "embed" in taken else {}),
-        "batch": BATCH,
-        **({"device": DEVICE} if "device" in taken else {}),
-        **({} if getattr(method, "one_caller", False) else {"callers": CALLERS}),
-        "engine": ENGINE,
+    left_out = {
+        "settings": not own or not given,
+        "embeddings": not own and "embed" not in taken,
+        "device": "device" not in taken,
+        "callers": takes_one_caller(method),
     }
-    function = _with_signature(_labelling(method, given), list(chosen.values()))
+    run = [_parameter(name, *of) for name, of in RUN.items() if not left_out.get(name, False)]
+    parameters = [*run[:2], *(_option(taken[name]) for name in given), *run[2:]]
     app = typer.Typer(add_completion=False)
-    app.command(cls=OwnMethodCommand if own else TyperCommand, help=about)(function)
+    command = OwnMethodCommand if own else TyperCommand
+    app.command(cls=command, help=about or inspect.getdoc(method))(_labelling(method, given, parameters))
     try:
         return typer.main.get_command(app)
     except (RuntimeError, TypeError, AssertionError) as error:  # what typer raises for a type that it does not know
@@ -110,16 +106,22 @@ def command_of(reference: str, about: str | None = None) -> Any:
         ) from error
 
 
+def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
 def _option(parameter: inspect.Parameter) -> inspect.Parameter:
     """Make a parameter of a method an option, also where it has no default, for typer makes that an argument."""
     annotation = str if parameter.annotation is inspect.Parameter.empty else parameter.annotation
     if get_origin(annotation) is not Annotated:
         annotation = Annotated[annotation, typer.Option()]
-    return parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=annotation)
+    return _parameter(parameter.name, annotation, parameter.default)
 
 
-def _labelling(method: Callable[..., Any], options: list[str]) -> Callable[..., None]:
-    """Return the function of a method's command."""
+def _labelling(
+    method: Callable[..., Any], options: list[str], parameters: list[inspect.Parameter]
+) -> Callable[..., None]:
+    """Return the function of a method's command, with these parameters in the eyes of typer."""
 
     def label(
         source: Path,
@@ -145,11 +147,6 @@ def _labelling(method: Callable[..., Any], options: list[str]) -> Callable[..., 
             errors = label_images(method, given, source, out, embeddings, run)["error"].to_pylist()
             report(out, len(errors), sum(bool(error) for error in errors), "labelled")
 
+    vars(label)["__signature__"] = inspect.Signature(parameters)
+    label.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return label
-
-
-def _with_signature(function: Callable[..., None], parameters: list[inspect.Parameter]) -> Callable[..., None]:
-    """Let a function have these parameters in the eyes of typer."""
-    vars(function)["__signature__"] = inspect.Signature(parameters)
-    function.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return function

@@ -83,16 +83,18 @@ def parameters_of(method: Method) -> dict[str, inspect.Parameter]:
     """Return the parameters of a method by name.
 
     Raises:
-        InputError: It is no class and no function, or takes other parameters than named ones.
+        InputError: It is no class and no function, or its parameters have no names, such as `*args`.
     """
+    if not (inspect.isclass(method) or inspect.isroutine(method)):
+        raise InputError(f"the method is a {type(method).__name__}, wanted a class or a function that makes a labeller")
     try:
         found = inspect.signature(method, eval_str=True).parameters
-    except (TypeError, ValueError, NameError) as error:
-        raise InputError(f"{method!r} is no method ({error}), wanted a class or a function") from error
+    except (TypeError, ValueError, NameError) as error:  # a builtin, or an annotation that names nothing
+        raise InputError(f"the parameters of {method!r} cannot be read: {error}; annotate them") from error
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     for parameter in found.values():
         if parameter.kind not in named:
-            raise InputError(f"{method!r} takes {parameter}, wanted parameters with a name each")
+            raise InputError(f"{method!r} has the parameter {parameter}, wanted parameters that are given by name")
     return dict(found)
 
 

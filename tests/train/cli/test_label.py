@@ -69,6 +69,7 @@ def network():
 
 
 ANSWER = 42
+MADE = Shade()
 '''
 
 
@@ -132,6 +133,7 @@ def test_device_and_embeddings_reach_an_own_method() -> None:
     [
         (["own_methods:Shade", "--set", "colour=1"], "--set is 'colour=1', wanted NAME=VALUE with one of: channel"),
         (["own_methods:Shade", "--set", "channel"], "wanted NAME=VALUE"),
+        (["own_methods:Shade", "--set", "negative=maybe"], "wanted negative=true or negative=false"),
         (["own_methods:Shade", "--set", "channel=red"], "Invalid value for '--channel'"),
         (["own_methods:Shade", "--embeddings", "e.npy"], "'shade' gives no embeddings; leave out --embeddings"),
         (["own_methods:Shade", "--embeddings", "e.txt"], "wanted one of: .npy"),
@@ -140,7 +142,8 @@ def test_device_and_embeddings_reach_an_own_method() -> None:
         (["own_methods:Taken"], "has a parameter 'source', which is an option of every run"),
         (["own_methods:Odd"], "has a parameter that cannot be an option"),
         (["own_methods:not_a_labeller"], "made a int, wanted a labeller"),
-        (["own_methods:ANSWER"], "42 is no method"),
+        (["own_methods:ANSWER"], "the method is a int, wanted a class or a function"),
+        (["own_methods:MADE"], "the method is a Shade, wanted a class or a function"),
         (["own_methods:Absent"], "has no 'Absent'"),
         (["absent_module:Shade"], "there is no module 'absent_module'"),
     ],
