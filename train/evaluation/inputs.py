@@ -27,7 +27,7 @@ Vectors = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingSource:
-    """Where the embeddings come from that decide which comparisons match.
+    """Source of the embeddings that decide which comparisons match.
 
     Attributes:
         source: File of embeddings: `.npy` with a row for each row of the manifest, or `.npz` with `names` (the

@@ -45,7 +45,7 @@ class Labeller(Protocol):
 
 
 class TableLabeller:
-    """A labeller over a batch of a manifest: rows with `row`, `path` and perhaps `landmarks` -> rows as in `DONE`.
+    """Runs a labeller on rows of a manifest: `row`, `path` and perhaps `landmarks` -> rows as in `DONE`.
 
     It is picklable. `ray.data.Dataset.map_batches` takes it as it is.
 
