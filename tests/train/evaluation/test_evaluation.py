@@ -356,9 +356,12 @@ def test_command_with_pairs_columns_and_a_model(faces: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--methods", "good"), "wanted one of them"),
+        (("--methods", "good"), "wanted either --embeddings or --model"),
         (("--methods", "good", "--embeddings", "e.txt"), "'.txt', wanted .npy or .npz"),
-        (("--methods", "good", "--embeddings", "e.npy", "--model", "mobilefacenet128"), "wanted one of them"),
+        (
+            ("--methods", "good", "--embeddings", "e.npy", "--model", "mobilefacenet128"),
+            "wanted either --embeddings or --model",
+        ),
         (("--methods", "good", "--embeddings", "e.npy", "--fmr", "1e-4"), "cannot show an FMR of 0.0001, wanted 10000"),
         (("--methods", "good", "--embeddings", "e.npy", "--rates", "0.2,x"), "not a list of numbers"),
         (("--methods", "good", "--embeddings", "e.npy", "--sets", "mixed"), "needs damaged copies"),
