@@ -90,9 +90,7 @@ def _source_of(embeddings: Path | None, model: str | None, weights: Path | None)
         return EmbeddingSource(str(embeddings))
     if embeddings is None and model is not None:
         return EmbeddingSource(model, weights)
-    raise InputError(
-        "the FR model that compares the faces is missing or given twice, wanted either --embeddings or --model"
-    )
+    raise InputError("what compares the faces is missing or given twice, wanted either --embeddings or --model")
 
 
 def _methods(columns: str, models: str) -> "Methods":
