@@ -32,9 +32,10 @@ class _Commands(Commands):
                 print_plain(Console(stderr=True), MESSAGE, "yellow")
                 raise typer.Exit(stopped.code) from stopped
             except ModuleNotFoundError as error:
-                if error.name is None or error.name.partition(".")[0] in ("sdk", "export", "train"):
+                package = (error.name or "").partition(".")[0]
+                if package in ("", "sdk", "export", "train"):
                     raise
-                raise FiqaError(f"{error.name} is not installed; pip install 'fiqa[train]'") from error
+                raise FiqaError(f"{package} is not installed; pip install 'fiqa[train]'") from error
 
 
 app = typer.Typer(cls=_Commands, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
