@@ -13,7 +13,6 @@ from sdk.files import write_file
 from train.data.manifest import write_table
 from train.evaluation.curves import Interval, MethodResult, SetResult
 from train.evaluation.plots import plot_edc
-from train.evaluation.rows import not_shown_note, rows_of
 from train.evaluation.tracks import VideoResult
 
 UNKNOWN = "–"  # noqa: RUF001 - tables show a dash where nothing can be measured
@@ -34,6 +33,44 @@ def write_results(results: Sequence[SetResult], notes: Mapping[str, str], out: P
     if correlations:
         write_table(pa.Table.from_pylist(correlations), out / "correlations.csv")
     plot_edc(results, out / "edc")
+
+
+def rows_of(results: Iterable[SetResult]) -> list[dict[str, Any]]:
+    """Return a row for each set, FMR and method. An FMR that cannot be shown has one row, with a note and no method."""
+    rows: list[dict[str, Any]] = []
+    for result in results:
+        counts = {"set": result.name, "images": result.images, "identities": result.identities}
+        counts |= {"mated": result.mated, "non_mated": result.non_mated}
+        for point in result.points:
+            measured = {"fmr": point.fmr, "threshold": round(point.threshold, 6), "fnmr": round(point.fnmr, 6)}
+            rows += [{**counts, **measured, **_figures(method)} for method in point.methods]
+        for fmr in result.not_shown:
+            rows.append({**counts, "fmr": fmr, "note": not_shown_note(result, fmr)})
+    names = {name: None for row in rows for name in row}
+    return [{name: row.get(name) for name in names} for row in rows]
+
+
+def not_shown_note(result: SetResult, fmr: float) -> str:
+    """Return why an FMR has no figures."""
+    return f"{result.non_mated} non-mated comparisons cannot show an FMR of {fmr:g}, wanted {math.ceil(1 / fmr)}"
+
+
+def _figures(method: MethodResult) -> dict[str, Any]:
+    row: dict[str, Any] = {"method": method.method}
+    for rate, pauc in method.pauc.items():
+        difference = method.difference[rate]
+        values = {
+            "pauc": pauc.value,
+            "low": pauc.low,
+            "high": pauc.high,
+            "auc": method.curve.auc(rate),
+            "difference": difference.value,
+            "difference_low": difference.low,
+            "difference_high": difference.high,
+            "first_better": method.first_better[rate],
+        }
+        row |= {f"{name}@{rate:g}": None if math.isnan(value) else round(value, 6) for name, value in values.items()}
+    return row
 
 
 def markdown(results: Sequence[SetResult]) -> str:

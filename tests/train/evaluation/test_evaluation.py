@@ -23,9 +23,8 @@ from train.evaluation.comparisons import Pairs, mated_pairs, non_mated_pairs
 from train.evaluation.curves import EvaluationSettings, evaluate_set
 from train.evaluation.edc import edc, pair_quality
 from train.evaluation.inputs import EmbeddingSource, method_scores
-from train.evaluation.output import markdown, terminal_table
+from train.evaluation.output import markdown, rows_of, terminal_table
 from train.evaluation.pairs import read_pairs
-from train.evaluation.rows import rows_of
 from train.evaluation.sets import set_rows
 from train.networks import save_network
 
