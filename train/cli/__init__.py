@@ -17,7 +17,7 @@ from sdk import __version__
 from sdk.commands.console import Commands, PlainFormatter, error_exits, print_plain
 from sdk.errors import FiqaError
 from train.cli import embed, evaluate, fit, label
-from train.labelling.options import Seed
+from train.labelling.parameters import Seed
 from train.stopping import MESSAGE, Stopped, stoppable
 
 

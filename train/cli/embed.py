@@ -7,8 +7,8 @@ import typer
 
 from sdk.commands.console import error_exits
 from sdk.files import check_outputs
-from train.cli.report import report
-from train.labelling.options import Batch, Callers, Device, EngineName, Mean, RecognitionName, Source, Std, Weights
+from train.cli.summary import print_summary
+from train.labelling.parameters import Batch, Callers, Device, EngineName, Mean, RecognitionName, Source, Std, Weights
 
 
 def embed_command(
@@ -34,4 +34,4 @@ def embed_command(
         check_outputs({"--out": out}, filter(None, (source, weights)))
         network = load_recognition_model(model, weights, mean, std)
         vectors = embed_manifest(read_manifest(source), network, out, batch, device, engine, callers)
-        report(out, len(vectors), int(np.isnan(vectors[:, 0]).sum()), "embedded")
+        print_summary(out, len(vectors), int(np.isnan(vectors[:, 0]).sum()), "embedded")

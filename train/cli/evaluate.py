@@ -19,10 +19,14 @@ Models = Annotated[str, typer.Option(help="Quality models to run and evaluate, b
 Embeddings = Annotated[Path | None, typer.Option(help="Embeddings that compare the faces (.npy, .npz).")]
 Model = Annotated[str | None, typer.Option(help="Instead of them, an FR model: name of a network, or module:function.")]
 Weights = Annotated[Path | None, typer.Option(help="Checkpoint of the FR model.")]
-FMR = Annotated[list[float] | None, typer.Option(help="False-match rate of the threshold [0.001]; may be repeated.")]
+FMR = Annotated[
+    list[float] | None, typer.Option(help="False-match rate of the threshold, by default 0.001; may be repeated.")
+]
 Draws = Annotated[int, typer.Option(min=10, help="Draws of identities for the 95 % intervals.")]
 NonMated = Annotated[int, typer.Option(min=1, help="Most non-mated pairs; drawn at random where there are more.")]
-Pairs = Annotated[Path | None, typer.Option(help="Pairs to compare, not all: .csv (a,b,mated), or a pairs.txt of LFW.")]
+Pairs = Annotated[
+    Path | None, typer.Option(help="Pairs to compare, instead of all: .csv (a,b,mated), or a pairs.txt of LFW.")
+]
 
 
 def evaluate_command(

@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 from sdk.commands.console import error_exits, print_plain
 from sdk.files import check_outputs
 from train.cli.method_command import MethodCommand, command_of
-from train.labelling.options import Out, Seed
+from train.labelling.parameters import Out, Seed
 from train.methods import LABELLERS
 
 

@@ -11,8 +11,8 @@ from typer.core import TyperCommand
 from sdk.commands.console import error_exits
 from sdk.errors import InputError
 from sdk.files import check_outputs, check_suffix
-from train.cli.report import report
-from train.labelling.options import Callers, Device, Embeddings, EngineName, MethodBatch, Out, Source
+from train.cli.summary import print_summary
+from train.labelling.parameters import Callers, Device, Embeddings, EngineName, MethodBatch, Out, Source
 from train.methods import LABELLERS
 from train.references import resolve
 
@@ -145,7 +145,7 @@ def _labelling(
             check_outputs({"--out": out, "--embeddings": embeddings}, [source, *files])
             run = RunOptions(batch, device, callers, engine)
             errors = label_images(method, given, source, out, embeddings, run)["error"].to_pylist()
-            report(out, len(errors), sum(bool(error) for error in errors), "labelled")
+            print_summary(out, len(errors), sum(bool(error) for error in errors), "labelled")
 
     vars(label)["__signature__"] = inspect.Signature(parameters)
     label.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}

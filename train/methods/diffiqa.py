@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from sdk.errors import InputError
 from train.data.dataset import normalised
-from train.labelling.options import Mean, RecognitionName, Seed, Std, Weights
+from train.labelling.parameters import Mean, RecognitionName, Seed, Std, Weights
 from train.lazy import Lazy
 from train.methods.diffusion import TRAINED_STEPS, Diffusion, load_diffusion
 from train.networks.attack import frozen_for_attack

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sdk.errors import InputError
-from train.labelling.options import Mean, RecognitionName, Seed, Std, Weights
+from train.labelling.parameters import Mean, RecognitionName, Seed, Std, Weights
 from train.lazy import Lazy
 from train.networks.attack import frozen_for_attack
 from train.networks.recognition import RecognitionModel, fingerprint, load_recognition_model

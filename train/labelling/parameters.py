@@ -1,4 +1,4 @@
-"""Options that several labelling methods and commands take, as typer reads them from a signature."""
+"""Parameters that several labelling methods and commands have, with their help for typer."""
 
 from pathlib import Path
 from typing import Annotated

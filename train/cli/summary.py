@@ -8,7 +8,7 @@ from rich.console import Console
 from sdk.commands.console import SOME_FAILED, print_plain
 
 
-def report(out: Path, images: int, failed: int, done: str) -> None:
+def print_summary(out: Path, images: int, failed: int, done: str) -> None:
     """Print how many images were done, and exit with `SOME_FAILED` where not all were.
 
     Args:
