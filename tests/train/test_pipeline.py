@@ -138,6 +138,7 @@ def test_errors_reach_the_user(
     arguments: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    cv2.imwrite("face.png", np.zeros((112, 112, 3), np.uint8))
     result = CliRunner().invoke(app, list(arguments))
     assert result.exit_code in (1, 2)
     assert message in " ".join(result.output.split())
