@@ -62,7 +62,7 @@ def test_the_toy_loss_trains_a_network(folder: Path) -> None:
     [
         ("toy_loss:ToyLoss", "toy_loss:Toy", "toy_loss:Toy"),
         ("toy_loss:ToyLoss", "no_such_module:Toy", "no_such_module"),
-        ("toy_loss:ToyLoss", "toy_loss:Tensor", "toy_loss:Tensor is no class of train.fitting.regressor.Regressor"),
+        ("toy_loss:ToyLoss", "toy_loss:Tensor", "toy_loss:Tensor is no subclass of train.fitting.regressor.Regressor"),
         ("power", "powers", "ToyLoss has no setting 'powers'"),
     ],
 )

@@ -169,5 +169,5 @@ def _regressor(name: str) -> type[Regressor]:
     place = REGRESSORS[name][0] if name in REGRESSORS else name
     found: Any = resolve(place)
     if not isinstance(found, type) or not issubclass(found, Regressor):
-        raise InputError(f"{name} is no class of train.fitting.regressor.Regressor; see CONTRIBUTING.md")
+        raise InputError(f"{name} is no subclass of train.fitting.regressor.Regressor; see CONTRIBUTING.md")
     return found
