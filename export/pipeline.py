@@ -31,7 +31,7 @@ from sdk.models.formats import ENGINES, PRECISIONS, SUFFIXES
 from sdk.models.loading import openvino_digest, write_card_beside
 from sdk.proof.bench import numbers
 from sdk.proof.verify import PROOF_FILE, Agreement
-from train.lock import exclusive
+from train.lock import locked
 
 Faces = NDArray[np.uint8]
 
@@ -117,7 +117,7 @@ def export_model(
     source = load_source(name, weights)
     job = _Job(settings, target, source, make_card(name, source, settings.precision), crops, calibration)
     make_folder(out)
-    with exclusive(out):
+    with locked(out):
         check_folder(out, job.card.source_sha256)
         with folder_draft(out, DRAFTS) as folder:
             exported = job.run(folder, PACKAGED if faces is None else str(faces))

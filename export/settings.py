@@ -72,7 +72,7 @@ class ExportSettings:
         workspace_mib: For engines, most scratch memory of a layer; None for all.
         timing_cache: For TensorRT, a file that keeps how fast kernels were.
         evaluate: Manifest (or folder) of people to measure the change of pAUC on.
-        judge: Its face-recognition embeddings, see `train.evaluation.judge.Judge`.
+        judge: Its face-recognition embeddings, see `train.evaluation.inputs.EmbeddingSource`.
         keep_going: Write a file whose proof failed all the same, marked unproven.
     """
 

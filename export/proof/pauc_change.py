@@ -45,7 +45,7 @@ def change_of_pauc(
         file: The exported file, which runs here.
         reference: Scores of the source.
         manifest: Manifest, or folder with a folder a person, of aligned crops.
-        judge: Embeddings that compare them, see `train.evaluation.judge.Judge`.
+        judge: Embeddings that compare them, see `train.evaluation.inputs.EmbeddingSource`.
 
     Raises:
         ModelError: The extra `train` is not installed.
@@ -55,7 +55,7 @@ def change_of_pauc(
         from train.data.manifest import read_manifest
         from train.evaluation.comparisons import mated_pairs, non_mated_pairs
         from train.evaluation.edc import edc, pair_quality, threshold_at_fmr
-        from train.evaluation.judge import Judge
+        from train.evaluation.inputs import EmbeddingSource
         from train.evaluation.sets import rows_without_errors
         from train.vectors import cosines
     except ModuleNotFoundError as error:
@@ -65,7 +65,7 @@ def change_of_pauc(
     part = images.select(rows)
     crops = np.stack([load_image(part.root / path) for path in part.paths])
     with TemporaryDirectory() as folder:
-        vectors: NDArray[Any] = np.asarray(Judge(judge).embeddings(images, rows, Path(folder)))
+        vectors: NDArray[Any] = np.asarray(EmbeddingSource(judge).read(images, rows, Path(folder)))
     mated, non_mated = mated_pairs(part.identities), non_mated_pairs(part.identities)
     errors = cosines(mated, vectors) <= threshold_at_fmr(cosines(non_mated, vectors), FMR)
     with QualityScorer(file, trust=True) as scorer:

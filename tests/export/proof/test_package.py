@@ -29,7 +29,7 @@ from sdk import InputError, ModelCard, ModelError, QualityScorer
 from sdk.models.card import METADATA_KEY
 from sdk.models.catalog import catalog
 from sdk.proof.verify import compare_scores, prove
-from train.lock import exclusive
+from train.lock import locked
 
 INT8 = ExportSettings("onnx", "int8")
 
@@ -108,7 +108,7 @@ def test_openvino(precision: str, tmp_path: Path, faces: NDArray[np.uint8]) -> N
 def test_one_export_at_a_time_and_one_network_a_folder(
     exported: dict[str, Exported], files: Path, tmp_path: Path
 ) -> None:
-    with exclusive(tmp_path), pytest.raises(InputError, match="is being written by another run"):
+    with locked(tmp_path), pytest.raises(InputError, match="is being written by another run"):
         export_model("fiqa-nano", None, tmp_path)
     folder = exported[".pth"].path.parent
     before = sorted(folder.iterdir())
