@@ -18,6 +18,7 @@ from sdk.files import make_folder, open_file
 from sdk.text import shortened
 from train.fitting.batches import TrainingBatches
 from train.fitting.learner import Learner, make_accelerator
+from train.fitting.rounding import fix_rounding
 from train.fitting.settings import TrainerSettings
 from train.fitting.task import Task, Terms
 from train.lock import locked
@@ -68,6 +69,7 @@ class Trainer:
 
     def __init__(self, task: Task, results: Results, settings: TrainerSettings, out: Path, record: RunRecord) -> None:
         make_folder(out)
+        fix_rounding()
         accelerator = make_accelerator(settings.precision, out, task.loss_scale)
         self._batches = TrainingBatches(task.train_set, settings, accelerator)
         self._learner = Learner(task, settings.ema, self._batches.an_epoch, accelerator)

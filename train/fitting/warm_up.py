@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sdk.errors import InputError
+from train.fitting.rounding import fix_rounding
 from train.networks import MLP, QualityNetwork
 from train.recipes import check_least
 
@@ -67,6 +68,7 @@ def warm_up_head(
     """
     if not settings.epochs:
         return
+    fix_rounding()
     head = network.mlp
     if not isinstance(head, MLP):
         raise InputError("warm_up trains an MLP head and this network's is one linear layer; leave warm_up out")
