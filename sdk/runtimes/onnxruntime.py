@@ -258,3 +258,8 @@ def _without_prelu(data: bytes) -> bytes | Path:
 
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:32]
+
+
+def open_onnxruntime(model: Model, device: str, precision: str | None, threads: int) -> OnnxRuntime:
+    """Load a model into onnxruntime; see `sdk.runtimes.registry.Opener`. It computes in the card's precision."""
+    return OnnxRuntime(model, device, threads)
