@@ -1,1 +1,1 @@
-"""Where a network comes from: a checkpoint, or a file that others published."""
+"""Where weights come from: a checkpoint, or an ONNX file, published or exported."""

@@ -39,7 +39,7 @@ class Model:
 
 
 Reader: TypeAlias = Callable[[Path, ModelCard | None, bool], Model]
-"""Reads a file and checks it. Arguments: its path, the card that describes it or None, and `trust`: see `load_model`."""
+"""Reads a file and checks it; takes the path, `card` and `trust` of `load_model`."""
 
 
 def load_model(model: str | PathLike[str], card: ModelCard | None = None, *, trust: bool = False) -> Model:
@@ -180,8 +180,8 @@ def read_with_card(path: Path, card: ModelCard | None, trust: bool) -> Model:
         )
     if wanted and wanted != digest:
         raise ModelError(
-            f"{' and its '.join([str(path), *others])} have SHA-256 {digest}, their card says {wanted}: they are damaged "
-            "or of another export; export the model again"
+            f"{' and its '.join([str(path), *others])} have SHA-256 {digest}, their card says {wanted}: "
+            "they are damaged or of another export; export the model again"
         )
     return model
 

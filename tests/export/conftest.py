@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from export.pipeline import Exported, export_model
+from export.exported import Exported
+from export.pipeline import export_model
 from export.proof.crops import verification_faces
 from sdk.models.card import METADATA_KEY
 from tests.support.weights import tame_network

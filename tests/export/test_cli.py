@@ -7,8 +7,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from export.cli import DETECTOR, MODELS, app
-from export.pipeline import Exported
+from export.cli import app
+from export.exported import Exported
+from export.networks import TASKS
 from export.settings import ExportSettings
 from train.networks import VARIANTS
 
@@ -20,7 +21,7 @@ def run(*arguments: object, code: int = 0) -> tuple[str, str]:
 
 
 def test_every_quality_network_can_be_named() -> None:
-    assert set(MODELS) - {DETECTOR} == {name for name, variant in VARIANTS.items() if variant.hidden is not None}
+    assert set(TASKS["quality"].networks) == {name for name, variant in VARIANTS.items() if variant.hidden is not None}
 
 
 def test_numbers_are_printed(exported: dict[str, Exported], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -9,13 +9,12 @@ import numpy as np
 import onnx
 import pytest
 
-from export.detector import export_detector
-from export.engines.build import build_file
+from export.engines.build import build_engine_file
 from export.graph.rewrite import readable
 from export.pipeline import export_model
 from export.proof.compare import figures
 from export.proof.package import as_json, check_folder
-from export.settings import ExportSettings
+from export.settings import EngineOptions, ExportSettings
 from export.sources.checkpoint import load_source
 from sdk import InputError, ModelError
 from sdk.models.catalog import find_entry
@@ -40,13 +39,13 @@ def test_an_output_that_is_an_input_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"--timing-cache .* is an input"):
         export_model("fiqa-nano", weights, tmp_path / "out", settings=settings)
     with pytest.raises(InputError, match=r"--timing-cache .* is an input"):
-        build_file(weights, "tensorrt", None, [1], timing_cache=weights)
+        build_engine_file(weights, "tensorrt", None, EngineOptions((1,), timing_cache=weights))
     with pytest.raises(InputError, match="would be overwritten"):
         export_model("fiqa-nano", None, packaged().parent)
     detector = tmp_path / "fiqa-detector.onnx"
     detector.touch()
     with pytest.raises(InputError, match="is an input"):
-        export_detector(detector, tmp_path)
+        export_model("fiqa-detector", detector, tmp_path)
     assert weights.read_bytes() == before
 
 
@@ -56,7 +55,7 @@ def test_places_that_cannot_be(name: str, tmp_path: Path) -> None:
     with pytest.raises(InputError):
         export_model("fiqa-nano", None, tmp_path / name)
     with pytest.raises(InputError):
-        build_file(packaged(), "tensorrt", None, [1], out=tmp_path / name)
+        build_engine_file(packaged(), "tensorrt", None, EngineOptions((1,)), tmp_path / name)
 
 
 def test_graphs_that_make_no_sense_are_model_errors(tmp_path: Path) -> None:

@@ -13,16 +13,19 @@ import pytest
 from typer.testing import CliRunner
 
 from export.cli import app
+from export.engines import place
 from export.engines import tensorrt as engine
 from export.engines.layer_report import PRODUCTS
-from export.engines.tensorrt import CannotBuildHereError, build_engine
-from export.graph.float16 import to_half
-from export.graph.from_torch import from_network
-from export.graph.front_end import take_images
+from export.engines.place import CannotBuildHereError
+from export.engines.tensorrt import build_engine
+from export.formats.onnx_inspection import layer_precisions
+from export.graph.float16 import to_float16
+from export.graph.from_torch import trace_network
+from export.graph.front_end import add_front_end
 from export.graph.int8 import quantise
 from export.graph.rewrite import value_types
-from export.inspection import layer_precisions
 from export.proof.crops import verification_faces
+from export.settings import EngineOptions
 from export.targets import get_target
 from sdk import DeviceError, InputError, ModelCard, ModelError, QualityScorer
 from sdk.models.card import METADATA_KEY, EngineFacts
@@ -41,9 +44,9 @@ def graphs() -> dict[tuple[str, str], bytes]:
     found = {}
     for network in NETWORKS:
         variant = get_variant(network)
-        plain = take_images(from_network(tame_network(network)), variant.mean, variant.std)
+        plain = add_front_end(trace_network(tame_network(network)), variant.mean, variant.std)
         whole = quantise(plain, verification_faces()[:16]).model
-        models = {"fp32": plain, "fp16": to_half(plain), "int8": whole, "int8+fp16": to_half(whole)}
+        models = {"fp32": plain, "fp16": to_float16(plain), "int8": whole, "int8+fp16": to_float16(whole)}
         for precision, model in models.items():
             card = ModelCard(name=network, precision=precision)
             onnx.helper.set_model_props(model, {METADATA_KEY: card.to_json()})
@@ -72,7 +75,7 @@ def test_every_layer_is_in_the_precision_asked_for(
 ) -> None:
     model = graphs[network, precision]
     card = ModelCard(name=network, precision=precision)
-    built = build_engine(model, card, "tensorrt-rtx", get_target(target), batches=[8, 1])
+    built = build_engine(model, card, "tensorrt-rtx", get_target(target), EngineOptions((8, 1)))
     assert built.card.format == "tensorrt-rtx"
     assert not built.card.proven
     layers = built.card.engine.layers
@@ -116,10 +119,10 @@ def test_the_last_layer_as_a_sum_gives_the_same_scores(network: str, graphs: dic
 def test_turing_has_no_int8(graphs: dict[tuple[str, str], bytes], rtx: str, monkeypatch: pytest.MonkeyPatch) -> None:
     card = ModelCard(name="ediffiqa-t", precision="int8+fp16")
     model = graphs["ediffiqa-t", "int8+fp16"]
-    with pytest.raises(InputError, match=r"rtx-20 .* takes fp16, not int8\+fp16; give --precision one of these"):
+    with pytest.raises(InputError, match=r"rtx-20 .* runs fp16, not int8\+fp16; give --precision one of these"):
         build_engine(model, card, "tensorrt-rtx", get_target("rtx-20"))
     # Without the target's word the library builds one, and computes its convolutions in fp16: the report tells.
-    monkeypatch.setattr(engine, "gpu_architecture", lambda number: "7.5")
+    monkeypatch.setattr(place, "gpu_architecture", lambda number: "7.5")
     with pytest.raises(ModelError, match=r"is not int8\+fp16: \d+ of \d+ .* int8 became fp16"):
         build_engine(model, card, "tensorrt-rtx", None)
 
@@ -128,10 +131,10 @@ def test_the_library_says_why_it_does_not_build(
     graphs: dict[tuple[str, str], bytes], rtx: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     card = ModelCard(name="fiqa-nano")
-    monkeypatch.setattr(engine, "gpu_architecture", lambda number: "7.5")
+    monkeypatch.setattr(place, "gpu_architecture", lambda number: "7.5")
     with pytest.raises(ModelError, match=r"fp32 model for compute capability 7\.5: .*FP32 GEMM is not supported"):
         build_engine(graphs["fiqa-nano", "fp32"], card, "tensorrt-rtx")
-    monkeypatch.setattr(engine, "gpu_architecture", lambda number: "9.0")
+    monkeypatch.setattr(place, "gpu_architecture", lambda number: "9.0")
     with pytest.raises(InputError, match=r"does not build for compute capability 9\.0, but for SM75, .*SM86"):
         build_engine(graphs["fiqa-nano", "fp32"], card, "tensorrt-rtx")
     with pytest.raises(ModelError, match="not an ONNX file"):
@@ -148,8 +151,8 @@ def test_a_file_that_is_newer_than_its_target(
 ) -> None:
     model = onnx.load_from_string(graphs["fiqa-nano", "fp16"])
     model.opset_import[0].version, model.ir_version = opset, ir_version
-    monkeypatch.setattr(engine, "gpu_architecture", lambda number: "8.7")
-    monkeypatch.setattr(engine, "load_library", lambda style: None)
+    monkeypatch.setattr(place, "gpu_architecture", lambda number: "8.7")
+    monkeypatch.setattr(engine, "load_library", lambda format_name: None)
     with pytest.raises(ModelError, match=f"the ONNX file has {words}, and jetson-orin reads up to (20|9); export it"):
         build_engine(
             model.SerializeToString(), ModelCard(name="x", precision="fp16"), "tensorrt", get_target("jetson-orin")
@@ -179,22 +182,22 @@ def test_the_command_writes_engine_and_card(graphs: dict[tuple[str, str], bytes]
 
 
 @pytest.mark.parametrize(
-    ("style", "target", "options", "words"),
+    ("format_name", "target", "options", "words"),
     [
-        ("tensorrt", "cpu", {}, "cpu runs onnx, not tensorrt"),
-        ("tensorrt-rtx", "jetson-orin", {}, "jetson-orin runs tensorrt, onnx, not tensorrt-rtx"),
-        ("tensorrt-rtx", None, {}, "there is no GPU here to build for; name a target"),
-        ("tensorrt-rtx", "rtx-30", {"batches": []}, "wanted at least one positive number"),
-        ("tensorrt-rtx", "rtx-30", {"batches": [0, 1]}, "wanted at least one positive number"),
-        ("tensorrt-rtx", "rtx-30", {"timing_cache": Path("t")}, "leave out --timing-cache"),
+        ("tensorrt", "cpu", EngineOptions(), "cpu runs onnx, not tensorrt"),
+        ("tensorrt-rtx", "jetson-orin", EngineOptions(), "jetson-orin runs tensorrt, onnx, not tensorrt-rtx"),
+        ("tensorrt-rtx", None, EngineOptions(), "there is no GPU here to build for; name a target"),
+        ("tensorrt-rtx", "rtx-30", EngineOptions(()), "wanted at least one positive number"),
+        ("tensorrt-rtx", "rtx-30", EngineOptions((0, 1)), "wanted at least one positive number"),
+        ("tensorrt-rtx", "rtx-30", EngineOptions(timing_cache=Path("t")), "leave out --timing-cache"),
     ],
 )
 def test_what_does_not_go_together(
-    style: str, target: str | None, options: dict[str, object], words: str, monkeypatch: pytest.MonkeyPatch
+    format_name: str, target: str | None, options: EngineOptions, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "gpu_architecture", lambda number: None)
+    monkeypatch.setattr(place, "gpu_architecture", lambda number: None)
     with pytest.raises(InputError, match=words):
-        build_engine(b"", ModelCard(name="x"), style, get_target(target) if target else None, **options)  # type: ignore[arg-type]
+        build_engine(b"", ModelCard(name="x"), format_name, get_target(target) if target else None, options)
 
 
 @pytest.mark.parametrize(
@@ -210,10 +213,10 @@ def test_an_engine_that_cannot_be_built_here(
     here: str | None, target: str | None, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)  # type: ignore[arg-type]
-    monkeypatch.setattr(engine, "gpu_architecture", lambda number: here)
+    monkeypatch.setattr(place, "gpu_architecture", lambda number: here)
     chosen = get_target(target) if target else None
     with pytest.raises(CannotBuildHereError, match=words + ".*run: fiqa-export build") as caught:
-        build_engine(b"", ModelCard(name="ediffiqa-s", precision="fp16"), "tensorrt", chosen, batches=[1, 8])
+        build_engine(b"", ModelCard(name="ediffiqa-s", precision="fp16"), "tensorrt", chosen, EngineOptions((1, 8)))
     where = f" --target {target}" if target else ""
     assert caught.value.command == f"fiqa-export build ediffiqa-s.onnx --format tensorrt{where} --batch 1,8"
 
@@ -232,11 +235,11 @@ def test_tensorrt_goes_the_same_way(
         return config
 
     monkeypatch.setattr(engine, "_configure", for_a_gpu_that_is_not_here)
-    monkeypatch.setattr(engine, "load_library", lambda style: library)
-    monkeypatch.setattr(engine, "gpu_architecture", lambda number: "8.6")
+    monkeypatch.setattr(engine, "load_library", lambda format_name: library)
+    monkeypatch.setattr(place, "gpu_architecture", lambda number: "8.6")
     card, cache = ModelCard(name="fiqa-nano", precision="fp16"), tmp_path / "new" / "timing"
     built = build_engine(
-        graphs["fiqa-nano", "fp16"], card, "tensorrt", batches=[8, 1], workspace_mib=64, timing_cache=cache
+        graphs["fiqa-nano", "fp16"], card, "tensorrt", None, EngineOptions((8, 1), workspace_mib=64, timing_cache=cache)
     )
     assert asked == [([(1, 1, 1), (8, 8, 8)], 64)]
     assert (built.card.format, built.card.engine.architectures) == ("tensorrt", ("8.6",))

@@ -10,12 +10,12 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from export.graph.float16 import to_half
+from export.exported import Exported
+from export.formats.onnx_inspection import layer_precisions
+from export.graph.float16 import to_float16
 from export.graph.int8 import quantise
 from export.graph.ranges import BINS, Histogram, histograms
 from export.graph.rewrite import value_types
-from export.inspection import layer_precisions
-from export.pipeline import Exported
 from export.proof.crops import calibration_faces, verification_faces
 from sdk import InputError, ModelError
 from sdk.models.catalog import catalog
@@ -49,10 +49,10 @@ def layers(model: onnx.ModelProto) -> dict[str, int]:
 @pytest.mark.parametrize("network", ["nano", "tiny"])
 def test_half(network: str, request: pytest.FixtureRequest, faces: NDArray[np.uint8]) -> None:
     model = request.getfixturevalue(network)
-    half = to_half(model)
+    half = to_float16(model)
     # All layers but the last, which is a sum of products in fp32.
     assert layers(half) == {"fp16": sum(layers(model).values()) - 1}
-    assert half.SerializeToString(deterministic=True) == to_half(model).SerializeToString(deterministic=True)
+    assert half.SerializeToString(deterministic=True) == to_float16(model).SerializeToString(deterministic=True)
     found = compare_scores(scores(half, faces), scores(model, faces))
     assert 0 < found.largest < 2e-3
     types, makers = value_types(half), {name: node for node in half.graph.node for name in node.output}
@@ -79,7 +79,7 @@ def test_weights_beyond_half() -> None:
     large = numpy_helper.from_array(np.array([70000], np.float32), "large")
     graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], [large])
     with pytest.raises(ModelError, match=r"large holds 7e.04, more than float16 can"):
-        to_half(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9))
+        to_float16(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9))
 
 
 def test_int8_is_as_a_strongly_typed_network_wants_it(nano: onnx.ModelProto, faces: NDArray[np.uint8]) -> None:
@@ -116,7 +116,7 @@ def test_trained_weights_keep_their_scores(nano: onnx.ModelProto, faces: NDArray
     quantised = quantise(nano, calibration_faces()).model
     expected = scores(nano, faces)
     assert find_failures(compare_scores(scores(quantised, faces), expected), "int8") == ()
-    mixed = to_half(quantised)
+    mixed = to_float16(quantised)
     assert set(layers(mixed)) == {"int8", "fp16"}
     assert find_failures(compare_scores(scores(mixed, faces), expected), "int8+fp16") == ()
     again = quantise(nano, calibration_faces()).model

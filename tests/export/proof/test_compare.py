@@ -10,11 +10,12 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from export.graph.front_end import INPUT, OUTPUT
-from export.pipeline import Exported
+from export.exported import Exported
+from export.graph.front_end import INPUT, OUTPUT, QUALITY_ENDS
 from export.proof import compare as verify
 from export.proof import runtimes
 from export.proof.crops import calibration_faces, verification_faces
+from export.proof.form import check_form
 from sdk import InputError, ModelError
 from sdk.alignment import align
 from sdk.images.decoding import load_image
@@ -102,12 +103,12 @@ def test_form_is_read_back(opset: int, ir_version: int, kind: int, output: str, 
     opsets = [helper.make_opsetid("", opset)]
     onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=ir_version), tmp_path / "file.onnx")
     with pytest.raises(ModelError, match=message):
-        verify.check_form(tmp_path / "file.onnx")
+        check_form(tmp_path / "file.onnx", QUALITY_ENDS)
 
 
 def test_an_exported_file_has_the_right_form(exported: dict[str, Exported]) -> None:
     for result in exported.values():
-        verify.check_form(result.path)
+        check_form(result.path, QUALITY_ENDS)
 
 
 def test_the_packaged_face_is_the_astronaut(faces: NDArray[np.uint8]) -> None:

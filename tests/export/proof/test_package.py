@@ -16,14 +16,17 @@ from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
 
 import export.engines.build
-import export.pipeline
+import export.graph.int8
+import export.tasks.quality
 from export.cli import app
-from export.engines.tensorrt import BuiltEngine, CannotBuildHereError
+from export.engines.place import CannotBuildHereError
+from export.engines.tensorrt import BuiltEngine
+from export.exported import Exported
 from export.graph.int8 import quantise
-from export.pipeline import Exported, export_model
+from export.pipeline import export_model
 from export.proof.crops import calibration_faces
 from export.proof.pauc_change import change_of_pauc
-from export.settings import ExportSettings
+from export.settings import EngineOptions, ExportSettings
 from export.sources.checkpoint import load_source
 from sdk import InputError, ModelCard, ModelError, QualityScorer
 from sdk.models.card import METADATA_KEY
@@ -73,7 +76,7 @@ def test_int8_of_the_packaged_model(tmp_path: Path) -> None:
 
 
 def test_a_failed_proof_writes_nothing_unless_told_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export.pipeline, "quantise", partial(quantise, method="60"))
+    monkeypatch.setattr(export.graph.int8, "quantise", partial(quantise, method="60"))
     with pytest.raises(ModelError, match=r"shift .* allowed for int8.*Nothing was written: give --calibration"):
         export_model("fiqa-nano", None, tmp_path, settings=INT8)
     assert list(tmp_path.iterdir()) == []
@@ -154,28 +157,28 @@ def test_exported_files_that_are_no_source(name: str, changes: dict[str, str], m
 def test_an_engine_that_cannot_be_built_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[Any, ...]] = []
 
-    def refuse(file: Path, style: str, target: Any, batches: Any, **options: Any) -> None:
-        asked.append((file.name, style, target.name, tuple(batches), options))
+    def refuse(file: Path, format_name: str, target: Any, options: EngineOptions) -> None:
+        asked.append((file.name, format_name, target.name, options))
         command = f"fiqa-export build {file.name} --target {target.name}"
         raise CannotBuildHereError("no TensorRT here; there, run", command)
 
-    monkeypatch.setattr(export.engines.build, "build_file", refuse)
+    monkeypatch.setattr(export.engines.build, "build_engine_file", refuse)
     settings = ExportSettings("tensorrt", "fp16", "jetson-orin", batches=(1, 4), workspace_mib=64)
     result = export_model("fiqa-nano", None, tmp_path, settings=settings)
-    assert asked == [
-        ("fiqa-nano-fp16.onnx", "tensorrt", "jetson-orin", (1, 4), {"workspace_mib": 64, "timing_cache": None})
-    ]
+    assert asked == [("fiqa-nano-fp16.onnx", "tensorrt", "jetson-orin", EngineOptions((1, 4), 64, None))]
     assert (result.path, result.card.proven) == (tmp_path / "fiqa-nano-fp16.onnx", True)
     assert "no TensorRT here; there, run: fiqa-export build fiqa-nano-fp16.onnx" in result.notes[-1]
 
 
 def test_an_engine_that_cannot_run_here_is_unproven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def build(model: bytes, card: ModelCard, style: str, target: Any, **options: Any) -> BuiltEngine:
+    def build(
+        model: bytes, card: ModelCard, format_name: str, target: Any, options: EngineOptions, command: str
+    ) -> BuiltEngine:
         engine = {
             "sha256": sha256(b"engine").hexdigest(), "version": "1.7.1", "architectures": ["8.9"],
-            "batches": options["batches"], "target": target.name, "layers": {"fp16": 52}, "command": "build it",
+            "batches": options.batches, "target": target.name, "layers": {"fp16": 52}, "command": "build it",
         }  # fmt: skip
-        return BuiltEngine(b"engine", dataclasses.replace(card, format=style, engine=engine, proven=False), ())
+        return BuiltEngine(b"engine", dataclasses.replace(card, format=format_name, engine=engine, proven=False), ())
 
     monkeypatch.setattr(export.engines.build, "build_engine", build)
     settings = ExportSettings("tensorrt-rtx", "fp16", "rtx-40")
@@ -215,7 +218,7 @@ def test_change_of_pauc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert worse.before != pytest.approx(change.before)
     settings = ExportSettings(evaluate=tmp_path / "manifest.csv", judge=str(tmp_path / "vectors.npy"))
     agreement = compare_scores(np.arange(9, dtype=np.float32), np.arange(9, dtype=np.float32))
-    monkeypatch.setattr(export.pipeline, "compare", lambda *arguments: {"onnxruntime, batch 1": agreement})
+    monkeypatch.setattr(export.tasks.quality, "compare", lambda *arguments: {"onnxruntime, batch 1": agreement})
     result = export_model("fiqa-nano", None, tmp_path / "out", settings=settings)
     assert result.change == change
     assert json.loads(result.report.read_text())["pauc"]["after"] == change.after

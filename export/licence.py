@@ -1,0 +1,62 @@
+"""Licences: of fiqa itself, and of each model, and whether you may ship it."""
+
+from dataclasses import dataclass
+
+from sdk.errors import FiqaError
+from sdk.models.card import ModelCard
+from sdk.models.catalog import catalog
+from sdk.models.loading import load_model
+from sdk.models.store import locate_model
+
+
+@dataclass(frozen=True, slots=True)
+class Licence:
+    """Licence of the code or of a model.
+
+    Attributes:
+        name: `fiqa`, or the model's name.
+        licence: SPDX identifier, or a sentence.
+        attribution: Whom to credit; empty if nobody has to be.
+        training_data: What the weights were trained on; empty if it is not stated.
+        ship: May I ship it in a product? `yes`, `no` or `ask`.
+        reason: Why.
+    """
+
+    name: str
+    licence: str
+    attribution: str
+    training_data: str
+    ship: str
+    reason: str
+
+
+CODE = Licence(
+    "fiqa",
+    "Apache-2.0",
+    "keep LICENSE and NOTICE",
+    "",
+    "yes",
+    "Apache-2.0 allows commercial use and changes if LICENSE and NOTICE are passed on. It covers the code, not models.",
+)
+"""Licence of fiqa's code."""
+
+
+def licence_of(name: str) -> Licence:
+    """Return the licence of a model: from the card of its file if that is on this machine, else from the catalogue.
+
+    Args:
+        name: Name of a model in the catalogue, or of another network.
+    """
+    entry = catalog().get(name)
+    if entry is None:
+        reason = "fiqa has no weights of this network. The licence is that of the weights that you export."
+        return Licence(name, "that of your weights", "", "", "ask", reason)
+    card = _own_card(name) or entry.card
+    return Licence(name, card.licence, card.attribution, card.training_data, entry.ship, entry.ship_reason)
+
+
+def _own_card(name: str) -> ModelCard | None:
+    try:
+        return load_model(name).card if locate_model(name) is not None else None
+    except FiqaError:  # a damaged file: `fiqa models verify` tells
+        return None
