@@ -36,7 +36,7 @@ CODE = Licence(
     "keep LICENSE and NOTICE",
     "",
     "yes",
-    "Apache-2.0 allows commercial use and changes if LICENSE and NOTICE are passed on. It covers the code, not models.",
+    "Apache-2.0 allows it if you pass on LICENSE and NOTICE. This is the code; each model has its own licence.",
 )
 """Licence of fiqa's code."""
 

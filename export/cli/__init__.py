@@ -53,19 +53,20 @@ def export(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Export a network as a file that takes uint8 BGR faces and gives scores.
+    """Export a network as a file that takes uint8 BGR images: faces for a score, photos for the detector.
 
-    The file is compared with its source before it is written. It must not
-    differ by more than: fp32 1e-4; fp16 5e-3; int8 a mean shift of 0.01 and a
-    Spearman correlation of 0.99.
+    The file is compared with its source first, and written only if it agrees:
+    fp32 within 1e-4; fp16 within 5e-3; int8 with a mean shift up to 0.01 and a
+    Spearman correlation from 0.99.
 
     The folder gets the model, its card (.json), a report, a licence notice, for
     int8 the measured ranges, and proof.npz: with it `fiqa verify` proves the
-    model on another device. `fiqa-export formats` shows which options go
-    together.
+    model on another device.
 
-    Exit codes: 0 written; 1 an error or a failed proof, nothing written; 2 wrong
-    usage.
+    `fiqa-export formats` shows which options go together.
+
+    Exit codes: 0 written; 1 an error or a failed proof, nothing written;
+    2 wrong usage.
     """
     if context.invoked_subcommand is not None:
         return

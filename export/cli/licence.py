@@ -24,7 +24,7 @@ def show_licences(model: str | None) -> None:
     console = Console()
     if model is not None:
         _show_one(console, licence_of(model))
-        print_plain(console, f"fiqa itself: {CODE.licence}. May I ship it? {CODE.ship}. {CODE.reason}")
+        print_plain(console, f"fiqa itself ({CODE.licence}): May I ship it? {CODE.ship}. {CODE.reason}")
         return
     table = Table(Column("", no_wrap=True), "may I ship it?", "licence", Column("why", overflow="fold"))
     for found in (CODE, *map(licence_of, catalog())):
@@ -40,7 +40,7 @@ def _show_one(console: Console, found: Licence) -> None:
         "licence": found.licence,
         "attribution": found.attribution or "none required",
         "training data": found.training_data or "not stated",
-        "may I ship it?": f"{found.ship}. {found.reason}",
     }
     for name, value in rows.items():
-        print_plain(console, f"{name}: {value}", _COLOURS[found.ship] if name == "may I ship it?" else "")
+        print_plain(console, f"{name}: {value}")
+    print_plain(console, f"May I ship it? {found.ship}. {found.reason}", _COLOURS[found.ship])

@@ -61,6 +61,7 @@ Licence = Annotated[
     bool,
     typer.Option(
         "--licence",
+        "--license",
         help="Show the licence of fiqa and of each model, or of --model NAME, and whether you may ship it. "
         "Nothing is exported.",
     ),

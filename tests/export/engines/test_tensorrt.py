@@ -1,7 +1,6 @@
 """Engines that TensorRT-RTX really builds, for GPUs that are not here, of files that fiqa-export really writes."""
 
 import hashlib
-import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -10,56 +9,24 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from typer.testing import CliRunner
 
-from export.cli import app
 from export.engines import place
 from export.engines import tensorrt as engine
 from export.engines.layer_report import PRODUCTS
-from export.engines.place import CannotBuildHereError
 from export.engines.tensorrt import build_engine
 from export.formats.onnx_inspection import layer_precisions
-from export.graph.float16 import to_float16
-from export.graph.from_torch import trace_network
-from export.graph.front_end import add_front_end
-from export.graph.int8 import quantise
 from export.graph.rewrite import value_types
 from export.proof.crops import verification_faces
 from export.settings import EngineOptions
 from export.targets import get_target
-from sdk import DeviceError, InputError, ModelCard, ModelError, QualityScorer
-from sdk.models.card import METADATA_KEY, EngineFacts
-from sdk.models.loading import load_model
+from sdk import InputError, ModelCard, ModelError
+from sdk.models.card import EngineFacts
 from sdk.models.trust import was_built_here
-from tests.support.weights import tame_network
-from train.networks import get_variant
 
 NETWORKS = ("ediffiqa-t", "fiqa-nano")
+
+
 TARGETS = {"rtx-20": "7.5", "rtx-30": "8.6", "rtx-40": "8.9", "rtx-50": "12.0"}
-
-
-@pytest.fixture(scope="session")
-def graphs() -> dict[tuple[str, str], bytes]:
-    """ONNX files by network and precision, with random weights."""
-    found = {}
-    for network in NETWORKS:
-        variant = get_variant(network)
-        plain = add_front_end(trace_network(tame_network(network)), variant.mean, variant.std)
-        whole = quantise(plain, verification_faces()[:16]).model
-        models = {"fp32": plain, "fp16": to_float16(plain), "int8": whole, "int8+fp16": to_float16(whole)}
-        for precision, model in models.items():
-            card = ModelCard(name=network, precision=precision)
-            onnx.helper.set_model_props(model, {METADATA_KEY: card.to_json()})
-            found[network, precision] = model.SerializeToString()
-    return found
-
-
-@pytest.fixture
-def rtx() -> str:
-    """The name of TensorRT-RTX's version."""
-    library = pytest.importorskip("tensorrt_rtx", reason="needs tensorrt-rtx (fiqa[tensorrt-rtx], x86-64)")
-    version: str = library.__version__
-    return version
 
 
 def count_products(model: bytes) -> int:
@@ -143,82 +110,6 @@ def test_the_library_says_why_it_does_not_build(
     unknown.graph.node[-1].op_type = "Unheard"
     with pytest.raises(ModelError, match=r"TensorRT-RTX cannot read the model: .*Unheard"):
         build_engine(unknown.SerializeToString(), card, "tensorrt-rtx", get_target("rtx-30"))
-
-
-@pytest.mark.parametrize(("opset", "ir_version", "words"), [(21, 9, "opset 21"), (20, 10, "IR 10")])
-def test_a_file_that_is_newer_than_its_target(
-    opset: int, ir_version: int, words: str, graphs: dict[tuple[str, str], bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = onnx.load_from_string(graphs["fiqa-nano", "fp16"])
-    model.opset_import[0].version, model.ir_version = opset, ir_version
-    monkeypatch.setattr(place, "gpu_architecture", lambda number: "8.7")
-    monkeypatch.setattr(engine, "load_library", lambda format_name: None)
-    with pytest.raises(ModelError, match=f"the ONNX file has {words}, and jetson-orin reads up to (20|9); export it"):
-        build_engine(
-            model.SerializeToString(), ModelCard(name="x", precision="fp16"), "tensorrt", get_target("jetson-orin")
-        )
-
-
-def test_the_command_writes_engine_and_card(graphs: dict[tuple[str, str], bytes], rtx: str, tmp_path: Path) -> None:
-    file = tmp_path / "nano.onnx"
-    file.write_bytes(graphs["fiqa-nano", "fp16"])
-    result = CliRunner().invoke(app, ["build", str(file), "--format", "tensorrt-rtx", "--target", "rtx-40"])
-    assert result.exit_code == 0, result.output
-    path = tmp_path / "nano-rtx-sm89.engine"
-    assert sorted(entry.name for entry in tmp_path.iterdir() if entry.suffix) == [
-        "nano-rtx-sm89.engine", "nano-rtx-sm89.json", "nano.onnx",
-    ]  # fmt: skip
-    assert f"{path.stat().st_size:,} bytes" in result.stdout
-    assert "it is unproven" in result.stdout
-    card = load_model(path).card
-    assert card.engine.command == "fiqa-export build nano.onnx --format tensorrt-rtx --target rtx-40 --batch 1,8,32"
-    assert card.name == "fiqa-nano"
-    with pytest.raises(DeviceError):  # no CUDA, or no such GPU
-        QualityScorer(path, "cuda:99")
-    data = path.read_bytes()
-    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-    with pytest.raises(ModelError, match=r"damaged, altered, or of another build; .*fiqa-export build nano"):
-        QualityScorer(path)
-
-
-@pytest.mark.parametrize(
-    ("format_name", "target", "options", "words"),
-    [
-        ("tensorrt", "cpu", EngineOptions(), "cpu runs onnx, not tensorrt"),
-        ("tensorrt-rtx", "jetson-orin", EngineOptions(), "jetson-orin runs tensorrt, onnx, not tensorrt-rtx"),
-        ("tensorrt-rtx", None, EngineOptions(), "there is no GPU here to build for; name a target"),
-        ("tensorrt-rtx", "rtx-30", EngineOptions(()), "wanted at least one positive number"),
-        ("tensorrt-rtx", "rtx-30", EngineOptions((0, 1)), "wanted at least one positive number"),
-        ("tensorrt-rtx", "rtx-30", EngineOptions(timing_cache=Path("t")), "leave out --timing-cache"),
-    ],
-)
-def test_what_does_not_go_together(
-    format_name: str, target: str | None, options: EngineOptions, words: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(place, "gpu_architecture", lambda number: None)
-    with pytest.raises(InputError, match=words):
-        build_engine(b"", ModelCard(name="x"), format_name, get_target(target) if target else None, options)
-
-
-@pytest.mark.parametrize(
-    ("here", "target", "words"),
-    [
-        (None, "jetson-orin", r"wanted is one of compute capability 8\.7, here is none"),
-        ("8.6", "jetson-orin", r"wanted is one of compute capability 8\.7, here is 8\.6"),
-        (None, None, "wanted is a GPU, here is none"),
-        ("8.7", "jetson-orin", r"TensorRT cannot be loaded"),
-    ],
-)
-def test_an_engine_that_cannot_be_built_here(
-    here: str | None, target: str | None, words: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "tensorrt", None)  # type: ignore[arg-type]
-    monkeypatch.setattr(place, "gpu_architecture", lambda number: here)
-    chosen = get_target(target) if target else None
-    with pytest.raises(CannotBuildHereError, match=words + ".*run: fiqa-export build") as caught:
-        build_engine(b"", ModelCard(name="ediffiqa-s", precision="fp16"), "tensorrt", chosen, EngineOptions((1, 8)))
-    where = f" --target {target}" if target else ""
-    assert caught.value.command == f"fiqa-export build ediffiqa-s.onnx --format tensorrt{where} --batch 1,8"
 
 
 @pytest.mark.filterwarnings("ignore:.*no-ops in TensorRT-RTX")

@@ -1,11 +1,9 @@
-"""What goes with what: a wrong option names the right one."""
+"""Which options go together: a wrong option names the right one."""
 
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from export.cli import app
 from export.formats.table import export_format
 from export.proof.runtimes import RUNTIMES
 from export.rules import check_settings
@@ -50,20 +48,3 @@ def test_table() -> None:
 def test_what_does_not_fit(settings: ExportSettings, message: str) -> None:
     with pytest.raises(InputError, match=message):
         check_settings(settings)
-
-
-def test_commands() -> None:
-    wide = {"COLUMNS": "250"}
-    shown = CliRunner().invoke(app, ["formats"], env=wide)
-    assert shown.exit_code == 0
-    for name in (*FORMATS, *targets()):
-        assert name in shown.stdout
-    wrong = CliRunner().invoke(app, ["--model", "fiqa-nano", "--batch", "1,8"], env=wide)
-    assert wrong.exit_code == 2
-    assert "--batch is not for --format onnx" in wrong.stderr
-    for options, words in (
-        (["--model", "fiqa-nano", "--format", "tensorrt", "--batch", "no"], "--batch is 'no'"),
-        ([], "--model"),
-    ):
-        wrong = CliRunner().invoke(app, options, env=wide)
-        assert (wrong.exit_code, words in wrong.stderr) == (2, True)
