@@ -3,8 +3,7 @@
 import sys
 from pathlib import Path
 
-from sdk import FiqaError, QualityScorer
-from sdk.images.decoding import load_image
+from fiqa import FiqaError, QualityScorer, load_image
 
 if len(sys.argv) != 2:
     sys.exit(f"usage: {sys.argv[0]} FOLDER")

@@ -1,6 +1,7 @@
 """Draw the score of a good face and of its damaged copies: `python examples/draw_scores.py OUT.png`.
 
-Makes README's picture. A column a kind of damage, a row a grade; the frame goes from red (0) to green (1).
+This makes the picture of the README: one column for each kind of damage, one row for each grade. The frame's colour
+goes from red (score 0) to green (score 1).
 """
 
 import sys
@@ -12,13 +13,13 @@ import numpy as np
 from media.make_bad_copies import GRADES, make_bad_copies
 from numpy.typing import NDArray
 
-from sdk import QualityScorer
+from fiqa import QualityScorer
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def main() -> None:
-    """Score, draw, write."""
+    """Score the faces and write the picture."""
     if len(sys.argv) != 2:
         sys.exit(f"usage: {sys.argv[0]} OUT.png")
     with tempfile.TemporaryDirectory() as folder, QualityScorer() as scorer:
@@ -31,7 +32,7 @@ def main() -> None:
 
 
 def tile(face: NDArray[np.uint8], score: float, title: str = "") -> NDArray[np.uint8]:
-    """A face with its score, in a frame of its colour, perhaps under a title."""
+    """Draw a face with its score in a coloured frame, under an optional title."""
     share = min(max(score, 0.0), 1.0)
     colour = (40, round(60 + 150 * share), round(220 * (1 - share)))
     framed = cv2.copyMakeBorder(face, 4, 4, 4, 4, cv2.BORDER_CONSTANT, value=colour)

@@ -1,6 +1,6 @@
-"""Accept a photo for enrolment, or ask for another and say why: `python examples/enrolment_gate.py PHOTO`.
+"""Accept a photo for enrolment, or say why another one is needed: `python examples/enrolment_gate.py PHOTO`.
 
-Exit code 0: accepted; 3: ask again. The limits below suit a camera at a desk; set yours on your own photos.
+Exit code 0: accepted; 3: another photo is needed. The limits suit a camera at a desk; choose yours on your photos.
 """
 
 import sys
@@ -8,19 +8,17 @@ import sys
 import cv2
 import numpy as np
 
-from sdk import FaceQuality, FiqaError, QualityScorer
-from sdk.images.decoding import load_image
-from sdk.video import sharpness
+from fiqa import FaceQuality, FiqaError, QualityScorer, sharpness
 
 MIN_SIDE = 80  # pixels of the face's box
 MIN_SHARPNESS = 60
 MIN_BRIGHTNESS = 50  # mean grey of the face, 0 to 255
-MAX_TURN = 0.35  # how far the nose is from the middle of the eyes, in distances between them
+MAX_TURN = 0.35  # distance of the nose from the middle of the eyes, in distances between the eyes
 MIN_SCORE = 0.5
 
 
 def reasons(face: FaceQuality) -> list[str]:
-    """Why the face is not good enough; empty when it is."""
+    """Return why a face is not good enough; an empty list if it is."""
     left, right, nose = face.landmarks[:3]
     across = right - left
     turn = abs(float(np.dot(nose - (left + right) / 2, across) / max(float(np.dot(across, across)), 1e-6)))
@@ -31,7 +29,7 @@ def reasons(face: FaceQuality) -> list[str]:
         found.append(f"too small: {side:.0f} pixels, wanted {MIN_SIDE}; come nearer")
     if brightness < MIN_BRIGHTNESS:
         found.append(f"too dark: brightness {brightness:.0f}, wanted {MIN_BRIGHTNESS}; turn to the light")
-    elif sharp < MIN_SHARPNESS:  # in the dark, nothing is sharp
+    elif sharp < MIN_SHARPNESS:  # not for a dark face, which always looks blurred
         found.append(f"too blurred: sharpness {sharp:.0f}, wanted {MIN_SHARPNESS}; hold still, clean the lens")
     if turn > MAX_TURN:
         found.append(f"turned away: {turn:.2f}, wanted at most {MAX_TURN}; look into the camera")
@@ -41,12 +39,12 @@ def reasons(face: FaceQuality) -> list[str]:
 
 
 def main() -> int:
-    """Look at one photo; returns the exit code."""
+    """Judge one photo; return the exit code."""
     if len(sys.argv) != 2:
         sys.exit(f"usage: {sys.argv[0]} PHOTO")
     try:
         with QualityScorer() as scorer:
-            faces = scorer.assess(load_image(sys.argv[1]))
+            faces = scorer.assess(sys.argv[1])
     except FiqaError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -2,7 +2,7 @@
 
 import sys
 
-from sdk import FiqaError, QualityScorer
+from fiqa import FiqaError, QualityScorer
 
 if len(sys.argv) != 2:
     sys.exit(f"usage: {sys.argv[0]} PHOTO")

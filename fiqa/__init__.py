@@ -1,4 +1,4 @@
-"""Score how useful a face image is for recognising the person: the public names of `sdk`, under the project's name.
+"""Scores how useful a face image is for recognising the person. These are the public names of `sdk`.
 
 from fiqa import QualityScorer
 

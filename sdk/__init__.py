@@ -1,4 +1,4 @@
-"""fiqa's SDK: how useful is a face image for recognising the person in it?
+"""The SDK of fiqa: scores how useful a face image is for recognising the person.
 
 from sdk import QualityScorer
 
@@ -96,7 +96,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name when it is first used: numpy and OpenCV alone take 0.1 s."""
+    """Import a public name when it is first used, because numpy and OpenCV alone take 0.1 s."""
     if name == "__version__":
         return import_module("importlib.metadata").version("fiqa")
     for module, names in _MODULES.items():

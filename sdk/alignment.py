@@ -1,8 +1,11 @@
-"""Five landmarks -> similarity transform -> aligned 112 x 112 crop.
+"""Alignment: five landmarks -> similarity transform -> aligned crop of 112 x 112.
 
-The ArcFace template and the least-squares similarity of Umeyama (IEEE TPAMI 1991), in closed form: with points as
-complex numbers a similarity without reflection is `z -> a z + b`, whose least-squares solution is one division.
+The template is ArcFace's. The transform is the least-squares similarity of Umeyama (IEEE TPAMI 1991), here in closed
+form: with points as complex numbers, a similarity without reflection is `z -> a z + b`, and `a` is one division.
 """
+
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,35 +15,39 @@ from sdk.errors import ImageError
 CROP_SIZE = 112
 """Side of an aligned crop, pixels."""
 
+CROP_SHAPE = (CROP_SIZE, CROP_SIZE, 3)
+"""Shape of an aligned crop."""
+
 TEMPLATE = np.array(
     [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)],
     dtype=np.float64,
 )
-"""(5, 2) x, y of left eye, right eye, nose tip, left and right mouth corner (as seen in the image) in the crop."""
+"""float64 (5, 2): x, y of left eye, right eye, nose tip, left and right mouth corner (as seen in the image), pixels of
+the crop."""
 
 MOST_PIXELS = 1e7
-"""Largest coordinate of a landmark; beyond it the sums would overflow in the end."""
+"""Largest coordinate of a landmark, pixels; larger ones could overflow the sums."""
 
 LEAST_SCALE, MOST_SCALE = 1 / 200, 1000.0
-"""Of a crop: from 22,400 pixels of the image to a ninth of one. No face is so large or so small."""
+"""Scales of a crop: from one pixel for 200 of the image to 1000 for one. No face needs more."""
 
 _MOST_SIDE = 32766
-"""Largest side that `cv2.warpAffine` takes in OpenCV 4."""
+"""Largest side of an image in `cv2.warpAffine` (OpenCV 4), pixels."""
 
 
 def similarity_transform(landmarks: ArrayLike, template: ArrayLike = TEMPLATE) -> NDArray[np.float64]:
-    """Least-squares similarity transforms that take landmarks to a template.
+    """Compute the least-squares similarity transforms from landmarks to a template.
 
     Args:
-        landmarks: (5, 2) or (N, 5, 2) points x, y in image pixels.
-        template: (5, 2) target points.
+        landmarks: (5, 2) or (N, 5, 2): x, y in pixels of the image.
+        template: (5, 2): x, y of the target.
 
     Returns:
-        float64 (2, 3) or (N, 2, 3) matrices for `cv2.warpAffine`.
+        float64 (2, 3) or (N, 2, 3): matrices for `cv2.warpAffine`.
 
     Raises:
-        ImageError: The landmarks have another shape, are not finite, lie outside any image, all coincide, or ask for
-            a scale that no face has.
+        ImageError: The landmarks have another shape, are not finite, lie outside any image, all coincide, or need a
+            scale outside `LEAST_SCALE` to `MOST_SCALE`.
     """
     try:
         points = np.asarray(landmarks, dtype=np.float64)
@@ -80,20 +87,28 @@ def similarity_transform(landmarks: ArrayLike, template: ArrayLike = TEMPLATE) -
 
 
 def align(image: NDArray[np.uint8], landmarks: ArrayLike) -> NDArray[np.uint8]:
-    """Cut out one face, aligned on its landmarks (bilinear, black border).
+    """Cut out a face, aligned by its landmarks. Pixels are interpolated bilinearly; outside the image they are black.
 
     Args:
         image: uint8 (H, W, 3); the channel order is kept.
-        landmarks: (5, 2) points in the image's pixels.
+        landmarks: (5, 2): x, y in pixels of the image, in the order of `Face.landmarks`.
 
     Returns:
         uint8 (112, 112, 3).
 
     Raises:
-        ImageError: See `similarity_transform`.
+        ImageError: The landmarks have another shape, are not finite, lie outside any image, all coincide, or need a
+            scale that no face has.
+
+    Examples:
+        >>> import numpy as np
+        >>> from sdk import align
+        >>> eyes_nose_mouth = [(80, 100), (150, 100), (115, 140), (85, 180), (145, 180)]
+        >>> align(np.zeros((300, 240, 3), np.uint8), eyes_nose_mouth).shape
+        (112, 112, 3)
     """
     matrix = similarity_transform(landmarks)
-    import cv2  # 40 ms and 16 MB that a scorer of crops does without
+    import cv2  # imported late: 40 ms and 16 MB that a scorer of crops does not need
 
     if max(image.shape[:2]) > _MOST_SIDE:
         image, matrix = _window(image, matrix)
@@ -102,7 +117,7 @@ def align(image: NDArray[np.uint8], landmarks: ArrayLike) -> NDArray[np.uint8]:
 
 
 def _window(image: NDArray[np.uint8], matrix: NDArray[np.float64]) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """Cut out what the crop is made of (one black pixel where that is nothing), with its own matrix."""
+    """Cut out the part of an image that the crop shows, and adapt the matrix. If it shows nothing: one black pixel."""
     corners = np.array([(0, 0), (0, CROP_SIZE), (CROP_SIZE, 0), (CROP_SIZE, CROP_SIZE)])
     seen = np.linalg.solve(matrix[:, :2], (corners - matrix[:, 2]).T)
     sides = np.array(image.shape[1::-1])
@@ -112,3 +127,38 @@ def _window(image: NDArray[np.uint8], matrix: NDArray[np.float64]) -> tuple[NDAr
         return np.zeros((1, 1, *image.shape[2:]), image.dtype), matrix
     moved = np.column_stack([matrix[:, :2], matrix[:, 2] + matrix[:, :2] @ first])
     return np.ascontiguousarray(image[first[1] : last[1], first[0] : last[0]]), moved
+
+
+def check_crop(face: Any, name: str) -> NDArray[np.uint8]:
+    """Return a face if it is an aligned crop: uint8 (112, 112, 3).
+
+    Args:
+        face: Value of any type.
+        name: The face's name for the error.
+
+    Raises:
+        ImageError: It is no array, or has another type or shape.
+    """
+    if not isinstance(face, np.ndarray) or isinstance(face, np.ma.MaskedArray):
+        raise ImageError(f"{name} is a {type(face).__name__}, wanted a numpy array; `assess` takes images")
+    if face.dtype != np.uint8 or face.shape != CROP_SHAPE:
+        raise ImageError(
+            f"{name} is {face.dtype} {face.shape}, wanted uint8 {CROP_SHAPE} BGR, aligned; "
+            "use `sdk.align` on its landmarks, or `assess` on the whole image"
+        )
+    return np.asarray(face)
+
+
+def check_crops(faces: Any) -> NDArray[np.uint8] | list[NDArray[np.uint8]]:
+    """Return faces if they are aligned crops: uint8 (N, 112, 112, 3), or a sequence of (112, 112, 3).
+
+    Raises:
+        ImageError: A face is no array, or has another type or shape.
+    """
+    if isinstance(faces, np.ndarray) and not isinstance(faces, np.ma.MaskedArray):
+        if faces.dtype != np.uint8 or faces.ndim != 4 or faces.shape[1:] != CROP_SHAPE:
+            raise ImageError(f"faces are {faces.dtype} {faces.shape}, wanted uint8 (N, 112, 112, 3) BGR, aligned")
+        return np.asarray(faces)
+    if not isinstance(faces, Iterable) or isinstance(faces, np.ma.MaskedArray):
+        raise ImageError(f"faces are a {type(faces).__name__}, wanted an array or a sequence of arrays")
+    return [check_crop(face, f"face {index}") for index, face in enumerate(faces)]

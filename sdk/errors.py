@@ -1,6 +1,6 @@
-"""Every error that fiqa raises on purpose.
+"""All errors that fiqa raises on purpose.
 
-A message names the thing, the value found, the value wanted, and the next step.
+A message names the thing that is wrong, the value found, the value wanted, and what to do.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class FiqaError(Exception):
-    """Base of all errors raised by fiqa; catching it catches nothing else."""
+    """Base class of all errors of fiqa."""
 
 
 class ImageError(FiqaError, ValueError):
@@ -22,27 +22,28 @@ class ImageError(FiqaError, ValueError):
 
 
 class ModelError(FiqaError):
-    """A model is unknown, damaged, of another kind, or cannot be fetched."""
+    """A model is unknown, damaged, of the wrong kind, or cannot be fetched."""
 
 
 class DeviceError(FiqaError, RuntimeError):
-    """A device or an execution provider that was asked for is not there."""
+    """A requested device or execution provider is missing, or it fails."""
 
 
 class OutputError(FiqaError):
-    """A file cannot be written any further: the disk or the quota is full."""
+    """A file cannot be written because the disk or the quota is full."""
 
 
 class InputError(FiqaError, ValueError):
-    """A manifest, a table, a recipe or an option is wrong."""
+    """An argument, an option, or a file of the user's (a manifest, a table, a recipe) is wrong."""
 
 
 class ScoreError(FiqaError):
-    """A model gave NaN or infinity for a face. Nothing is lost: the other faces' scores are in the error.
+    """The model gives NaN or infinity for a face. The scores of the other faces are in the error.
 
     Attributes:
-        scores: float32 (N,) of all faces of the call in their order; NaN for each that has no score.
-        faces: In `assess` all faces of the image in their order; `score` is NaN for each that has none. Else empty.
+        scores: float32 (N,) of all faces of the call, in order; NaN for a face without a score.
+        faces: All faces of the image, in order, if `assess` raised the error, else empty. A face without a score has
+            the score NaN.
     """
 
     def __init__(self, message: str, scores: "NDArray[np.float32]", faces: "Sequence[FaceQuality]" = ()) -> None:
@@ -51,5 +52,5 @@ class ScoreError(FiqaError):
         self.faces = list(faces)
 
     def __reduce__(self) -> tuple[type["ScoreError"], tuple[object, ...]]:
-        """Travel between processes with the scores."""
+        """Pickle with the scores and the faces."""
         return type(self), (str(self), self.scores, self.faces)

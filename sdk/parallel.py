@@ -1,4 +1,4 @@
-"""Work on several threads, in order and within bounds."""
+"""Work on several threads, with the results in order and a limit on the items in flight."""
 
 import os
 from collections import deque
@@ -15,26 +15,35 @@ Result = TypeVar("Result")
 def bounded_map(
     pool: ThreadPoolExecutor, function: Callable[[Item], Result], items: Iterable[Item], ahead: int
 ) -> Iterator[Result]:
-    """`pool.map` in order, with at most `ahead` items in flight, so that memory stays bounded.
+    """Call a function on each item, like `pool.map`, with at most `ahead` items in flight.
 
-    What is still waiting when the caller stops, by an error for example, is cancelled.
+    If the caller stops early, items that have not begun are cancelled.
+
+    Args:
+        pool: The threads.
+        function: Called with each item.
+        items: Taken one by one, as there is room.
+        ahead: Most items in flight, at least 1. It limits the memory.
+
+    Yields:
+        The results, in the order of the items.
 
     Raises:
-        DeviceError: The process was forked since the first item: the pool's threads are not in this one.
+        DeviceError: The process was forked after the first item. The new process does not have the pool's threads.
     """
-    waiting: deque[Future[Result]] = deque()
+    in_flight: deque[Future[Result]] = deque()
     process = os.getpid()
     try:
         for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) >= ahead:
-                yield waiting.popleft().result()
+            in_flight.append(pool.submit(function, item))
+            if len(in_flight) >= ahead:
+                yield in_flight.popleft().result()
                 _check_process(process)
-        while waiting:
-            yield waiting.popleft().result()
+        while in_flight:
+            yield in_flight.popleft().result()
             _check_process(process)
     finally:
-        for future in waiting:
+        for future in in_flight:
             future.cancel()
 
 

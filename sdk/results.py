@@ -1,6 +1,6 @@
-"""Results: what was found in an image."""
+"""Faces, as a detector finds them and as a scorer scores them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,25 +11,37 @@ class Face:
     """A face that a detector found.
 
     Attributes:
-        box: x, y of the upper left corner, width and height, in pixels of the image; may reach over its border.
-        landmarks: float32 (5, 2), x and y in pixels of the image: left eye, right eye, nose tip, left and right mouth
-            corner, as seen in the image.
-        confidence: The detector's own score in [0, 1].
+        box: x, y of the upper left corner, width and height, pixels of the image. It may extend beyond the image.
+        landmarks: float32 (5, 2): x, y of left eye, right eye, nose tip, left and right mouth corner as seen in the
+            image, pixels of the image.
+        confidence: The detector's confidence, in [0, 1].
     """
 
     box: tuple[float, float, float, float]
     landmarks: NDArray[np.float32]
     confidence: float
 
+    def __repr__(self) -> str:
+        """Show coordinates in whole pixels, and leave out the crop."""
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "crop"}
+        texts = [f"{name}={_short(value)}" for name, value in values.items()]
+        return f"{type(self).__name__}({', '.join(texts)})"
 
-@dataclass(frozen=True, slots=True, eq=False)
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class FaceQuality(Face):
-    """A face with its quality.
+    """A face and its quality.
 
     Attributes:
-        score: Quality; higher is better. The model's card says over which range.
+        score: Quality; higher is better. Its usual range is `score_range` on the model's card.
         crop: uint8 BGR (112, 112, 3): the aligned face that was scored.
     """
 
     score: float
     crop: NDArray[np.uint8]
+
+
+def _short(value: object) -> str:
+    if isinstance(value, (tuple, np.ndarray)):
+        return f"({', '.join(_short(each) if np.ndim(each) else f'{each:.0f}' for each in value)})"
+    return f"{value:.3f}" if isinstance(value, (float, np.floating)) else repr(value)

@@ -4,7 +4,7 @@ import _thread
 import math
 import os
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from os import PathLike
@@ -15,63 +15,65 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sdk.alignment import CROP_SIZE, align
-from sdk.errors import DeviceError, ImageError, InputError, ModelError, ScoreError
+from sdk.alignment import CROP_SHAPE, align, check_crop, check_crops
+from sdk.arguments import check_count, check_range, check_type
+from sdk.errors import InputError, ScoreError
 from sdk.models.card import ModelCard
-from sdk.models.loading import Model, load_model, settle
+from sdk.models.loading import settle
 from sdk.results import FaceQuality
-from sdk.runtimes.base import Runtime
-from sdk.runtimes.registry import ON_CPU, open_runtime, parse_device
-from sdk.runtimes.shared_runtime import Engine
+from sdk.runtimes.registry import ON_CPU, parse_device
+from sdk.runtimes.shared_runtime import SharedRuntime, open_quality_model, reopen_quality_model
 
 if TYPE_CHECKING:
     from sdk.detection.face_detector import FaceDetector
     from sdk.images.decoding import ImageSource
     from sdk.results import Face
 
-CROP_SHAPE = (CROP_SIZE, CROP_SIZE, 3)
-
 LONGEST_WAIT = 100.0
-"""Most milliseconds that `wait_ms` may be."""
+"""Largest `wait_ms`, milliseconds."""
 
 MOST_THREADS = 1024
-"""Most `threads`; no machine has more cores."""
+"""Largest `threads`; no machine has more cores."""
 
 
 class QualityScorer:
-    """Scores faces: how useful is this image for recognising the person? Higher is better.
+    """Scores faces: how useful is the image for recognising the person? Higher is better.
 
-    May be used from several threads, and as a context manager. Dropped without `close`, it lets go of its model and
-    threads by itself. It pickles as its arguments (a path is made absolute): a copy, and a scorer in a forked process,
-    opens the model again. Only the device `cpu` survives a fork: on any other, a call is a `DeviceError` at once.
+    Several threads may share a scorer. It is a context manager; a scorer that is dropped without `close` frees its
+    model and its threads, too.
+
+    It pickles as its arguments, a path made absolute. A copy, or a scorer in a forked process, opens its model again.
+    Only the device `cpu` can be used after a fork; on any other device a call raises `DeviceError`.
 
     Args:
-        model: Name in the catalogue (`fiqa models` lists it), or path of an .onnx, .xml (OpenVINO) or .engine
+        model: Name in the catalogue (`fiqa models list` shows them), or path of an .onnx, .xml (OpenVINO) or .engine
             (TensorRT) file.
         device: `auto`, `cpu`, `cuda` or `cuda:1`, `tensorrt`, `tensorrt-rtx`, `openvino`, `openvino-ep`; see
-            docs/runtimes.md. `auto` says in the log and in `device` what it took.
-        threads: Cores that `score_batch` uses on the CPU; None for all that the process may use.
-        card: Describes the file when it carries no card itself.
+            docs/runtimes.md. With `auto` the choice is in the log and in the property `device`.
+        threads: CPU cores that `score_batch` uses, 1 to 1024; None for all that the process may use.
+        card: Describes a model file that carries no card itself.
         detector: Finds the faces in `assess`; None for `FaceDetector()`, made when it is first needed.
-        precision: `bf16` to compute in that where device and CPU can; None for the model's own.
-        wait_ms: Milliseconds that a face in `score` waits for faces of other threads, to be scored together. 0 for
-            none, and the quickest answer to a single caller.
-        trust: Load an engine that was built on another machine; an engine is code.
-        max_pixels: Largest image that `assess` takes, width x height; None for `sdk.images.decoding.MAX_PIXELS`.
-        max_bytes: Largest file that `assess` takes; None for `sdk.images.decoding.MAX_BYTES`.
+        precision: `bf16` to compute in bf16 if device and CPU can; None for the model's own precision.
+        wait_ms: Time that a face in `score` waits for faces of other threads, to be scored with them, 0 to 100
+            milliseconds. 0 gives the shortest latency of a single thread.
+        trust: Load an engine that was built on another machine. An engine is code: trust only your own.
+        max_pixels: Largest image that `assess` takes, width x height; None for 64 megapixels.
+        max_bytes: Largest file that `assess` takes, bytes; None for 64 MiB.
 
     Raises:
-        ModelError: The model is unknown, cannot be fetched, or is not what its card says.
-        DeviceError: The device or the precision was asked for and is not there.
-        InputError: An argument is of a wrong type, or outside its range.
+        ModelError: The model is unknown, cannot be fetched, or differs from its card.
+        DeviceError: The requested device or precision is missing.
+        InputError: An argument has a wrong type, or is outside its range.
 
     Examples:
         >>> import numpy as np
         >>> from sdk import QualityScorer
-        >>> with QualityScorer() as scorer:
+        >>> with QualityScorer(device="cpu", threads=2) as scorer:
         ...     scores = scorer.score_batch(np.zeros((3, 112, 112, 3), np.uint8))
         >>> scores.shape
         (3,)
+        >>> scorer
+        QualityScorer(model='fiqa-nano', device='cpu', precision='fp32', threads=2)
     """
 
     def __init__(
@@ -88,38 +90,33 @@ class QualityScorer:
         max_pixels: int | None = None,
         max_bytes: int | None = None,
     ) -> None:
-        _check_count("threads", threads, MOST_THREADS)
-        _check_count("max_pixels", max_pixels)
-        _check_count("max_bytes", max_bytes)
-        if not _is_number(wait_ms) or not 0 <= wait_ms <= LONGEST_WAIT:
-            raise InputError(f"wait_ms is {wait_ms!r}, wanted 0 to {LONGEST_WAIT:g} milliseconds")
-        _check_type("card", card, ModelCard)
-        _check_type("precision", precision, str)
-        _check_type("trust", trust, bool)
+        check_count("threads", threads, MOST_THREADS)
+        check_count("max_pixels", max_pixels)
+        check_count("max_bytes", max_bytes)
+        check_range("wait_ms", wait_ms, 0, LONGEST_WAIT, "milliseconds")
+        check_type("card", card, ModelCard)
+        check_type("precision", precision, str)
+        check_type("trust", trust, bool)
         if detector is not None and (isinstance(detector, type) or not callable(getattr(detector, "detect", None))):
             raise InputError(f"detector is {detector!r}, wanted a FaceDetector; None for the one in the package")
         if not isinstance(device, str):
             raise InputError(f"device is {device!r}, wanted text such as 'auto', 'cpu' or 'cuda:1'")
-        parse_device(device)  # a slip of the pen is found before a model is fetched
+        parse_device(device)  # a mistyped device is an error before the model is fetched
         settled = settle(model)
         self._settings: dict[str, Any] = {
             "model": settled, "device": device, "threads": threads, "card": card, "detector": detector,
             "precision": precision, "wait_ms": wait_ms, "trust": trust, "max_pixels": max_pixels,
             "max_bytes": max_bytes,
         }  # fmt: skip
+        self._detector = detector
         callers = int(threads or available_cores())
-        loaded, runtime = _open(model, device, card, precision, callers, trust)
+        loaded, runtime = open_quality_model(model, device, card, precision, callers, trust)
         self._card = loaded.card
         self._device, self._precision = runtime.device, runtime.precision
         self._threads = callers if threads or self._device in ON_CPU else 1
-        reopen = partial(_reopen, settled, self._device, card, precision, callers, trust)
-        self._engine = Engine(loaded, runtime, reopen, self._threads, wait_ms / 1000)
-        self._detector = detector
-        # The engine does not hold the scorer, so that a dropped scorer lets go of the model and the threads. A GPU's
-        # runtime waits for its own thread, where the garbage collector may just be at work: it is closed by another.
-        end, close = self._engine.close, _thread.start_new_thread
-        dropped = weakref.finalize(self, end) if self._device in ON_CPU else weakref.finalize(self, close, end, ())
-        dropped.atexit = False
+        reopen = partial(reopen_quality_model, settled, self._device, card, precision, callers, trust)
+        self._runtime = SharedRuntime(loaded, runtime, reopen, self._threads, wait_ms / 1000)
+        self._close_when_dropped()
 
     @property
     def card(self) -> ModelCard:
@@ -128,32 +125,55 @@ class QualityScorer:
 
     @property
     def device(self) -> str:
-        """Where the model really runs: `cpu`, `cuda:0`, `openvino`, `tensorrt:0`."""
+        """The device that the model really runs on: `cpu`, `cuda:0`, `openvino`, `tensorrt:0`."""
         return self._device
 
     @property
     def precision(self) -> str:
-        """What the model computes in: `fp32`, `fp16`, `bf16`, `int8`, `int8+fp16` or `int8+bf16`."""
+        """The precision that the model computes in: `fp32`, `fp16`, `bf16`, `int8`, `int8+fp16` or `int8+bf16`."""
         return self._precision
 
     @property
     def threads(self) -> int:
-        """How many callers share the model in `score_batch`."""
+        """Number of threads that share the model in `score_batch`."""
         return self._threads
+
+    @property
+    def max_pixels(self) -> int:
+        """Largest image that `assess` takes, width x height."""
+        from sdk.images.decoding import MAX_PIXELS
+
+        return MAX_PIXELS if self._settings["max_pixels"] is None else int(self._settings["max_pixels"])
+
+    @property
+    def max_bytes(self) -> int:
+        """Largest file that `assess` takes, bytes."""
+        from sdk.images.decoding import MAX_BYTES
+
+        return MAX_BYTES if self._settings["max_bytes"] is None else int(self._settings["max_bytes"])
+
+    def __repr__(self) -> str:
+        return (
+            f"QualityScorer(model={str(self._settings['model'])!r}, device={self._device!r}, "
+            f"precision={self._precision!r}, threads={self._threads})"
+        )
 
     def score(self, face: NDArray[np.uint8]) -> float:
         """Score one face on the calling thread.
 
         Args:
-            face: uint8 BGR (112, 112, 3), aligned (`sdk.align`).
+            face: uint8 BGR (112, 112, 3), aligned (see `sdk.align`).
+
+        Returns:
+            The score. Its usual range is `card.score_range`.
 
         Raises:
             ImageError: The array has another type or shape.
-            ScoreError: The model gives NaN or infinity for it.
+            ScoreError: The model gives NaN or infinity.
             ModelError: The scorer is closed.
-            DeviceError: The device does not survive in a forked process.
+            DeviceError: The process was forked, and the device cannot be used after a fork.
         """
-        score = self._engine.score(_check_face(face, "a face"))
+        score = self._runtime.score(check_crop(face, "a face"))
         if not math.isfinite(score):
             raise self._no_score(np.array([score], np.float32))
         return score
@@ -162,54 +182,52 @@ class QualityScorer:
         """Score many faces.
 
         Args:
-            faces: uint8 BGR (N, 112, 112, 3), or a sequence of (112, 112, 3); N may be 0.
+            faces: uint8 BGR (N, 112, 112, 3), or a sequence of (112, 112, 3), aligned; N may be 0.
 
         Returns:
-            float32 (N,), in the same order.
+            float32 (N,), in the order of `faces`.
 
         Raises:
             ImageError: A face has another type or shape.
-            ScoreError: The model gives NaN or infinity for a face; its `scores` are those of all faces.
+            ScoreError: The model gives NaN or infinity for a face. The error holds the scores of all faces.
             ModelError: The scorer is closed.
-            DeviceError: The device does not survive in a forked process.
+            DeviceError: The process was forked, and the device cannot be used after a fork.
         """
-        scores = self._engine.score_batch(_check_faces(faces))
+        scores = self._runtime.score_batch(check_crops(faces))
         if not np.isfinite(scores).all():
             raise self._no_score(scores)
         return scores
 
     def warmup(self) -> None:
-        """Run the model once with one face and once with the largest batch, so that no caller waits for its start.
+        """Run the model with one face and with the largest batch, so that no later call waits for the first run.
 
-        Engines are built, kernels chosen and memory taken at this time. It may take minutes with `tensorrt`.
+        The library builds engines, chooses kernels and takes memory then. With `tensorrt` this may take minutes.
         """
-        for size in sorted({1, self._engine.batch}):
-            self._engine.run(np.zeros((size, *CROP_SHAPE), np.uint8))
+        for size in sorted({1, self._runtime.batch}):
+            self._runtime.run(np.zeros((size, *CROP_SHAPE), np.uint8))
 
     def assess(self, image: "ImageSource") -> list[FaceQuality]:
         """Find, align and score every face of an image.
 
         Args:
-            image: Path, bytes, array (BGR) or PIL image; see `sdk.images.decoding` for what is converted and refused.
+            image: Path, bytes, array (BGR) or PIL image; see `sdk.load_image` for what is converted and refused.
 
         Returns:
-            The faces, largest first; empty when there is none.
+            The faces, largest box first; an empty list if there is none.
 
         Raises:
             ImageError: The image cannot be read or is refused.
-            ScoreError: The model gives NaN or infinity for a face; its `faces` are all faces, with NaN for that one.
+            ScoreError: The model gives NaN or infinity for a face. The error holds all faces, with the score NaN there.
             ModelError: The scorer is closed, or the detector's model cannot be fetched.
-            DeviceError: The device does not survive in a forked process.
+            DeviceError: The process was forked, and the device cannot be used after a fork.
         """
-        from sdk.images.decoding import load_image  # with OpenCV, which a scorer of crops does without
+        from sdk.images.decoding import load_image  # imported late: it needs OpenCV, a scorer of crops does not
 
-        names = ("max_pixels", "max_bytes")
-        limits = {name: self._settings[name] for name in names if self._settings[name] is not None}
-        with self._engine.in_use():
-            pixels = load_image(image, **limits)
+        with self._runtime.in_use():
+            pixels = load_image(image, max_pixels=self.max_pixels, max_bytes=self.max_bytes)
             faces = self._detect(pixels)
             crops = [align(pixels, face.landmarks) for face in faces]
-        scores = self._engine.score_batch(crops)
+        scores = self._runtime.score_batch(crops)
         found = [
             FaceQuality(face.box, face.landmarks, face.confidence, float(score), crop)
             for face, score, crop in zip(faces, scores, crops, strict=True)
@@ -219,16 +237,16 @@ class QualityScorer:
         return found
 
     def close(self) -> None:
-        """Let go of the model and the threads; closing twice is no error.
+        """Free the model and end the threads. May be called twice.
 
-        A call of another thread gets its result or `ModelError`, and so does every later call. What the model computes
-        at this moment is finished in the background: `close` does not wait for it.
+        Calls that run in other threads return their result or raise `ModelError`; later calls raise `ModelError`.
+        `close` does not wait for what the model is computing: that ends in the background.
         """
-        self._engine.close()
+        self._runtime.close()
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle the arguments."""
-        self._engine.check()
+        self._runtime.check()
         return self._settings
 
     def __setstate__(self, settings: dict[str, Any]) -> None:
@@ -236,7 +254,7 @@ class QualityScorer:
         QualityScorer.__init__(self, **settings)
 
     def __enter__(self) -> "QualityScorer":
-        self._engine.check()
+        self._runtime.check()
         return self
 
     def __exit__(
@@ -244,11 +262,18 @@ class QualityScorer:
     ) -> None:
         self.close()
 
+    def _close_when_dropped(self) -> None:
+        # The garbage collector may run in any thread, also in the one that a GPU's runtime waits for in `close`. So a
+        # new thread closes a GPU's runtime.
+        close, start = self._runtime.close, _thread.start_new_thread
+        dropped = weakref.finalize(self, close) if self._device in ON_CPU else weakref.finalize(self, start, close, ())
+        dropped.atexit = False
+
     def _detect(self, pixels: NDArray[np.uint8]) -> "list[Face]":
         from sdk.detection.face_detector import FaceDetector
 
         if self._detector is None:
-            self._detector = FaceDetector()  # two threads may make one each: either is right
+            self._detector = FaceDetector()  # without a lock: if two threads make one each, both are right
         return self._detector.detect(pixels)
 
     def _no_score(self, scores: NDArray[np.float32], faces: Sequence[FaceQuality] = ()) -> ScoreError:
@@ -264,76 +289,11 @@ class QualityScorer:
         )
 
 
-def _open(
-    model: str | PathLike[str], device: str, card: ModelCard | None, precision: str | None, threads: int, trust: bool
-) -> tuple[Model, Runtime]:
-    loaded = load_model(model, card, trust=trust)
-    spec = loaded.card.input
-    if loaded.card.task != "quality" or (spec.height, spec.width) != CROP_SHAPE[:2]:
-        raise ModelError(
-            f"{loaded.path} is for {loaded.card.task} on {spec.width} x {spec.height} pixels, "
-            f"wanted quality on {CROP_SIZE} x {CROP_SIZE}; `fiqa models` lists those"
-        )
-    return loaded, open_runtime(loaded, device, precision=precision, threads=threads)
-
-
-def _reopen(
-    model: str | PathLike[str], device: str, card: ModelCard | None, precision: str | None, threads: int, trust: bool
-) -> Runtime:
-    """Open the model in a forked process.
-
-    OpenVINO could be opened too, and then sometimes hangs: what its threads held at the fork is held for ever.
-    """
-    if device != "cpu":
-        raise DeviceError(
-            f"the scorer on {device} was made before this process was forked, and {device} cannot be used on both "
-            "sides of a fork; make the scorer in the new process, start processes with 'spawn', or use device='cpu'"
-        )
-    return _open(model, device, card, precision, threads, trust)[1]
-
-
 def available_cores() -> int:
-    """Cores that this process may use: its affinity, and its quota where a container sets one."""
+    """Return the number of CPU cores that this process may use: by its affinity, and by a container's quota."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
     except (OSError, ValueError):
         return count
     return count if quota == "max" else max(1, min(count, int(quota) // int(period)))
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-
-
-def _check_count(name: str, value: object, most: int | None = None) -> None:
-    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if value is not None and not (whole and value >= 1 and (most is None or value <= most)):  # type: ignore[operator]
-        wanted = f"from 1 to {most}" if most else "of at least 1"
-        raise InputError(f"{name} is {value!r}, wanted a whole number {wanted}, or None for the default")
-
-
-def _check_type(name: str, value: object, wanted: type) -> None:
-    if value is not None and not isinstance(value, wanted):
-        raise InputError(f"{name} is {value!r}, wanted {wanted.__name__} or None")
-
-
-def _check_face(face: Any, name: str) -> NDArray[np.uint8]:
-    if not isinstance(face, np.ndarray) or isinstance(face, np.ma.MaskedArray):
-        raise ImageError(f"{name} is a {type(face).__name__}, wanted a numpy array; `assess` takes images")
-    if face.dtype != np.uint8 or face.shape != CROP_SHAPE:
-        raise ImageError(
-            f"{name} is {face.dtype} {face.shape}, wanted uint8 {CROP_SHAPE} BGR, aligned; "
-            "use `sdk.align` on its landmarks, or `assess` on the whole image"
-        )
-    return np.asarray(face)
-
-
-def _check_faces(faces: Any) -> NDArray[np.uint8] | list[NDArray[np.uint8]]:
-    if isinstance(faces, np.ndarray) and not isinstance(faces, np.ma.MaskedArray):
-        if faces.dtype != np.uint8 or faces.ndim != 4 or faces.shape[1:] != CROP_SHAPE:
-            raise ImageError(f"faces are {faces.dtype} {faces.shape}, wanted uint8 (N, 112, 112, 3) BGR, aligned")
-        return np.asarray(faces)
-    if not isinstance(faces, Iterable) or isinstance(faces, np.ma.MaskedArray):
-        raise ImageError(f"faces are a {type(faces).__name__}, wanted an array or a sequence of arrays")
-    return [_check_face(face, f"face {index}") for index, face in enumerate(faces)]

@@ -1,4 +1,4 @@
-"""Text as people see it: names of files are anybody's, and may hold what a terminal, a table or a page would obey."""
+"""Safe text: characters of file names that a terminal, a table or a web page would obey are escaped."""
 
 import os
 import re
@@ -8,37 +8,37 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 _UNSEEN = re.compile(
     "[\x00-\x1f\x7f-\x9f"  # control characters: line breaks, escape sequences, the bell
     "\u2028\u2029"  # line breaks of Unicode
-    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # turn the direction of the text round
-    "\ud800-\udfff]"  # what no text file can hold
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # change the direction of the text
+    "\ud800-\udfff]"  # lone surrogates, which no text file can hold
 )
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 _BYTE = 0xDC00
-"""Python shows a byte of a name that is not UTF-8 as this, plus the byte."""
+"""Python decodes a byte of a file name that is not UTF-8 as this code plus the byte (`surrogateescape`)."""
 
 
 def shown(text: str) -> str:
-    r"""Return a text of one line that does nothing: what cannot be seen is written as `\n`, `\x1b`, `\u202e`."""
+    r"""Return a text on one line, with invisible characters escaped: `\n`, `\x1b`, `\u202e`."""
     return _UNSEEN.sub(_escape, text)
 
 
 def path_text(path: str | os.PathLike[str]) -> str:
-    r"""Return a path as text that any file can hold: bytes that are not UTF-8 as `\xe9`, the rest as it is."""
+    r"""Return a path as text that can be encoded as UTF-8: other bytes are escaped as `\xe9`."""
     return _SURROGATES.sub(_escape, str(Path(path)))
 
 
 def csv_field(text: str, before: str = " ") -> str:
-    """Return a text as a field of CSV: one line, and nothing that a spreadsheet would compute.
+    """Return a text as a field of CSV: on one line, and never a formula that a spreadsheet would compute.
 
     Args:
-        text: Of the field.
-        before: What a text that looks like a formula gets in front; `./` keeps a path what it is.
+        text: Text of the field.
+        before: Put before a text that looks like a formula. With `./` a path still names the same file.
     """
     return shown(before + text if text.startswith(_FORMULA) else text)
 
 
 def shortened(value: object, most: int = 200) -> str:
-    """Return the first line of a value as text for an error, cut after `most` characters."""
+    """Return the first line of a value's text, cut after `most` characters, for an error."""
     text = (str(value).splitlines() or [""])[0]
     return text if len(text) <= most else f"{text[:most]}..."
 

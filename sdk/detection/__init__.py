@@ -1,1 +1,1 @@
-"""Faces in an image: boxes, landmarks and the detector's confidence."""
+"""Face detection: networks, boxes, and the detector that runs a network at several scales."""

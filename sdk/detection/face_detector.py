@@ -1,8 +1,8 @@
-"""FaceDetector: a detector's passes over an image, on as many scales as the image needs.
+"""FaceDetector: runs a detection network at as many scales of an image as the image needs.
 
-A detector finds faces of some sizes, and places landmarks well at fewer. The first pass scales the longest side of the
-image to the first of `Detector.passes`. A second pass follows if the first one reduced the image, found a small face or
-found none; further passes follow while that is so.
+A network finds faces only in a range of sizes, and landmarks are precise in a smaller range. The first pass scales the
+image's longest side to the first of `DetectionNetwork.passes`. A second pass follows if the first one made the image
+smaller, found a small face, or found no face. Further passes follow while the last one found a small face or none.
 """
 
 from collections.abc import Sequence
@@ -14,38 +14,48 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sdk.detection.networks import DETECTORS, Detector
+from sdk.detection.boxes import intersection_over_smaller
+from sdk.detection.networks import NETWORKS, DetectionNetwork
 from sdk.errors import InputError, ModelError
 from sdk.images.decoding import MAX_PIXELS, ImageSource, load_image
 from sdk.models.loading import load_model, settle
 from sdk.results import Face
-from sdk.runtimes.per_process import Native
+from sdk.runtimes.per_process import NativeHandle
 
 MAX_ENLARGEMENT = 4
-"""An image is not enlarged more than this: it shows no more."""
+"""Largest scale of a pass. A larger one shows no further detail."""
 
 SMALL_FACE = 60
-"""A face narrower than this in a pass, pixels, is looked at again in the next one."""
+"""Width in a pass, pixels, below which a face is small: the next pass looks for it again."""
 
 OVERLAP = 0.5
-"""Share of the smaller box from which two boxes are one face."""
+"""Intersection over the smaller box above which two boxes are one face."""
 
 
 class FaceDetector:
-    """Finds faces and their five landmarks. May be used from several threads.
+    """Finds faces and their five landmarks. Several threads may share one.
 
-    Pickles as its arguments: a copy, and a detector in a forked process, opens the model again.
+    It pickles as its arguments. A copy, or a detector in a forked process, opens its model again.
 
     Args:
-        model: Name in the catalogue, or path of a detector's ONNX file. The default is in the package; `yunet` is
-            fetched once, and finds more, see docs/detector.md.
-        min_confidence: Faces below it are left out, 0 to 1.
-        passes: Longest side of the image in each pass, pixels, ascending; None for the detector's own. One pass takes
-            the same time whatever is in the image; more find small faces.
+        model: Name in the catalogue, or path of a detector's ONNX file. The default comes with the package. `yunet` is
+            downloaded once and finds more faces; see docs/detector.md.
+        min_confidence: Least confidence of a face, 0 to 1.
+        passes: Longest sides of the image, pixels, ascending, one for each pass; None for the model's own. With one
+            pass every image takes the same time. More passes find smaller faces.
 
     Raises:
-        ModelError: The model is unknown, cannot be fetched, or is not a detector that can be loaded.
-        InputError: `min_confidence` is outside [0, 1], or there is no pass.
+        ModelError: The model is unknown, cannot be fetched or loaded, or is no detector.
+        InputError: `min_confidence` is outside [0, 1], or `passes` is empty or holds a side below 1.
+
+    Examples:
+        >>> import numpy as np
+        >>> from sdk import FaceDetector
+        >>> detector = FaceDetector(min_confidence=0.8)
+        >>> detector
+        FaceDetector(model='fiqa-detector', min_confidence=0.8)
+        >>> detector.detect(np.zeros((480, 640, 3), np.uint8))
+        []
     """
 
     def __init__(
@@ -61,7 +71,7 @@ class FaceDetector:
             raise InputError(f"min_confidence is {min_confidence}, wanted a number in [0, 1]")
         settled = settle(model)
         self._settings = (settled, min_confidence, None if passes is None else tuple(passes))
-        self._native = Native(_open(model, min_confidence), partial(_open, settled, min_confidence))
+        self._network = NativeHandle(_open(model, min_confidence), partial(_open, settled, min_confidence))
 
     def __getstate__(self) -> tuple[object, ...]:
         """Pickle the arguments."""
@@ -72,35 +82,42 @@ class FaceDetector:
         model, min_confidence, passes = settings
         FaceDetector.__init__(self, model, min_confidence, passes=passes)
 
+    def __repr__(self) -> str:
+        model, min_confidence, passes = self._settings
+        given = "" if passes is None else f", passes={passes}"
+        return f"FaceDetector(model={str(model)!r}, min_confidence={min_confidence:g}{given})"
+
     def detect(self, image: ImageSource) -> list[Face]:
         """Find all faces of an image.
 
         Args:
-            image: Path, bytes, array (BGR) or PIL image.
+            image: Path, bytes, array (BGR) or PIL image; see `sdk.load_image`. An array may have any size; any other
+                image at most 64 megapixels.
 
         Returns:
-            The faces, largest box first; empty when there is none.
+            The faces, largest box first; an empty list if there is none.
 
         Raises:
             ImageError: The image cannot be read or is refused.
+            ModelError: The network cannot be run, or its file is gone in a forked process.
         """
-        # An array is in memory already: how large it may be is for its owner to say.
+        # An array is in memory already, so no limit on its size protects anything.
         most = max(MAX_PIXELS, image.size) if isinstance(image, np.ndarray) else MAX_PIXELS
-        with self._native as detector:
-            return _detect(detector, self._settings[2] or detector.passes, load_image(image, max_pixels=most))
+        with self._network as network:
+            return _detect(network, self._settings[2] or network.passes, load_image(image, max_pixels=most))
 
 
-def _open(model: str | PathLike[str], min_confidence: float) -> Detector:
+def _open(model: str | PathLike[str], min_confidence: float) -> DetectionNetwork:
     loaded = load_model(model)
-    if loaded.card.task != "detection" or loaded.card.variant not in DETECTORS:
+    if loaded.card.task != "detection" or loaded.card.variant not in NETWORKS:
         raise ModelError(
             f"{loaded.path} is a model for {loaded.card.task}, variant {loaded.card.variant!r}, "
-            f"wanted detection by one of: {', '.join(DETECTORS)}"
+            f"wanted detection by one of: {', '.join(NETWORKS)}"
         )
-    return DETECTORS[loaded.card.variant](loaded, min_confidence)
+    return NETWORKS[loaded.card.variant](loaded, min_confidence)
 
 
-def _detect(detector: Detector, passes: Sequence[int], pixels: NDArray[np.uint8]) -> list[Face]:
+def _detect(network: DetectionNetwork, passes: Sequence[int], pixels: NDArray[np.uint8]) -> list[Face]:
     longest = max(pixels.shape[:2])
     faces: list[Face] = []
     scale = 0.0
@@ -108,17 +125,17 @@ def _detect(detector: Detector, passes: Sequence[int], pixels: NDArray[np.uint8]
         if scale and not _needs_another_pass(faces, scale, longest, passes[0]):
             break
         finer = min(side / longest, MAX_ENLARGEMENT)
-        faces = _merge(faces, _detect_at(detector, pixels, finer), SMALL_FACE / scale if scale else 0)
+        faces = _merge(faces, _detect_at(network, pixels, finer), SMALL_FACE / scale if scale else 0)
         scale = finer
     return sorted(faces, key=lambda face: face.box[2] * face.box[3], reverse=True)
 
 
-def _detect_at(detector: Detector, pixels: NDArray[np.uint8], scale: float) -> list[Face]:
-    """One pass; results are in pixels of the unscaled image."""
+def _detect_at(network: DetectionNetwork, pixels: NDArray[np.uint8], scale: float) -> list[Face]:
+    """Find faces in one pass at a scale; return them in pixels of the original image."""
     height, width = pixels.shape[:2]
     size = max(1, round(width * scale)), max(1, round(height * scale))
     resized = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    rows = detector.find(np.asarray(resized, np.uint8))
+    rows = network.find(np.asarray(resized, np.uint8))
     rows[:, :14] *= np.tile((width / size[0], height / size[1]), 7)
     return [
         Face((float(x), float(y), float(w), float(h)), np.array(points, np.float32).reshape(5, 2), float(confidence))
@@ -127,7 +144,7 @@ def _detect_at(detector: Detector, pixels: NDArray[np.uint8], scale: float) -> l
 
 
 def _needs_another_pass(faces: list[Face], scale: float, longest: int, first: int) -> bool:
-    """Whether a finer pass than the one at `scale` may show more."""
+    """Tell whether a finer pass than the one at `scale` may find more. `first` is the longest side of the first."""
     if scale >= MAX_ENLARGEMENT:
         return False
     reduced_by_first_pass = scale < 1 and scale * longest <= first
@@ -135,28 +152,26 @@ def _needs_another_pass(faces: list[Face], scale: float, longest: int, first: in
 
 
 def _merge(coarse: list[Face], fine: list[Face], small: float) -> list[Face]:
-    """Both passes' faces.
+    """Merge the faces of two passes.
+
+    If both passes find a face, the fine pass wins if the coarse one found it small or with less confidence. Otherwise
+    the coarse pass wins: the fine pass may see only a part of the face, or a face that is too large for the network.
 
     Args:
-        coarse: Of the pass before.
-        fine: The most confident first: of those of one place it stays.
-        small: A face of the coarse pass that is seen again goes where it is narrower than this, pixels, or less
-            confident; else it stays, and what is seen again is a part of it, or the same from too near.
+        coarse: Faces of the pass before.
+        fine: Faces of this pass, most confident first. Of overlapping ones the first is kept.
+        small: Width below which a face of the coarse pass is small, pixels of the image.
     """
     left = list(coarse)
     new: list[Face] = []
     for face in fine:
-        same = [old for old in left if _overlap(old, face) > OVERLAP]
-        seen = any(_overlap(other, face) > OVERLAP for other in new)
+        same = [old for old in left if _is_same(old, face)]
+        seen = any(_is_same(other, face) for other in new)
         if not seen and all(old.box[2] < small or old.confidence < face.confidence for old in same):
             left = [old for old in left if old not in same]
             new.append(face)
     return left + new
 
 
-def _overlap(a: Face, b: Face) -> float:
-    """Area that two boxes share, over that of the smaller box."""
-    (ax, ay, aw, ah), (bx, by, bw, bh) = a.box, b.box
-    width = min(ax + aw, bx + bw) - max(ax, bx)
-    height = min(ay + ah, by + bh) - max(ay, by)
-    return max(width, 0.0) * max(height, 0.0) / min(aw * ah, bw * bh)
+def _is_same(a: Face, b: Face) -> bool:
+    return intersection_over_smaller(a.box, b.box) > OVERLAP

@@ -1,1 +1,1 @@
-"""Images: from a path, bytes, an array or a PIL image to checked pixels, and the images of a folder."""
+"""Images: load one as pixels, and find those of a folder."""

@@ -1,1 +1,1 @@
-"""Models: a file and its card, the catalogue, and where the files are kept."""
+"""Models: a file and its card, the catalogue of known models, and the store of their files."""

@@ -1,45 +1,58 @@
-"""ModelCard: all that code needs to know of a model file.
+"""ModelCard: everything that code must know about a model file.
 
-Written as TOML in the catalogue, as one JSON value in an ONNX file's `metadata_props`, as JSON beside an engine.
-Code asks the card, never the name. A card is checked where it is made, so no other code meets an unknown value.
+The catalogue holds cards as TOML, an ONNX file as one JSON value in its `metadata_props`, other files as JSON
+beside them. Code asks the card and never the model's name. A card is checked where it is made, so no other code meets a
+wrong value.
 """
 
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from sdk.errors import ModelError
+from sdk.models.card_checks import (
+    LARGEST_NUMBER,
+    check_choice,
+    check_integer,
+    check_line,
+    check_name,
+    check_sha256,
+    check_text,
+    make_part,
+    to_dict,
+    to_numbers,
+    to_tuple,
+    wrong_value,
+)
 from sdk.models.formats import FORMATS
 
 METADATA_KEY = "fiqa_card"
 """Key of the card in an ONNX file's `metadata_props`."""
 
 MOST_BYTES = 1 << 20
-"""Largest card that is read; written ones have some thousand bytes."""
+"""Largest card that is read, bytes; usual cards have some thousand."""
 
-_LONGEST_NAME, _LONGEST_TEXT, _MOST_ENTRIES = 200, 20_000, 1000
 _LARGEST_SIDE, _LARGEST_BATCH = 1 << 16, 1 << 16
-_LARGEST_NUMBER, _LARGEST_RESULT = 1e6, 1e30
-# Control characters, lone surrogates, and what reverses or breaks a line where text is shown; lines and tabs may be in
-# sentences, not in names.
-_IN_NO_TEXT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-_IN_NO_NAME = re.compile(f"{_IN_NO_TEXT.pattern}|[\t\n]")
-
-_Made = TypeVar("_Made")
 
 
 @dataclass(frozen=True, slots=True)
 class InputSpec:
-    """What a model takes.
+    """The input of a model.
 
-    `mean` and `std` are in the network's own RGB order on a [0, 1] scale: `(x / 255 - mean) / std`. With dtype
-    `uint8` the graph applies them itself; with `float32` the caller does. A height and width of 0 stand for any.
+    Attributes:
+        height: Pixels; 0 for any.
+        width: Pixels; 0 for any.
+        colour: Order of the channels: `BGR` or `RGB`.
+        layout: `NHWC` or `NCHW`.
+        dtype: `uint8`: the graph normalises the pixels itself. `float32`: the caller normalises them.
+        mean: Mean of R, G and B, for pixels in [0, 1]: the normalised value is `(x / 255 - mean) / std`.
+        std: Standard deviation of R, G and B, for pixels in [0, 1].
 
     Raises:
-        ModelError: A value is unknown or of another type.
+        ModelError: A value is unknown or has another type.
     """
 
     height: int = 112
@@ -52,38 +65,38 @@ class InputSpec:
 
     def __post_init__(self) -> None:
         for name in ("height", "width"):
-            _check_integer(f"input.{name}", getattr(self, name), 0, _LARGEST_SIDE)
-        _check_choice("input.colour", self.colour, ("BGR", "RGB"))
-        _check_choice("input.layout", self.layout, ("NHWC", "NCHW"))
-        _check_choice("input.dtype", self.dtype, ("uint8", "float32"))
+            check_integer(f"input.{name}", getattr(self, name), 0, _LARGEST_SIDE)
+        check_choice("input.colour", self.colour, ("BGR", "RGB"))
+        check_choice("input.layout", self.layout, ("NHWC", "NCHW"))
+        check_choice("input.dtype", self.dtype, ("uint8", "float32"))
         for name in ("mean", "std"):
-            values = _numbers(f"input.{name}", getattr(self, name), 3)
-            least = 1 / _LARGEST_NUMBER if name == "std" else 0
-            if not all(least <= abs(value) <= _LARGEST_NUMBER for value in values):
-                raise _wrong(f"input.{name}", values, f"numbers of a size from {least:g} to {_LARGEST_NUMBER:g}")
+            values = to_numbers(f"input.{name}", getattr(self, name), 3)
+            least = 1 / LARGEST_NUMBER if name == "std" else 0
+            if not all(least <= abs(value) <= LARGEST_NUMBER for value in values):
+                raise wrong_value(f"input.{name}", values, f"numbers of a size from {least:g} to {LARGEST_NUMBER:g}")
             object.__setattr__(self, name, values)
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Sizes of one face, in the order of the layout."""
+        """Shape of one face in the layout, (height, width, 3) or (3, height, width)."""
         return (self.height, self.width, 3) if self.layout == "NHWC" else (3, self.height, self.width)
 
 
 @dataclass(frozen=True, slots=True)
 class EngineFacts:
-    """What a file that is bound to a library or a device was built by and for. Empty for ONNX.
+    """Facts about a model file that is bound to a library or a device. Empty for an ONNX file.
 
     Attributes:
-        sha256: SHA-256 of the file; of OpenVINO IR see `sdk.models.loading.openvino_digest`.
-        version: Version of the library.
-        architectures: Compute capabilities of GPUs, such as `8.6`.
-        batches: Fixed batches that it runs in.
-        target: Device that it was exported for, see `export.targets`.
-        layers: How many layers take which precision.
-        command: Builds it again.
+        sha256: SHA-256 of the file. For OpenVINO IR see `sdk.models.loading.openvino_digest`.
+        version: Version of the library that built it.
+        architectures: Compute capabilities of the GPUs that it runs on, for example `8.6`.
+        batches: Batch sizes that it was built for.
+        target: Device that it was exported for; see `export.targets`.
+        layers: Number of layers by precision.
+        command: Command that builds it again.
 
     Raises:
-        ModelError: A value is unknown or of another type.
+        ModelError: A value is unknown or has another type.
     """
 
     sha256: str = ""
@@ -96,23 +109,23 @@ class EngineFacts:
 
     def __post_init__(self) -> None:
         for name in ("version", "target"):
-            _check_name(f"engine.{name}", getattr(self, name))
-        _check_sha256("engine.sha256", self.sha256)
-        _check_text("engine.command", self.command, _IN_NO_NAME)
-        architectures = _sequence("engine.architectures", self.architectures)
+            check_name(f"engine.{name}", getattr(self, name))
+        check_sha256("engine.sha256", self.sha256)
+        check_line("engine.command", self.command)
+        architectures = to_tuple("engine.architectures", self.architectures)
         if not all(isinstance(name, str) and re.fullmatch(r"\d{1,2}\.\d", name, re.ASCII) for name in architectures):
-            raise _wrong("engine.architectures", architectures, "compute capabilities such as '8.6'")
-        batches = _sequence("engine.batches", self.batches)
+            raise wrong_value("engine.architectures", architectures, "compute capabilities such as '8.6'")
+        batches = to_tuple("engine.batches", self.batches)
         for size in batches:
-            _check_integer("engine.batches", size, 1, _LARGEST_BATCH)
-        layers = _mapping("engine.layers", self.layers)
+            check_integer("engine.batches", size, 1, _LARGEST_BATCH)
+        layers = to_dict("engine.layers", self.layers)
         for count in layers.values():
-            _check_integer("engine.layers", count, 0, 1 << 31)
+            check_integer("engine.layers", count, 0, 1 << 31)
         for name, value in (("architectures", architectures), ("batches", batches), ("layers", layers)):
             object.__setattr__(self, name, value)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values of what is known."""
+        """Return the facts that are known as plain values."""
         return {name: value for name, value in dataclasses.asdict(self).items() if value}
 
 
@@ -122,28 +135,36 @@ class ModelCard:
 
     Attributes:
         name: Name in the catalogue, for example `fiqa-nano`.
-        variant: Network, as `train.networks` names it, for example `ediffiqa-t`.
+        variant: Name of the network in `train.networks`, for example `ediffiqa-t`.
         task: `quality` or `detection`.
         summary: One sentence for people.
-        licence: SPDX identifier, or a sentence where none applies.
-        attribution: Whom to credit, as the licence asks.
-        input: What the model takes.
-        output: Name of the output: (N, 1), higher is better; of a detector, what its variant gives.
-        score_range: Scores of the worst and the best faces, roughly; not a bound.
-        format: One of `sdk.models.formats.FORMATS`. All but ONNX have their card as JSON beside the file.
-        precision: One of `sdk.models.formats.PRECISIONS` that the format may have.
-        engine: Of a file that is bound to a library or a device, what it was built by and for.
-        proven: Whether the file's scores were compared with its source's, in the runtime that it is for.
-        source: Where the weights came from.
+        licence: SPDX identifier of the weights' licence, or a sentence if there is none.
+        attribution: Credit that the licence asks for.
+        input: The model's input.
+        output: Name of the output. A quality model's is (N, 1), higher is better; a detector's depends on its variant.
+        score_range: Usual scores of the worst and of the best faces. Scores may lie outside.
+        format: One of `sdk.models.formats.FORMATS`. All formats but ONNX keep the card as JSON beside the file.
+        precision: One of `sdk.models.formats.PRECISIONS` that the format allows.
+        engine: Facts about a file that is bound to a library or a device.
+        proven: True if the export compared the file's scores with those of its source, in the runtime that it is for.
+        source: Origin of the weights.
         source_sha256: SHA-256 of the file that the model was exported from.
-        training_data: What it was trained on, and what that allows.
+        training_data: Data that it was trained on, and the use that the data allow.
         training_commit: Commit of the code that trained it.
         paper: Reference of the method.
         verification: Largest differences measured at export, by runtime.
-        notes: Anything that a user must know.
+        notes: Anything else that a user must know.
 
     Raises:
-        ModelError: A value is unknown or of another type.
+        ModelError: A value is unknown or has another type.
+
+    Examples:
+        >>> from sdk import ModelCard
+        >>> card = ModelCard("my-model", licence="MIT", score_range=(0, 100))
+        >>> card
+        ModelCard(name='my-model', task='quality', format='onnx', precision='fp32', licence='MIT')
+        >>> ModelCard.from_json(card.to_json()) == card
+        True
     """
 
     name: str
@@ -169,57 +190,62 @@ class ModelCard:
 
     def __post_init__(self) -> None:
         for name in ("name", "variant", "output", "training_commit"):
-            _check_name(name, getattr(self, name))
+            check_name(name, getattr(self, name))
         if not self.name.strip():
-            raise _wrong("name", self.name, "a name")
+            raise wrong_value("name", self.name, "a name")
         for name in ("summary", "licence", "attribution", "source", "training_data", "paper", "notes"):
-            _check_text(name, getattr(self, name), _IN_NO_TEXT)
-        _check_choice("task", self.task, ("quality", "detection"))
-        _check_choice("format", self.format, FORMATS)
-        _check_choice("precision", self.precision, FORMATS[self.format].precisions)
-        _check_choice("proven", self.proven, (True, False))
-        _check_sha256("source_sha256", self.source_sha256)
-        scores = _numbers("score_range", self.score_range, 2)
+            check_text(name, getattr(self, name))
+        check_choice("task", self.task, ("quality", "detection"))
+        check_choice("format", self.format, FORMATS)
+        check_choice("precision", self.precision, FORMATS[self.format].precisions)
+        check_choice("proven", self.proven, (True, False))
+        check_sha256("source_sha256", self.source_sha256)
+        scores = to_numbers("score_range", self.score_range, 2)
         if scores[0] >= scores[1]:
-            raise _wrong("score_range", scores, "the lower number first")
-        verification = _mapping("verification", self.verification)
-        _numbers("verification", tuple(verification.values()), len(verification))
+            raise wrong_value("score_range", scores, "the lower number first")
+        verification = to_dict("verification", self.verification)
+        to_numbers("verification", tuple(verification.values()), len(verification))
         for name, value in (
-            ("input", _made(InputSpec, "input", self.input)),
-            ("engine", _made(EngineFacts, "engine", self.engine)),
+            ("input", make_part(InputSpec, "input", self.input)),
+            ("engine", make_part(EngineFacts, "engine", self.engine)),
             ("score_range", scores),
             ("verification", verification),
         ):
             object.__setattr__(self, name, value)
 
+    def __repr__(self) -> str:
+        """Show the fields that tell models apart; `to_dict` has all."""
+        names = ("name", "task", "format", "precision", "licence")
+        return f"ModelCard({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
+        """Return all fields as plain values, ready for JSON."""
         return {**dataclasses.asdict(self), "engine": self.engine.to_dict()}
 
     def to_json(self) -> str:
-        """The card as one line of JSON."""
+        """Return the card as one line of JSON."""
         return json.dumps(self.to_dict(), sort_keys=True)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "ModelCard":
-        """Build a card from plain values.
+        """Make a card from plain values, such as those of `to_dict`.
 
         Raises:
             ModelError: A field is unknown or wrong, or the name is missing.
         """
-        return _made(cls, "", values)
+        return make_part(cls, "", values)
 
     @classmethod
     def from_json(cls, text: str) -> "ModelCard":
-        """Read what `to_json` wrote.
+        """Make a card from the text of `to_json`.
 
         Raises:
-            ModelError: The text is not JSON or not a card, or it is too long.
+            ModelError: The text is too long, is not JSON, or is not a card.
         """
         if len(text) > MOST_BYTES:
             raise ModelError(f"a model card has {len(text):,} characters, wanted at most {MOST_BYTES:,}")
         try:
-            values = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_without_twins)
+            values = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_refuse_duplicates)
         except (ValueError, RecursionError) as error:
             reason = "it is nested too deep" if isinstance(error, RecursionError) else error
             raise ModelError(f"a model card is not JSON ({reason}); export the model again") from error
@@ -228,92 +254,11 @@ class ModelCard:
         return cls.from_dict(values)
 
 
-def _made(kind: Callable[..., _Made], name: str, value: Any) -> _Made:
-    """A part of a card, itself or made of plain values."""
-    if isinstance(value, kind):  # type: ignore[arg-type]
-        return value
-    known = [each.name for each in dataclasses.fields(kind)]  # type: ignore[arg-type]
-    whole = f"'s {name}" if name else ""
-    if not isinstance(value, Mapping):
-        raise _wrong(name, value, f"a table of {', '.join(known)}")
-    unknown = [key for key in value if key not in known]
-    if unknown:
-        raise ModelError(
-            f"a model card{whole} has the unknown field {_shown(unknown[0])}, wanted some of: {', '.join(known)}; "
-            "correct it, or use a newer version of fiqa"
-        )
-    if not name and "name" not in value:
-        raise ModelError("a model card has no name; see docs/models.md for its fields")
-    return kind(**value)
-
-
-def _wrong(name: str, value: object, wanted: str) -> ModelError:
-    return ModelError(f"a model card's {name} is {_shown(value)}, wanted {wanted}; see docs/models.md for its fields")
-
-
-def _shown(value: object) -> str:
-    """A value as an error shows it: short, in plain characters. What is nested deeply cannot be written out."""
-    try:
-        words = ascii(value) if isinstance(value, (str, int, float, list, tuple)) else f"a {type(value).__name__}"
-    except (ValueError, RecursionError):  # a number of thousands of digits
-        words = f"a {type(value).__name__}"
-    return words if len(words) <= 80 else f"{words[:77]}..."
-
-
-def _check_choice(name: str, value: object, wanted: Iterable[object]) -> None:
-    if not any(value is choice or (isinstance(value, str) and value == choice) for choice in wanted):
-        raise _wrong(name, value, f"one of: {', '.join(map(str, wanted))}")
-
-
-def _check_integer(name: str, value: object, least: int, most: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise _wrong(name, value, f"an integer from {least} to {most}")
-
-
-def _check_text(name: str, value: object, without: re.Pattern[str], longest: int = _LONGEST_TEXT) -> None:
-    if not isinstance(value, str) or len(value) > longest or without.search(value):
-        raise _wrong(name, value, f"text of at most {longest} characters, without control characters")
-
-
-def _check_name(name: str, value: object) -> None:
-    _check_text(name, value, _IN_NO_NAME, _LONGEST_NAME)
-
-
-def _check_sha256(name: str, value: object) -> None:
-    if not isinstance(value, str) or not re.fullmatch(r"([0-9a-f]{64})?", value):
-        raise _wrong(name, value, "64 hexadecimal digits, or nothing")
-
-
-def _sequence(name: str, value: object) -> tuple[Any, ...]:
-    if not isinstance(value, (list, tuple)) or len(value) > _MOST_ENTRIES:
-        raise _wrong(name, value, "a list")
-    return tuple(value)
-
-
-def _mapping(name: str, value: object) -> dict[str, Any]:
-    if not isinstance(value, Mapping) or len(value) > _MOST_ENTRIES:
-        raise _wrong(name, value, "a table")
-    for key in value:
-        _check_name(name, key)
-    return dict(value)
-
-
-def _numbers(name: str, values: Any, count: int) -> Any:
-    """A tuple of finite numbers."""
-    found = _sequence(name, values)
-    if len(found) != count or not all(
-        isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= _LARGEST_RESULT
-        for value in found
-    ):
-        raise _wrong(name, values, f"{count} finite numbers")
-    return found
-
-
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no number of JSON")
 
 
-def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) != len(pairs):
         raise ValueError("a field stands twice in one object")

@@ -1,4 +1,4 @@
-"""The catalogue: every model that fiqa knows by name. A new model is a new table in `catalog.toml`."""
+"""The catalogue: all models that fiqa knows by name. A new model is a new table in `catalog.toml`."""
 
 import sys
 from collections.abc import Mapping
@@ -21,13 +21,13 @@ class CatalogEntry:
     """A model of the catalogue.
 
     Attributes:
-        card: Its card; a file that carries a card of its own knows better.
+        card: The model's card. A card inside the file has precedence.
         file: Name of the file.
         sha256: SHA-256 of the file, lower-case hexadecimal.
-        size: Bytes of the file; None where the publisher does not say.
-        urls: Where the file is published, best first. Empty for a file that comes with the package.
-        alternatives: Names of entries that hold the same network, exported otherwise. One of them is taken when it is
-            at hand and this file is not.
+        size: Bytes of the file; None if the publisher does not give it.
+        urls: Addresses of the file, best first. Empty for a file that comes with the package.
+        alternatives: Names of entries with the same network in another export. One of them is used if its file is on
+            this machine and this file is not.
         ship: May the model be shipped in a product? `yes`, `no` or `ask`.
         ship_reason: Reason for that answer.
     """
@@ -43,22 +43,22 @@ class CatalogEntry:
 
     @property
     def embedded(self) -> Path | None:
-        """Where the package has the file, or None if it must be fetched."""
+        """Path of the file in the package; None if it must be downloaded."""
         return None if self.urls else Path(__file__).with_name(self.file)
 
 
 @cache
 def catalog() -> Mapping[str, CatalogEntry]:
-    """All entries by name, in the order of `catalog.toml`."""
+    """Return all entries by name, in the order of `catalog.toml`."""
     tables = tomllib.loads(Path(__file__).with_name("catalog.toml").read_text(encoding="utf-8"))
     return MappingProxyType({name: _entry(name, table) for name, table in tables.items()})
 
 
 def find_entry(name: str) -> CatalogEntry:
-    """Look a model up.
+    """Return the entry of a model.
 
     Raises:
-        ModelError: The catalogue has no such name.
+        ModelError: The catalogue has no such name. The message suggests the closest one.
     """
     try:
         return catalog()[name]

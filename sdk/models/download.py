@@ -1,4 +1,4 @@
-"""One download over HTTPS, which ends: at a size, at a stall, and at an address that is not safe."""
+"""Download a file over HTTPS. A download that is too large, too slow, or leads to an unsafe address is stopped."""
 
 import base64
 import contextlib
@@ -18,20 +18,20 @@ from sdk.errors import ModelError
 logger = logging.getLogger(__name__)
 
 TIMEOUT = 30.0
-"""Seconds without an answer after which an address is given up."""
+"""Seconds without an answer after which a download is stopped."""
 
 SLOWEST = 1000
-"""Bytes a second, of the whole, below which it is given up after `TIMEOUT`."""
+"""Bytes a second, on average, below which a download is stopped after `TIMEOUT`."""
 
 _THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
 _BLOCK = 1 << 16
 
 
 def check_address(url: str) -> None:
-    """Refuse an address that is not HTTPS, or plain HTTP from this machine.
+    """Refuse an address that is neither HTTPS nor plain HTTP on this machine.
 
     Raises:
-        ModelError: It is another one, or none.
+        ModelError: The address is refused.
     """
     try:
         parts = urlsplit(url)
@@ -47,23 +47,25 @@ def check_address(url: str) -> None:
 
 
 def download(url: str, most: int, progress: Any = False) -> bytes:
-    """Take a file from an address that `check_address` has passed.
+    """Download a file from an address that `check_address` has passed.
 
     Args:
-        url: The address; a user and a password in it are sent, and shown nowhere.
-        most: Bytes after which it is given up.
+        url: The address. A user and a password in it are sent, but never shown.
+        most: Largest file, bytes.
         progress: See `sdk.models.store.fetch_model`.
 
+    Returns:
+        Content of the file.
+
     Raises:
-        OSError: It cannot be had: there is no answer, too much comes, too little comes, or it leads to an address that
-            is not safe.
+        OSError: There is no answer, the file is too large, the download is too slow, or it leads to an unsafe address.
     """
     logger.info("downloading %s", _shown(url))
     job = _Job(url, most)
     thread = threading.Thread(target=job.work, name="fiqa-download", daemon=True)
     thread.start()
     start, shown = time.monotonic(), 0
-    # The thread may be held up anywhere, in headers that come byte by byte, too; so it is watched from here.
+    # A timeout of the socket starts again with every byte. So this thread watches the speed of the whole download.
     try:
         with _bar(progress, most) as bar:
             while thread.is_alive():
@@ -82,7 +84,13 @@ def download(url: str, most: int, progress: Any = False) -> bytes:
 
 
 class _Job:
-    """What the thread of a download does."""
+    """Work of a download's thread.
+
+    Attributes:
+        data: Bytes that came so far.
+        error: The reason why it stopped early; None if there is none.
+        unwanted: Set to stop it.
+    """
 
     def __init__(self, url: str, most: int) -> None:
         self._url, self._most = url, most
@@ -105,7 +113,7 @@ class _Job:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows to addresses that are safe only."""
+    """Follows redirects to safe addresses only."""
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         try:
@@ -120,7 +128,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 def _opener() -> urllib.request.OpenerDirector:
     context = ssl.create_default_context()
-    with contextlib.suppress(ImportError):  # where the system has no certificates
+    with contextlib.suppress(ImportError):  # for a system without certificates
         import certifi
 
         context.load_verify_locations(certifi.where())
@@ -130,7 +138,7 @@ def _opener() -> urllib.request.OpenerDirector:
 
 
 def _request(url: str) -> urllib.request.Request:
-    """A request without the user and the password in its address; they are sent to the first host alone."""
+    """Make a request. User and password of the address go into a header that is not sent after a redirect."""
     parts = urlsplit(url)
     name, at, place = parts.netloc.rpartition("@")
     request = urllib.request.Request(
@@ -156,7 +164,7 @@ def _bar(progress: Any, total: int) -> Iterator[Any]:
 
 
 def _shown(url: str) -> str:
-    """An address without user, password and query, which may be secret."""
+    """Return an address without user, password and query, which may be secret."""
     start, colon, rest = url.partition("://")
     place, slash, path = rest.partition("/")
     return f"{start}{colon}{place.rpartition('@')[2]}{slash}{path.partition('?')[0]}"

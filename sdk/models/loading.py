@@ -1,4 +1,4 @@
-"""A name or a path -> the model's bytes, checked, and its card."""
+"""Load a model: a name or a path -> the checked content of the file, and its card."""
 
 import hashlib
 import json
@@ -18,18 +18,18 @@ from sdk.models.store import obtain_model
 from sdk.onnx_bytes.onnx_file import check_onnx, read_metadata
 
 LARGEST = (2 << 30) - 1
-"""Largest model file that is read, bytes: no ONNX file can be larger."""
+"""Largest model file that is read, bytes. No ONNX file can be larger."""
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model that may be loaded.
+    """A model file that is read and checked.
 
     Attributes:
-        data: The file.
+        data: Content of the file.
         card: Its card.
-        path: Where it came from.
-        weights: Of OpenVINO IR the `.bin` beside it; of others nothing.
+        path: Path of the file.
+        weights: Content of the `.bin` file of OpenVINO IR; empty for other formats.
     """
 
     data: bytes
@@ -46,15 +46,15 @@ def load_model(model: str | PathLike[str], card: ModelCard | None = None, *, tru
     """Read a model and check it.
 
     Args:
-        model: Path of a model file (a `Path`, or text that ends in one of `SUFFIXES`), else a name in the catalogue.
-        card: Describes the file; without it the file's own card is taken (in an ONNX file's metadata, as JSON beside
-            any other), else the catalogue's.
+        model: Path of a model file (a `Path`, or text that ends in one of `SUFFIXES`), or a name in the catalogue.
+        card: Describes the file. None for the file's own card (in an ONNX file's metadata, as JSON beside any other
+            file), or else the catalogue's.
         trust: Load an engine that was built on another machine, or OpenVINO IR without a hash on its card. An engine is
-            code: say so only of your own.
+            code: trust only your own.
 
     Raises:
-        ModelError: The model is unknown, cannot be fetched or read, has no card, does not fit its card, or is a file
-            that may not be loaded.
+        ModelError: The model is unknown, cannot be fetched or read, has no card, differs from its card, or is not safe
+            to load.
     """
     if isinstance(model, str) and not is_path(model):
         return _load_named(model, card)
@@ -65,11 +65,11 @@ def load_model(model: str | PathLike[str], card: ModelCard | None = None, *, tru
 
 
 def settle(model: str | PathLike[str]) -> str | Path:
-    """Return what `load_model` takes for the same model in any folder and process: a path is made absolute.
+    """Return a model's name, or its path made absolute: it means the same model in any folder and process.
 
     Raises:
-        InputError: It is neither text nor a path.
-        ModelError: A path cannot be made absolute, because the current folder is gone.
+        InputError: `model` is neither text nor a path.
+        ModelError: The path cannot be made absolute, because the current folder was deleted.
     """
     if not isinstance(model, (str, PathLike)) or not isinstance(os.fspath(model), str):
         raise InputError(f"model is {model!r}, wanted a name in the catalogue or the path of a file")
@@ -82,20 +82,20 @@ def settle(model: str | PathLike[str]) -> str | Path:
 
 
 def is_path(model: str) -> bool:
-    """Whether a text is the path of a model file, not a name in the catalogue."""
+    """Tell whether a text is the path of a model file, by its suffix; else it is a name in the catalogue."""
     return model.lower().endswith(SUFFIXES)
 
 
 def card_path(path: Path) -> Path:
-    """Where the card of a file that is not ONNX is: the same name with the suffix `.json`."""
+    """Return the path of the card of a file that is not ONNX: the same name with the suffix `.json`."""
     return path.with_suffix(".json")
 
 
 def read_card_beside(path: Path) -> ModelCard:
-    """The card of a file that is not ONNX.
+    """Read the card of a file that is not ONNX.
 
     Raises:
-        ModelError: It is not there, or is no card.
+        ModelError: The card is missing, cannot be read, or is wrong.
     """
     beside = card_path(path)
     try:
@@ -109,10 +109,10 @@ def read_card_beside(path: Path) -> ModelCard:
 
 
 def write_card_beside(path: Path, card: ModelCard) -> Path:
-    """Write the card of a file as JSON beside it; returns its path.
+    """Write the card of a file as JSON beside it; return the card's path.
 
     Raises:
-        InputError: The place is wrong.
+        InputError: The card cannot be written there.
         OutputError: The disk is full.
     """
     beside = card_path(path)
@@ -121,12 +121,12 @@ def write_card_beside(path: Path, card: ModelCard) -> Path:
 
 
 def openvino_digest(xml: bytes, weights: bytes) -> str:
-    """SHA-256 of an OpenVINO model: of the `.xml` followed by the `.bin`."""
+    """Return the SHA-256 of an OpenVINO model: of the content of the `.xml`, then that of the `.bin`."""
     return hashlib.sha256(xml + weights).hexdigest()
 
 
 def _load_named(name: str, card: ModelCard | None) -> Model:
-    """A model of the catalogue: it has the catalogue's hash, so it needs no other check."""
+    """Load a model of the catalogue. Its hash is that of the catalogue, so its content needs no check."""
     path, data = obtain_model(name)
     found = card or _card_inside(data)
     if found is None:
@@ -187,7 +187,11 @@ def read_with_card(path: Path, card: ModelCard | None, trust: bool) -> Model:
 
 
 def _fitting(model: Model, suffix: str) -> Model:
-    """The model, whose card is of the format that its suffix stands for."""
+    """Return the model if the format on its card has this suffix.
+
+    Raises:
+        ModelError: The card is for a file of another format.
+    """
     titles = {name: format_.title for name, format_ in FORMATS.items() if format_.suffix == suffix.lower()}
     if model.card.format not in titles:
         title = next(iter(titles.values()))

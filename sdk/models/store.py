@@ -1,11 +1,11 @@
-"""The store: where a model's file is, and how it gets there. Nothing is used before its SHA-256 has been compared.
+"""The store: finds a model's file on this machine or downloads it. A file is used only if its SHA-256 is right.
 
 Environment variables:
 
-- `FIQA_MODELS`: a directory that is looked in first. A file there is taken by name and hash, never written.
-- `FIQA_CACHE`: where downloads go (default: the user's cache directory).
+- `FIQA_MODELS`: a folder that is searched first. Nothing is written there.
+- `FIQA_CACHE`: the folder of downloads (default: the user's cache folder).
 - `FIQA_OFFLINE`: `1` forbids the network.
-- `FIQA_MIRROR`: base URLs, separated by spaces, tried before the published ones: `<base>/<file name>`.
+- `FIQA_MIRROR`: base URLs, separated by spaces. `<base>/<file name>` is tried before the published addresses.
 """
 
 import hashlib
@@ -23,19 +23,22 @@ from sdk.models.catalog import CatalogEntry, find_entry
 logger = logging.getLogger(__name__)
 
 ATTEMPTS = 2
-"""How often each address is tried."""
+"""Number of times that each address is tried."""
 
 LARGEST = 512 << 20
-"""Bytes at which a download ends whose size the catalogue does not know."""
+"""Largest file, bytes, if the catalogue does not know its size."""
 
 
 def find_model(name: str) -> tuple[Path, bytes] | None:
-    """Find a model's file on this machine, with the right hash, without the network: its path and its content.
+    """Find a model's file on this machine, without the network.
 
-    Looked in, in this order: `FIQA_MODELS`, the package, the cache; then the same for the entry's alternatives.
+    The search goes through `FIQA_MODELS`, the package and the cache, then the same for the entry's alternatives.
+
+    Returns:
+        The file's path and its content, whose hash is right; None if there is no such file.
 
     Raises:
-        ModelError: The name is unknown, or a file has the right name and a wrong hash or cannot be read.
+        ModelError: The name is unknown, or a file with the right name has a wrong hash or cannot be read.
     """
     entry = find_entry(name)
     for path in _places(entry):
@@ -50,35 +53,35 @@ def find_model(name: str) -> tuple[Path, bytes] | None:
 
 
 def locate_model(name: str) -> Path | None:
-    """The path that `find_model` finds."""
+    """Return the path that `find_model` finds; None if there is none."""
     found = find_model(name)
     return found[0] if found else None
 
 
 def fetch_model(name: str, progress: Any = False) -> Path:
-    """Find a model's file on this machine or download it.
+    """Find a model's file on this machine, or download it.
 
     Args:
         name: Name in the catalogue.
         progress: False, or an object with `total`, `update`, `reset` and `close`, such as a bar of tqdm.
 
     Returns:
-        Path of the file, its hash checked.
+        Path of the file, whose hash is right.
 
     Raises:
-        ModelError: The name is unknown, a hash is wrong, the network is not there or not allowed, or the cache cannot
-            be written.
+        ModelError: The name is unknown, a hash is wrong, the network is down or forbidden, or the cache cannot be
+            written.
     """
     return obtain_model(name, progress)[0]
 
 
 def obtain_model(name: str, progress: Any = False) -> tuple[Path, bytes]:
-    """The path that `fetch_model` gives, and the file's content, whose hash was checked."""
-    at_hand = find_model(name)
-    if at_hand is not None:
-        return at_hand
-    entry = find_entry(name)
-    by_hand = f"or put {entry.file} into a directory and set FIQA_MODELS to it"
+    """Find or download a model like `fetch_model`; return its path and its content."""
+    return find_model(name) or _download(name, find_entry(name), progress)
+
+
+def _download(name: str, entry: CatalogEntry, progress: Any) -> tuple[Path, bytes]:
+    by_hand = f"or put {entry.file} into a folder and set FIQA_MODELS to it"
     if entry.embedded is not None:
         raise ModelError(f"model {name} belongs to the package, but {entry.embedded} is missing; install fiqa again")
     if os.environ.get("FIQA_OFFLINE", "") not in ("", "0"):
@@ -105,7 +108,7 @@ def obtain_model(name: str, progress: Any = False) -> tuple[Path, bytes]:
             try:
                 write_file(path, data)
             except FiqaError as error:
-                raise ModelError(f"the cache {error}, or set FIQA_CACHE to a directory that can be written") from error
+                raise ModelError(f"the cache {error}, or set FIQA_CACHE to a folder that can be written") from error
             return path, data
     raise ModelError(
         f"model {name} could not be downloaded; check the network, set FIQA_MIRROR, {by_hand}. Tried:\n"
@@ -137,7 +140,7 @@ def _places(entry: CatalogEntry) -> list[Path]:
         return [*places, entry.embedded]
     try:
         return [*places, cache_dir() / entry.file]
-    except OSError:  # without a cache nothing is in it
+    except OSError:  # there is no cache
         return places
 
 
@@ -147,10 +150,10 @@ def _addresses(entry: CatalogEntry) -> list[str]:
 
 
 def _writable_place(entry: CatalogEntry) -> Path:
-    """Where a download goes; its folder is made.
+    """Return the path of a download. Its folder is made.
 
     Raises:
-        ModelError: It cannot be written.
+        ModelError: The folder cannot be made or written.
     """
     folder: Path | str = "folder"
     try:
@@ -161,6 +164,6 @@ def _writable_place(entry: CatalogEntry) -> Path:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ModelError(
-            f"the cache {folder} cannot be written: {reason}; set FIQA_CACHE to a directory that can"
+            f"the cache {folder} cannot be written: {reason}; set FIQA_CACHE to a folder that can"
         ) from error
     return folder / entry.file

@@ -1,6 +1,6 @@
-"""An engine may be loaded when it is the file that its card describes, was built here, and fits library and GPU.
+"""Trust in engines: an engine is code, so it is checked before the library sees a byte of it.
 
-All of it is found out before the library sees a byte: to deserialise an engine is to run code.
+It is loaded if it is the file that its card describes, was built on this machine, and fits the library and the GPU.
 """
 
 import hashlib
@@ -17,16 +17,16 @@ _BUILT = ("engines", "built")
 
 
 def check_engine(path: Path, data: bytes, card: ModelCard, trust: bool) -> None:
-    """Compare an engine with its card, and see whether it may run here.
+    """Check that an engine is the file that its card describes, and that it is trusted.
 
     Args:
-        path: The `.engine`.
-        data: What is in it.
+        path: The `.engine` file.
+        data: Its content.
         card: The card beside it.
-        trust: Take it also where it was not built on this machine.
+        trust: Accept an engine that was not built on this machine.
 
     Raises:
-        ModelError: It is not the file that its card describes, or is not trusted.
+        ModelError: The engine is another file, or is not trusted.
     """
     digest, wanted = hashlib.sha256(data).hexdigest(), card.engine.sha256 or None
     if digest != wanted:
@@ -42,16 +42,16 @@ def check_engine(path: Path, data: bytes, card: ModelCard, trust: bool) -> None:
 
 
 def check_fit(path: Path, card: ModelCard, version: str, architecture: str) -> None:
-    """Compare an engine's card with the library and the GPU that it would run on.
+    """Check that an engine was built for this library and this GPU.
 
     Args:
-        path: The engine.
+        path: The `.engine` file.
         card: Its card.
         version: Version of the installed library.
-        architecture: The GPU's compute capability, such as `8.6`.
+        architecture: Compute capability of the GPU, for example `8.6`.
 
     Raises:
-        ModelError: The engine was built for others.
+        ModelError: The engine was built for another version or another GPU.
     """
     built, architectures = card.engine.version, card.engine.architectures
     if built != version:
@@ -67,21 +67,21 @@ def check_fit(path: Path, card: ModelCard, version: str, architecture: str) -> N
 
 
 def rebuild(card: ModelCard) -> str:
-    """What to do about an engine that may not be loaded."""
+    """Return the advice for an engine that is refused."""
     command = card.engine.command
     return f"build it again on the machine it is for: {command}" if command else "build it again with fiqa-export"
 
 
 def remember_engine(digest: str) -> None:
-    """Keep in mind that an engine was built here, by its SHA-256: an empty file of that name in the cache.
+    """Remember that an engine was built here: an empty file in the cache, named by the engine's SHA-256.
 
-    A list here cannot be forged by whoever sends an engine, as anything in its card could. Without the cache the engine
-    has to be trusted explicitly.
+    Whoever sends an engine could forge its card, but not this file. Without a cache the user must trust the engine
+    explicitly.
     """
     if keep_in_cache(b"", *_BUILT, digest) is None:
-        logger.warning("it is not kept in mind that this engine was built here; to load it, give trust=True (--trust)")
+        logger.warning("the cache cannot be written, so to load this engine give trust=True (--trust)")
 
 
 def was_built_here(digest: str) -> bool:
-    """Whether `remember_engine` was told of an engine."""
+    """Tell whether `remember_engine` was called for an engine."""
     return find_in_cache(*_BUILT, digest) is not None

@@ -1,1 +1,1 @@
-"""ONNX files read and rewritten as bytes, without the onnx package."""
+"""ONNX files as bytes: read, check and rewrite them without the onnx package."""

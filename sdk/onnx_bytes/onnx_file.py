@@ -1,4 +1,4 @@
-"""What an ONNX file says of itself, and whether it may be loaded: read from its bytes, without the onnx package.
+"""Check an ONNX file before it is loaded, and read its metadata: from its bytes, without the onnx package.
 
 Field numbers are those of onnx.proto3.
 """
@@ -20,21 +20,21 @@ TENSOR_EXTERNAL, TENSOR_LOCATION = 13, 14
 STANDARD_DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 
 DEEPEST = 100
-"""Messages in each other that are looked into: protobuf itself reads no more."""
+"""Most messages inside one another. protobuf's own parser has the same limit."""
 
 MOST_FIELDS = 500_000
-"""Parts of a file that are looked at; a network of a thousand layers has some ten thousand."""
+"""Most fields of a file. A network of a thousand layers has some ten thousand."""
 
 Message = dict[int, list[memoryview]]
 
 
 class _Rule(NamedTuple):
-    """How a field is written.
+    """Rule for a field of a message.
 
     Attributes:
-        wires: Its wire types; numbers of a list may also be packed.
-        many: Whether it may stand there more than once.
-        form: Of a message, its name in `_FORMS`.
+        wires: Wire types that it may have. A list of numbers may also be packed.
+        many: True if it may occur more than once.
+        form: For a message, its name in `_FORMS`; else empty.
     """
 
     wires: tuple[int, ...]
@@ -46,7 +46,7 @@ _WIRES = {"number": VARINT, "text": BYTES, "float": FIXED32, "double": FIXED64}
 
 
 def _rule(words: str) -> _Rule:
-    """A rule as `_FORMS` writes it: a wire type or the name of a form, with `*` where there may be many."""
+    """Make a rule from its text in `_FORMS`: a wire type or the name of a form, with `*` for a repeated field."""
     kind, many = words.rstrip("*"), words.endswith("*")
     if kind not in _WIRES:
         return _Rule((BYTES,), many, kind)
@@ -84,14 +84,14 @@ _FORMS: Mapping[str, Mapping[int, _Rule]] = {
         "type": {},
     }.items()
 }  # fmt: skip
-"""The messages of onnx.proto3 in which operators and weights may be."""
+"""The messages of onnx.proto3 that may hold operators or weights."""
 
 
 def read_metadata(data: bytes) -> dict[str, str]:
-    """The `metadata_props` of an ONNX file.
+    """Return the `metadata_props` of an ONNX file.
 
     Raises:
-        ModelError: The bytes are not an ONNX file, or have two entries of one name.
+        ModelError: The bytes are no ONNX file, or two entries have the same name.
     """
     entries = [read_message(entry) for entry in read_message(data).get(MODEL_METADATA, [])]
     found = {text(entry, 1): text(entry, 2) for entry in entries}
@@ -101,17 +101,18 @@ def read_metadata(data: bytes) -> dict[str, str]:
 
 
 def check_onnx(data: bytes) -> None:
-    """Refuse what a model file must not have: weights in other files, operators of its own, and whatever two readers
-    may read differently, such as a field that stands twice where there is one.
+    """Refuse an ONNX file that is not safe to load: with weights in other files, custom operators, functions or loops.
+
+    A file that two readers may understand differently is refused, too, for example one with a duplicate field.
 
     Raises:
-        ModelError: The bytes are no ONNX file, or one with external data, custom operators, functions or loops.
+        ModelError: The bytes are no ONNX file, or the file is refused.
     """
     counts = dict.fromkeys(_FORMS, 0)
-    waiting: list[tuple[memoryview, str, int]] = [(memoryview(data), "model", 1)]
+    todo: list[tuple[memoryview, str, int]] = [(memoryview(data), "model", 1)]
     fields = 0
-    while waiting:
-        message, form, depth = waiting.pop()
+    while todo:
+        message, form, depth = todo.pop()
         counts[form] += 1
         if depth > DEEPEST:
             raise ModelError(f"the ONNX file is nested deeper than {DEEPEST} messages; export a simpler model")
@@ -121,7 +122,7 @@ def check_onnx(data: bytes) -> None:
             if fields > MOST_FIELDS:
                 raise ModelError(f"the ONNX file has more than {MOST_FIELDS:,} parts; export a smaller model")
             rule = known.get(field.number)
-            if rule is None:  # to every reader an unknown field is nothing
+            if rule is None:  # every reader ignores unknown fields
                 continue
             if field.wire not in rule.wires or (field.number in found and not rule.many):
                 raise ModelError(
@@ -130,14 +131,14 @@ def check_onnx(data: bytes) -> None:
                 )
             found[field.number] = field
             if rule.form and isinstance(field.value, memoryview):
-                waiting.append((field.value, rule.form, depth + 1))
+                todo.append((field.value, rule.form, depth + 1))
         _check_message(form, found)
     if counts["graph"] == 0 or counts["node"] == 0:
         raise _no_graph()
 
 
 def read_versions(data: bytes) -> tuple[int, int]:
-    """The version of ONNX's own operator set, and that of the IR, of a file that `check_onnx` has passed."""
+    """Return the opset and the IR version of a file that `check_onnx` has passed; 0 if the file does not say."""
     standard = [
         opset
         for opset in read_message(data).get(MODEL_OPSETS, [])
@@ -148,7 +149,7 @@ def read_versions(data: bytes) -> tuple[int, int]:
 
 
 def input_names(data: bytes) -> list[str]:
-    """Names of a graph's inputs, without those that initialisers fill."""
+    """Return the names of the inputs of a file that `check_onnx` has passed, without those with an initialiser."""
     graph = read_message(read_message(data)[MODEL_GRAPH][0])
     filled = {text(read_message(tensor), TENSOR_NAME) for tensor in graph.get(GRAPH_INITIALIZER, [])}
     names = (text(read_message(value), 1) for value in graph.get(GRAPH_INPUT, []))
@@ -156,17 +157,17 @@ def input_names(data: bytes) -> list[str]:
 
 
 def text(message: Message, number: int) -> str:
-    """A text field, empty when it is not there."""
+    """Return a text field; empty if it is missing."""
     return texts(message, number)[-1] if number in message else ""
 
 
 def texts(message: Message, number: int) -> list[str]:
-    """All text fields of a number."""
+    """Return all text fields with a number."""
     return [bytes(value).decode("utf-8", "replace") for value in message.get(number, [])]
 
 
 def _check_message(form: str, found: Mapping[int, Field]) -> None:
-    """Refuse a message for what it says; its fields are of the right types."""
+    """Refuse a message for its content. The types of its fields are checked already."""
     if form == "model" and MODEL_GRAPH not in found:
         raise _no_graph()
     if form == "function":
@@ -188,7 +189,7 @@ def _no_graph() -> ModelError:
 
 def _text(found: Mapping[int, Field], number: int) -> str:
     value = found[number].value if number in found else b""
-    return bytes(value).decode("utf-8", "replace")  # a wire type that is no text was refused
+    return bytes(value).decode("utf-8", "replace")  # always bytes: other wire types were refused
 
 
 def _number(found: Mapping[int, Field], number: int) -> object:

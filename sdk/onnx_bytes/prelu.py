@@ -1,8 +1,9 @@
-"""PReLU written otherwise, because onnxruntime's CPU kernel for it is slow.
+"""Replace PReLU nodes, because onnxruntime's CPU kernel for them is slow.
 
-`prelu(x) = a x + (1 - a) relu(x)`, as two depthwise 1 x 1 convolutions and an addition: exact up to rounding, and three
-to four times faster for a MobileFaceNet, whose blocked memory layout every PReLU node interrupts. Other engines get
-slower by it, so it is done when an onnxruntime session for the CPU is made, not in the exported file.
+`prelu(x) = a x + (1 - a) relu(x)` becomes two depthwise 1 x 1 convolutions, a ReLU and an addition: the same up to
+rounding. A MobileFaceNet is three to four times faster, because each PReLU node interrupts onnxruntime's blocked memory
+layout. Other runtimes become slower, so the exported file keeps its PReLU nodes; they are replaced when a session for
+the CPU is opened.
 """
 
 import numpy as np
@@ -13,20 +14,20 @@ from sdk.onnx_bytes.onnx_file import Message, text, texts
 from sdk.onnx_bytes.protobuf import read_fields, read_message, read_numbers, write_field, write_header
 
 VERSION = 1
-"""Changes with what `replace_prelu` writes; part of the name under which its result is cached."""
+"""Version of the output of `replace_prelu`; part of the name of its result in the cache."""
 
 _FLOAT, _TYPE_INT, _TYPE_TENSOR = 1, 2, 4
 _MOST_CHANNELS, _MOST_NORMALISATIONS = 1 << 16, 8
 
 
 def replace_prelu(model: bytes) -> bytes:
-    """Rewrite every PReLU whose slopes are constant, one a channel, and whose input a 2-D convolution made.
+    """Replace every PReLU with constant slopes, one a channel, whose input comes from a 2-D convolution.
 
     Args:
         model: An ONNX file that `check_onnx` has passed.
 
     Returns:
-        An ONNX file; `model` itself when there is nothing to rewrite.
+        An ONNX file; `model` itself if there is nothing to replace.
     """
     fields = list(read_fields(model))
     graph = next(field for field in fields if field.number == onnx.MODEL_GRAPH)
@@ -41,7 +42,7 @@ def replace_prelu(model: bytes) -> bytes:
 
 
 def _rewrite_graph(graph: memoryview) -> list[bytes | memoryview] | None:
-    """The fields of the rewritten graph, most of them uncopied; None when there is nothing to rewrite."""
+    """Return the fields of the new graph, most of them not copied; None if there is nothing to replace."""
     message = read_message(graph)
     nodes = [read_message(node) for node in message.get(onnx.GRAPH_NODE, [])]
     makers = {output: node for node in nodes for output in texts(node, onnx.NODE_OUTPUT)}
@@ -66,7 +67,7 @@ def _rewrite_graph(graph: memoryview) -> list[bytes | memoryview] | None:
 
 
 def _slopes(node: Message, makers: dict[str, Message], tensors: dict[str, memoryview]) -> NDArray[np.float32] | None:
-    """float32 (C,) slopes of a node that can be rewritten, else None."""
+    """Return the slopes of a node that can be replaced, float32 (C,); else None."""
     inputs = texts(node, onnx.NODE_INPUT)
     if text(node, onnx.NODE_OP) != "PRelu" or len(inputs) != 2 or len(node.get(onnx.NODE_OUTPUT, [])) != 1:
         return None
@@ -85,7 +86,7 @@ def _slopes(node: Message, makers: dict[str, Message], tensors: dict[str, memory
 
 
 def _channels(maker: Message | None, makers: dict[str, Message], tensors: dict[str, memoryview]) -> int | None:
-    """How many channels a 2-D convolution gives, with or without batch normalisations after it; else None."""
+    """Return the channels of a 2-D convolution, also behind batch normalisations; None for any other node."""
     for _ in range(_MOST_NORMALISATIONS):
         if maker is None or text(maker, onnx.NODE_OP) != "BatchNormalization":
             break
@@ -100,7 +101,7 @@ def _replacement(node: Message, slopes: NDArray[np.float32], name: str) -> list[
     x, y = bytes(node[onnx.NODE_INPUT][0]), bytes(node[onnx.NODE_OUTPUT][0])
     a, b, ax, bx, relu, rest = (f"{name}_{part}".encode() for part in ("a", "b", "ax", "bx", "relu", "rest"))
     group = _attribute("group", onnx.ATTRIBUTE_INT, len(slopes), _TYPE_INT)
-    if slopes.max() <= 1:  # then (1 - a) relu(x) = relu((1 - a) x), which onnxruntime does in one step
+    if slopes.max() <= 1:  # then (1 - a) relu(x) = relu((1 - a) x), and onnxruntime fuses convolution and ReLU
         scaled = [_node("Conv", [x, b], bx, group), _node("Relu", [bx], rest)]
     else:
         scaled = [_node("Relu", [x], relu), _node("Conv", [relu, b], rest, group)]
@@ -125,6 +126,6 @@ def _attribute(name: str, number: int, value: int | bytes, kind: int) -> bytes:
 
 
 def _tensor(slopes: NDArray[np.float32]) -> bytes:
-    """A kernel (C, 1, 1, 1)."""
+    """Encode slopes as a convolution's kernel, (C, 1, 1, 1)."""
     dims = b"".join(write_field(onnx.TENSOR_DIMS, size) for size in (len(slopes), 1, 1, 1))
     return dims + write_field(onnx.TENSOR_TYPE, _FLOAT) + write_field(onnx.TENSOR_RAW, slopes.astype("<f4").tobytes())

@@ -1,9 +1,9 @@
-"""Protocol buffers on the wire, as far as ONNX files need them: the onnx package is not part of the base install.
+"""Protocol buffers, as far as ONNX files need them; the onnx package is not part of the base install.
 
-https://protobuf.dev/programming-guides/encoding: a message is a sequence of (field number, wire type, value).
+A message is a sequence of fields: number, wire type, value. See https://protobuf.dev/programming-guides/encoding.
 
-Parsers differ in what they make of numbers that are written longer than they need be or are larger than their type.
-Nothing writes such files but to show two readers two things, so they are refused.
+Parsers disagree about numbers that are too large for their type, or encoded in more bytes than necessary. Such a number
+can make two readers see two different models, and no usual writer makes one. So these files are refused.
 """
 
 from collections.abc import Iterator
@@ -21,10 +21,10 @@ class Field(NamedTuple):
     """One field of a message.
 
     Attributes:
-        number: The field's number in its `.proto` file.
-        value: An int for varints, else the bytes: a string, a message, packed numbers, or 4 or 8 bytes of a number.
-        raw: The whole field as it stands in the message, to be copied.
-        wire: How it is written: `VARINT`, `FIXED64`, `BYTES` or `FIXED32`.
+        number: Number of the field in its `.proto` file.
+        value: An int for a varint; else the bytes of a string, a message, packed numbers, or a number of 4 or 8 bytes.
+        raw: The whole encoded field, for copying.
+        wire: Wire type: `VARINT`, `FIXED64`, `BYTES` or `FIXED32`.
     """
 
     number: int
@@ -34,10 +34,10 @@ class Field(NamedTuple):
 
 
 def read_fields(message: bytes | memoryview) -> Iterator[Field]:
-    """Walk through a message, copying nothing.
+    """Yield the fields of a message, without copying.
 
     Raises:
-        ModelError: The bytes are not a message, end too early, or are not written as every writer does.
+        ModelError: The bytes are no message, end too early, or hold a number with an unusual encoding.
     """
     view = memoryview(message)
     position = 0
@@ -65,7 +65,7 @@ def read_fields(message: bytes | memoryview) -> Iterator[Field]:
 
 
 def read_message(message: bytes | memoryview) -> dict[int, list[memoryview]]:
-    """The fields of a message by number, in order; varints are left out (see `read_numbers`)."""
+    """Return the fields of a message by number, in order, without varints (for those see `read_numbers`)."""
     found: dict[int, list[memoryview]] = {}
     for field in read_fields(message):
         if isinstance(field.value, memoryview):
@@ -74,7 +74,7 @@ def read_message(message: bytes | memoryview) -> dict[int, list[memoryview]]:
 
 
 def read_numbers(message: bytes | memoryview, number: int) -> list[int]:
-    """All integers of one field, packed or not."""
+    """Return all integers of one field, packed or not."""
     numbers = []
     for field in read_fields(message):
         if field.number != number:
@@ -90,7 +90,7 @@ def read_numbers(message: bytes | memoryview, number: int) -> list[int]:
 
 
 def write_field(number: int, value: int | str | bytes) -> bytes:
-    """One field: an int as a varint, text and bytes with their length."""
+    """Encode one field: an int as a varint; text and bytes with their length."""
     if isinstance(value, int):
         return _write_varint(number << 3 | VARINT) + _write_varint(value)
     data = value.encode() if isinstance(value, str) else value
@@ -98,7 +98,7 @@ def write_field(number: int, value: int | str | bytes) -> bytes:
 
 
 def write_header(number: int, length: int) -> bytes:
-    """What stands before the bytes of a length-delimited field."""
+    """Encode the beginning of a length-delimited field: everything before its bytes."""
     return _write_varint(number << 3 | BYTES) + _write_varint(length)
 
 

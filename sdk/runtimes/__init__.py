@@ -1,1 +1,1 @@
-"""Engines that run a model, and what they share: batches, threads, devices."""
+"""Runtimes: the libraries that run a model, and what they share (batch sizes, threads, devices)."""

@@ -1,4 +1,4 @@
-"""What a runtime is: one engine that holds one model."""
+"""Runtime, the interface of everything that runs a model; and the checks that all runtimes share."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
@@ -10,21 +10,21 @@ from sdk.errors import DeviceError, FiqaError, ModelError
 from sdk.models.loading import Model
 
 FLOATS = ("float16", "float32", "float64")
-"""Types that scores may have in a file."""
+"""Types that a model's scores may have."""
 
 MOST_FACES = 1024
-"""Largest fixed batch of a file; every call takes memory for it."""
+"""Largest fixed batch of a model file. Every call takes memory for the whole batch."""
 
 _OUT_OF_MEMORY = ("out of memory", "outofmemory", "could not be allocated", "failed to allocate memory", "bad alloc")
 
 
-class End(NamedTuple):
+class TensorInfo(NamedTuple):
     """An input or an output of a loaded model.
 
     Attributes:
         name: Its name.
-        dtype: numpy's name of its type, or the library's where numpy has none.
-        shape: Its sizes, None where one is free; None where even their number is.
+        dtype: numpy's name of its type; the library's name if numpy has no such type.
+        shape: Its sizes, None for a free size. None as a whole if the number of sizes is free.
     """
 
     name: str
@@ -39,12 +39,12 @@ class End(NamedTuple):
 
 
 class Runtime(Protocol):
-    """An engine with a model in it. `run` may be called from several threads at once.
+    """A library with a loaded model. Several threads may call `run` at once.
 
     Attributes:
-        device: Where it really runs: `cpu`, `cuda:0`, `tensorrt:0`, `openvino`.
-        batch: Most faces that one call takes.
-        precision: What it computes in: the card's, or the one that was asked for.
+        device: The device that it really runs on: `cpu`, `cuda:0`, `tensorrt:0`, `openvino`.
+        batch: Most faces of one call.
+        precision: The precision that it computes in: the card's, or the requested one.
     """
 
     device: str
@@ -59,23 +59,27 @@ class Runtime(Protocol):
 
         Returns:
             float32 (N,).
+
+        Raises:
+            ModelError: The library cannot run the model.
+            DeviceError: The device fails, or has not enough memory.
         """
         ...
 
     def close(self) -> None:
-        """Let go of the model."""
+        """Free the model."""
         ...
 
 
-def check_input(model: Model, inputs: Sequence[End]) -> End:
-    """Compare what a loaded model takes with its card; returns the input.
+def check_input(model: Model, inputs: Sequence[TensorInfo]) -> TensorInfo:
+    """Compare the inputs of a loaded model with its card; return the only input.
 
     Raises:
-        ModelError: There is not one input, or it is of another type or shape.
+        ModelError: There is not exactly one input, or its type or shape differs from the card.
     """
     spec = model.card.input
     sizes = tuple(size or None for size in spec.shape)
-    wanted = End("", spec.dtype, (None, *sizes))
+    wanted = TensorInfo("", spec.dtype, (None, *sizes))
     fits = len(inputs) == 1 and inputs[0].dtype == spec.dtype and inputs[0].shape is not None
     if not fits or not _fits(inputs[0].shape, wanted.shape):
         raise ModelError(
@@ -88,16 +92,21 @@ def check_input(model: Model, inputs: Sequence[End]) -> End:
     return inputs[0]
 
 
-def check_output(model: Model, outputs: Sequence[End], dtypes: Sequence[str] = FLOATS) -> End:
-    """Compare what a loaded quality model gives with its card; returns the output that is the score.
+def check_output(model: Model, outputs: Sequence[TensorInfo], dtypes: Sequence[str] = FLOATS) -> TensorInfo:
+    """Compare the outputs of a loaded quality model with its card; return the output that is the score.
+
+    Args:
+        model: The model.
+        outputs: All its outputs.
+        dtypes: Types that the score may have.
 
     Raises:
-        ModelError: It is not there, or is not one number a face.
+        ModelError: The card's output is missing, or is not one number a face.
     """
-    named = [end for end in outputs if end.name == model.card.output]
-    named = named or [end for end in outputs if not model.card.output and len(outputs) == 1]
+    named = [output for output in outputs if output.name == model.card.output]
+    named = named or [output for output in outputs if not model.card.output and len(outputs) == 1]
     if not named:
-        names = ", ".join(end.name for end in outputs)
+        names = ", ".join(output.name for output in outputs)
         raise ModelError(f"{model.path} has the outputs {names}, its card says {model.card.output!r}; correct the card")
     shape = named[0].shape
     fits = shape is None or (len(shape) > 0 and _fits(shape[1:], (1,) * len(shape[1:])))
@@ -107,36 +116,36 @@ def check_output(model: Model, outputs: Sequence[End], dtypes: Sequence[str] = F
 
 
 def check_scores(found: Any, count: int, model: str) -> NDArray[np.float32]:
-    """Turn what a run gave into scores.
+    """Convert the output of a run to scores.
 
     Args:
         found: The output.
-        count: Faces that were given.
-        model: Named in the error.
+        count: Number of faces of the run.
+        model: The model's name for the error.
 
     Returns:
         float32 (count,).
 
     Raises:
-        ModelError: It is not one number a face.
+        ModelError: The output is not one number a face.
     """
     scores = np.asarray(found)
     if scores.dtype.kind != "f" or scores.size != count or scores.shape[:1] != (count,):
         raise ModelError(
             f"the output of {model} is {scores.dtype} of shape {scores.shape} for {count} faces, wanted floats (N, 1)"
         )
-    with np.errstate(over="ignore"):  # beyond float32 is infinity
+    with np.errstate(over="ignore"):  # a float64 beyond float32's range becomes infinity, which the scorer refuses
         return scores.reshape(-1).astype(np.float32, copy=False)
 
 
 def is_out_of_memory(error: Exception | str) -> bool:
-    """Tell whether an error of a library, or its words, say that memory is full."""
+    """Tell whether a library's error, or its text, says that memory is full."""
     words = str(error).lower().replace("_", " ")
     return isinstance(error, MemoryError) or any(sign in words for sign in _OUT_OF_MEMORY)
 
 
 def memory_error(error: Exception | str, device: str, what: str) -> FiqaError:
-    """The error for `is_out_of_memory`."""
+    """Return the error to raise when `is_out_of_memory` is true; `what` needs the memory."""
     words = str(error) or type(error).__name__
     return DeviceError(
         f"{device} has not enough memory for {what}: {words}; end other programs on it, or use another device"
@@ -144,18 +153,18 @@ def memory_error(error: Exception | str, device: str, what: str) -> FiqaError:
 
 
 def _fits(shape: tuple[int | None, ...] | None, wanted: tuple[int | None, ...] | None) -> bool:
-    """Whether sizes are those that are wanted, where neither is free."""
+    """Tell whether two shapes agree; a free size agrees with any."""
     if shape is None or wanted is None or len(shape) != len(wanted):
         return False
     return all(found is None or size is None or found == size for found, size in zip(shape, wanted, strict=True))
 
 
-def _listed(ends: Sequence[End]) -> str:
-    return ", ".join(map(str, ends)) or "nothing"
+def _listed(tensors: Sequence[TensorInfo]) -> str:
+    return ", ".join(map(str, tensors)) or "nothing"
 
 
 def pad_batch(batch: NDArray[Any], size: int) -> NDArray[Any]:
-    """A batch of exactly `size`, filled up with zeros; itself where it is that long already."""
+    """Return a batch filled up to `size` faces with zeros; the same array if it has `size` already."""
     if len(batch) == size:
         return batch
     padded = np.zeros((size, *batch.shape[1:]), batch.dtype)

@@ -1,4 +1,4 @@
-"""How large the parts of a large batch are: measured on the user's own faces, kept for the next time."""
+"""The fastest batch size of a model on this machine: measured on the user's own faces, kept for the next time."""
 
 import hashlib
 import json
@@ -14,15 +14,15 @@ from sdk.runtimes.base import Runtime
 logger = logging.getLogger(__name__)
 
 TRIES = 3
-"""How often each size is tried; the shortest time counts, for other work only ever makes it longer."""
+"""Number of times that each size is tried. The shortest time counts, because other work can only make a call slower."""
 
 
-class BatchPlan:
-    """Chooses sizes, and learns from the times that it is told. May be used from several threads.
+class BatchSizes:
+    """Splits faces into batches, and learns from their times which size is fastest. Several threads may share one.
 
     Args:
-        most: Most faces that one call takes; the sizes are the powers of two below it, and itself.
-        key: Name under which the choice is kept; see `plan_key`.
+        most: Most faces that one call takes. The sizes to try are the powers of two below it, and itself.
+        key: Name of the result in the cache; see `cache_key`.
     """
 
     def __init__(self, most: int, key: str) -> None:
@@ -34,9 +34,9 @@ class BatchPlan:
         self._loaded = len(self.sizes) == 1
 
     def split(self, count: int, callers: int) -> list[int]:
-        """Sizes of the parts of `count` faces that `callers` share. They sum up to `count`.
+        """Return the sizes of the batches into which `count` faces are split for `callers` threads.
 
-        While the best size is not known and there are faces enough, all sizes are tried in turn; nothing is scored
+        While the fastest size is unknown and there are enough faces, the batches try every size. No face is scored
         twice for it.
         """
         if count <= callers:
@@ -49,8 +49,8 @@ class BatchPlan:
         size = max(1, min(self._best or self.sizes[-1], -(-rest // callers)))
         return [*parts, *[size] * (rest // size), *([rest % size] if rest % size else [])]
 
-    def learn(self, size: int, seconds: float) -> None:
-        """A call with `size` faces has taken so long."""
+    def record(self, size: int, seconds: float) -> None:
+        """Record how long a call with `size` faces took. After the last try the fastest size is kept in the cache."""
         with self._lock:
             if self._best is not None or len(self._times.get(size, [0.0] * TRIES)) >= TRIES:
                 return
@@ -73,20 +73,20 @@ class BatchPlan:
         keep_in_cache(json.dumps(values).encode(), "batches", f"{self._key}.json")
 
 
-def plan_key(model: Model, runtime: Runtime, callers: int) -> str:
-    """Name of the choice for a model on this machine and device, by so many callers.
+def cache_key(model: Model, runtime: Runtime, callers: int) -> str:
+    """Return the name under which the fastest size for a model, this machine, a device and `callers` threads is kept.
 
-    Cards and sizes tell models apart well enough: to hash a whole file would take longer than scoring a face.
+    The card and the sizes of the files identify the model. Hashing a large file would take longer than scoring a face.
     """
     machine = (platform.node(), platform.machine(), runtime.device, runtime.precision, callers)
     parts = (model.card.to_json(), len(model.data), len(model.weights), machine, runtime.batch)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
-def sized(parts: Iterable[int]) -> list[slice]:
-    """Sizes as slices, one after the other."""
+def consecutive_slices(sizes: Iterable[int]) -> list[slice]:
+    """Return slices of these sizes, each beginning where the one before ends."""
     slices, start = [], 0
-    for size in parts:
+    for size in sizes:
         slices.append(slice(start, start + size))
         start += size
     return slices

@@ -1,4 +1,4 @@
-"""A GPU's memory, copies, stream and graphs: all that fiqa calls of CUDA, through NVIDIA's cuda-python (the driver)."""
+"""CUDA: a GPU's memory, copies, stream and graphs, through NVIDIA's cuda-python (driver API)."""
 
 import ctypes
 from collections.abc import Callable
@@ -13,19 +13,19 @@ from sdk.runtimes.base import is_out_of_memory
 
 
 class Cuda:
-    """One GPU: its primary context, one stream, and buffers that stay until `close`.
+    """One GPU: its primary context, one stream, and buffers that live until `close`.
 
-    To be made, used and closed by one thread: a CUDA context is current to a thread.
+    One thread must make, use and close it, because a CUDA context belongs to a thread.
 
     Args:
         number: Number of the GPU.
 
     Attributes:
-        architecture: Its compute capability, such as `8.6`.
-        stream: Handle of the stream, as TensorRT takes it.
+        architecture: Compute capability of the GPU, for example `8.6`.
+        stream: Handle of the stream, for TensorRT.
 
     Raises:
-        DeviceError: cuda-python, the driver or this GPU is not there.
+        DeviceError: cuda-python, the driver or this GPU is missing.
     """
 
     def __init__(self, number: int) -> None:
@@ -39,7 +39,7 @@ class Cuda:
         try:
             self._call("cuInit", 0)
             count = self._call("cuDeviceGetCount")
-        except (RuntimeError, OSError) as error:  # cuda-python's own error where it finds no driver
+        except (RuntimeError, OSError) as error:  # cuda-python's error if there is no driver
             raise DeviceError(
                 f"{self._name} was asked for, but there is no CUDA here ({error}); install NVIDIA's driver, or use an "
                 ".onnx file on the cpu"
@@ -67,13 +67,13 @@ class Cuda:
         self.stream = int(self._stream)
 
     def allocate(self, size: int) -> int:
-        """Address of so many bytes on the GPU."""
+        """Allocate `size` bytes on the GPU; return their address."""
         address = self._call("cuMemAlloc", size)
         self._undo.append(lambda: self._call("cuMemFree", address))
         return int(address)
 
     def pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-        """An array in main memory that the GPU copies from and to by itself. Not to be used after `close`."""
+        """Allocate an array in pinned memory, for `upload` and `download`. It must not be used after `close`."""
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         address = self._call("cuMemHostAlloc", size, 0)
         self._undo.append(lambda: self._call("cuMemFreeHost", address))
@@ -81,27 +81,27 @@ class Cuda:
         return values.reshape(shape)
 
     def upload(self, target: int, source: NDArray[Any]) -> None:
-        """Enqueue a copy to the GPU, from an array of `pinned`."""
+        """Enqueue a copy of a pinned array to an address on the GPU."""
         self._call("cuMemcpyHtoDAsync", target, source.ctypes.data, source.nbytes, self._stream)
 
     def download(self, target: NDArray[Any], source: int) -> None:
-        """Enqueue a copy from the GPU, to an array of `pinned`."""
+        """Enqueue a copy from an address on the GPU to a pinned array."""
         self._call("cuMemcpyDtoHAsync", target.ctypes.data, source, target.nbytes, self._stream)
 
     def synchronize(self) -> None:
-        """Wait for all that was enqueued."""
+        """Wait until everything that was enqueued is done."""
         self._call("cuStreamSynchronize", self._stream)
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
         """Record what `work` enqueues as a CUDA graph.
 
         Returns:
-            Enqueues the same work once more, at a single launch.
+            A function that enqueues the same work again, in a single launch.
 
         Raises:
-            DeviceError: Something in `work` cannot be recorded.
+            DeviceError: CUDA cannot record `work`.
         """
-        # Calls of other threads are none of this stream's business.
+        # Thread-local: CUDA calls of other threads neither enter the graph nor disturb it.
         self._call(
             "cuStreamBeginCapture", self._stream, self._driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
         )
@@ -115,15 +115,15 @@ class Cuda:
         return lambda: self._call("cuGraphLaunch", ready, self._stream)
 
     def close(self) -> None:
-        """Give everything back, the last first."""
+        """Free everything, in reverse order."""
         while self._undo:
             self._undo.pop()()
 
     def _call(self, name: str, *args: Any) -> Any:
-        """Call the driver; its only result, or None.
+        """Call a function of the driver; return its result, or None if it has none.
 
         Raises:
-            DeviceError: It reports an error.
+            DeviceError: The driver reports an error.
         """
         result, *values = getattr(self._driver, name)(*args)
         if int(result):

@@ -1,4 +1,4 @@
-"""Threads that share a model: parts of a batch, or single faces that are scored together."""
+"""Worker threads that share a model: for the batches of one call, or to score single faces of many callers together."""
 
 import queue
 import threading
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from sdk.errors import DeviceError
-from sdk.runtimes.per_process import PerProcess, is_leaving, stop_at_exit
+from sdk.runtimes.per_process import ForkAware, is_leaving, stop_at_exit
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -18,15 +18,17 @@ if TYPE_CHECKING:
     Jobs = queue.SimpleQueue[tuple[Job, Future[Result]] | None]
 
 
-class Crew(PerProcess, Generic[Job, Result]):
-    """Threads that do jobs; each starts with a job and ends with `close`. They hold `run`, not the crew.
+class WorkerPool(ForkAware, Generic[Job, Result]):
+    """Threads that do jobs. A thread starts when a job comes and ends with `close`.
+
+    The threads hold a reference to `run`, not to the pool, so a dropped pool can be collected.
 
     Args:
-        run: Does jobs, giving as many results in their order.
+        run: Does several jobs; returns as many results, in their order.
         threads: Most threads.
-        closed: Makes the error for jobs that come after `close`, or still wait then.
-        most: Most jobs that `run` gets at once.
-        seconds: How long the first of these waits for others.
+        closed: Makes the error of a job that comes after `close`, or has not begun then.
+        most: Most jobs of one call of `run`.
+        seconds: How long the first job of such a call waits for others, seconds.
     """
 
     def __init__(
@@ -41,46 +43,47 @@ class Crew(PerProcess, Generic[Job, Result]):
         self._run, self._most, self._seconds = run, most, seconds
         self._limit, self._make_error = threads, closed
         self._closed = False
-        self.renew()
+        self.renew_after_fork()
         super().__init__()
 
-    def renew(self) -> None:
-        """See `PerProcess.renew`."""
+    def renew_after_fork(self) -> None:
+        """See `ForkAware.renew_after_fork`."""
         self._lock = threading.Lock()
         self._started = 0
-        # A simple queue, for another one's lock may be held by the thread that collects garbage and calls `close`.
+        # `SimpleQueue` is reentrant: the garbage collector may call `close` in a thread that is inside the queue.
         self._jobs: Jobs[Job, Result] = queue.SimpleQueue()
 
-    def send(self, job: Job) -> "Future[Result]":
-        """Have a job done.
+    def submit(self, job: Job) -> "Future[Result]":
+        """Hand over a job; return the future of its result.
 
         Raises:
+            Exception: The pool is closed; the error is made by `closed`.
             DeviceError: The system gives no thread.
         """
-        from concurrent.futures import Future  # 4 ms that who scores single faces does without
+        from concurrent.futures import Future  # imported late: 4 ms that a scorer of single faces does not need
 
         stop_at_exit()
         with self._lock:
             if self._closed or is_leaving():
                 raise self._make_error()
             self._start_thread()
-            answer: Future[Result] = Future()
-            self._jobs.put((job, answer))
-            return answer
+            future: Future[Result] = Future()
+            self._jobs.put((job, future))
+            return future
 
-    def do(self, jobs: Iterable[Job]) -> list[Result]:
-        """Have jobs done; where one fails, those that have not begun are dropped."""
-        answers: list[Future[Result]] = []
+    def map(self, jobs: Iterable[Job]) -> list[Result]:
+        """Do all jobs; return their results in order. If one fails, those that have not begun are cancelled."""
+        futures: list[Future[Result]] = []
         try:
-            answers.extend(map(self.send, jobs))
-            return [answer.result() for answer in answers]
+            futures.extend(self.submit(job) for job in jobs)
+            return [future.result() for future in futures]
         except BaseException:
-            for answer in answers:
-                answer.cancel()
+            for future in futures:
+                future.cancel()
             raise
 
     def close(self) -> None:
-        """End the threads after what they do now; what waits gets the error. May be called twice."""
+        """End each thread after its current job. Jobs that have not begun fail. May be called twice."""
         left: list[tuple[Job, Future[Result]]] = []
         with self._lock:
             if self._closed:
@@ -94,9 +97,9 @@ class Crew(PerProcess, Generic[Job, Result]):
                 left += [job] if job is not None else []
             for _ in range(self._started):
                 self._jobs.put(None)
-        for _, answer in left:
-            if answer.set_running_or_notify_cancel():
-                answer.set_exception(self._make_error())
+        for _, future in left:
+            if future.set_running_or_notify_cancel():
+                future.set_exception(self._make_error())
 
     def _start_thread(self) -> None:
         if self._started == self._limit:
@@ -106,41 +109,41 @@ class Crew(PerProcess, Generic[Job, Result]):
             threading.Thread(target=_work, args=arguments, name=f"fiqa-{self._started}", daemon=True).start()
             self._started += 1
         except RuntimeError as error:
-            if not self._started:  # else those that run do all
+            if not self._started:  # else the running threads do all jobs
                 raise DeviceError(f"no thread can be started ({error}); end others, or use threads=1") from error
 
 
 def _work(
     jobs: "Jobs[Job, Result]", run: Callable[[Sequence[Job]], Iterable[Result]], most: int, seconds: float
 ) -> None:
-    while _do_next(jobs, run, most, seconds):  # a function of its own, so that an idle thread holds nothing
+    while _do_next(jobs, run, most, seconds):  # a separate function: an idle thread keeps no job and no result alive
         pass
 
 
 def _do_next(
     jobs: "Jobs[Job, Result]", run: Callable[[Sequence[Job]], Iterable[Result]], most: int, seconds: float
 ) -> bool:
-    """Do what comes next; False at the end."""
+    """Do the next jobs; return False when the pool is closed."""
     first = jobs.get()
     if first is None:
         return False
     taken = [first, *_collect(jobs, most - 1, seconds)]
-    wanted = [(job, answer) for job, answer in taken if answer.set_running_or_notify_cancel()]
+    wanted = [(job, future) for job, future in taken if future.set_running_or_notify_cancel()]
     if not wanted:
         return True
     try:
         results = list(run([job for job, _ in wanted]))
-    except BaseException as error:  # noqa: BLE001  # it belongs to the callers, who wait for it
-        for _, answer in wanted:
-            answer.set_exception(error)
+    except BaseException as error:  # noqa: BLE001  # raised again in the callers, by their futures
+        for _, future in wanted:
+            future.set_exception(error)
     else:
-        for (_, answer), result in zip(wanted, results, strict=True):
-            answer.set_result(result)
+        for (_, future), result in zip(wanted, results, strict=True):
+            future.set_result(result)
     return True
 
 
 def _collect(jobs: "Jobs[Job, Result]", most: int, seconds: float) -> list[tuple[Job, "Future[Result]"]]:
-    """Up to `most` jobs that come within so many seconds."""
+    """Take up to `most` jobs that come within `seconds`."""
     found: list[tuple[Job, Future[Result]]] = []
     until = time.monotonic() + seconds
     while len(found) < most:
@@ -149,7 +152,7 @@ def _collect(jobs: "Jobs[Job, Result]", most: int, seconds: float) -> list[tuple
         except queue.Empty:
             break
         if job is None:
-            jobs.put(None)  # for this thread, when it has done what it holds
+            jobs.put(None)  # put back: this thread ends after the jobs that it has taken
             break
         found.append(job)
     return found

@@ -1,11 +1,9 @@
-"""onnxruntime: on the CPU, or on the execution provider that was asked for and no other."""
+"""onnxruntime: on the CPU, or on the requested execution provider and no other."""
 
 import contextlib
-import hashlib
 import io
 import logging
 import threading
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdk.errors import DeviceError, FiqaError, ModelError
-from sdk.files.cache import cache_dir, find_in_cache, keep_in_cache
 from sdk.models.loading import Model
-from sdk.onnx_bytes.prelu import VERSION, replace_prelu
+from sdk.onnx_bytes.prelu_cache import without_prelu
 from sdk.runtimes.base import (
-    End,
+    TensorInfo,
     check_input,
     check_output,
     check_scores,
@@ -37,7 +34,7 @@ from sdk.runtimes.providers import (
 logger = logging.getLogger(__name__)
 
 CPU_BATCH = 8
-"""Most faces a call on the CPU; larger batches fall out of its caches."""
+"""Most faces of one call on the CPU; larger batches do not fit its caches."""
 
 _TYPES = {
     "tensor(uint8)": "uint8",
@@ -48,27 +45,27 @@ _TYPES = {
 
 
 class OnnxRuntime:
-    """A `sdk.runtimes.base.Runtime` on onnxruntime.
+    """Runs an ONNX model in onnxruntime; see `sdk.runtimes.base.Runtime`.
 
-    On the CPU a call uses one core, and several callers share the session: that is faster than one caller with several
-    cores. The session holds the model without PReLU nodes (`sdk.onnx_bytes.prelu`).
+    On the CPU a call uses one core, and several threads share the session. That is faster than one thread with several
+    cores. There the model runs without PReLU nodes; see `sdk.onnx_bytes.prelu`.
 
     Args:
         model: The model, read and checked.
-        device: `auto` (CUDA where it works, else the CPU), `cpu`, `openvino-ep`, or `cuda`, `tensorrt`, `tensorrt-rtx`
-            with or without the number of a GPU.
-        threads: How many callers there will be, for a provider that has threads of its own.
+        device: `auto` (CUDA if it works, else the CPU), `cpu`, `openvino-ep`, or `cuda`, `tensorrt`, `tensorrt-rtx`,
+            each with or without the number of a GPU.
+        threads: Number of threads that will call `run`; for a provider that has its own threads.
 
     Raises:
-        DeviceError: The device was asked for and is not there.
-        ModelError: onnxruntime cannot load the file, or the file is not what its card says.
+        DeviceError: The requested device is missing.
+        ModelError: onnxruntime cannot load the file, or the file differs from its card.
     """
 
     def __init__(self, model: Model, device: str = "auto", threads: int = 1) -> None:
         self._session, self.device = _create_session(model, device, threads)
         self.precision, self._model = model.card.precision, model.path
         kind = self.device.partition(":")[0]
-        source, output = ends(self._session, model)
+        source, output = check_session(self._session, model)
         self._input, self._output = source.name, output.name
         self._fixed = source.shape[0] if source.shape else None
         self.batch = self._fixed or (CPU_BATCH if kind in ("cpu", "openvino-ep") else PROFILE[-1])
@@ -95,7 +92,7 @@ class OnnxRuntime:
 
 
 class DeviceBuffers:
-    """Buffers on a GPU that stay from call to call: for every thread one a batch size, and sizes are powers of two.
+    """Input buffers on a GPU, kept between calls: one for each thread and batch size. Batch sizes are powers of two.
 
     Args:
         session: An onnxruntime session.
@@ -111,7 +108,7 @@ class DeviceBuffers:
         self._own = threading.local()
 
     def run(self, batch: NDArray[Any]) -> NDArray[Any]:
-        """The output for a batch, (N, ...)."""
+        """Run a batch (N, ...); return its output (N, ...)."""
         import onnxruntime
 
         size = 1 << (len(batch) - 1).bit_length()
@@ -131,7 +128,7 @@ class DeviceBuffers:
 
 
 def run_error(error: Exception, device: str, count: int) -> FiqaError:
-    """The error for what onnxruntime raises while it runs a model on so many faces."""
+    """Return the error to raise when onnxruntime fails on `count` faces."""
     if is_out_of_memory(error):
         return memory_error(error, device, f"{count} faces")
     return ModelError(f"onnxruntime cannot run the model on {device}: {error}; run `fiqa doctor`, or use device='cpu'")
@@ -153,33 +150,33 @@ def _create_session(model: Model, device: str, threads: int) -> tuple[Any, str]:
         require_provider(kind, available)
         session = _provider_session(model, kind, int(number or 0), threads)
         return session, kind if kind == "openvino-ep" else f"{kind}:{int(number or 0)}"
-    return open_session(_without_prelu(model.data), model, ["CPUExecutionProvider"]), "cpu"
+    return open_session(without_prelu(model.data), model, ["CPUExecutionProvider"]), "cpu"
 
 
 def _provider_session(model: Model, kind: str, number: int, threads: int) -> Any:
-    """A session on one provider, proven to be it.
+    """Open a session on a provider, and check that it really runs there.
 
     Raises:
-        DeviceError: The provider is not there, or its session cannot be made.
-        ModelError: The model is no model for any device.
+        DeviceError: The provider is missing, or cannot start.
+        ModelError: onnxruntime cannot load the model on the CPU either.
     """
     onnxruntime = load_onnxruntime()
     provider = require_provider(kind, onnxruntime.get_available_providers())
     options = provider_options(kind, number, model)
     if kind == "openvino-ep":
         options |= {"num_of_threads": str(threads), "num_streams": str(threads)}
-    elif hasattr(onnxruntime, "preload_dlls"):  # libraries from wheels are not where the loader looks
+    elif hasattr(onnxruntime, "preload_dlls"):  # the system's loader does not find CUDA's libraries in wheels
         said = io.StringIO()
         with contextlib.redirect_stdout(said):
             onnxruntime.preload_dlls()
         logger.info("CUDA libraries: %s", said.getvalue().strip() or "found")
-    # A TensorRT provider leaves to CUDA what it cannot do, and nothing to the CPU.
+    # Operators that TensorRT cannot run go to CUDA, never to the CPU.
     others = [("CUDAExecutionProvider", {"device_id": str(number), "use_tf32": "0"})] if kind == "tensorrt" else []
     device = f"{kind}:{number}" if kind != "openvino-ep" else kind
     try:
         session = open_session(model.data, model, [(provider.name, options), *others])
     except ModelError as error:
-        open_session(model.data, model, ["CPUExecutionProvider"])  # what the CPU cannot load, is the model's fault
+        open_session(model.data, model, ["CPUExecutionProvider"])  # if the CPU cannot load it, the model is at fault
         raise DeviceError(
             f"{device} was asked for, but onnxruntime cannot start {provider.name}: {error.__cause__}; it needs "
             f"{provider.libraries}, and a GPU where it is for one: run `fiqa doctor`, or use device='cpu'"
@@ -189,15 +186,15 @@ def _provider_session(model: Model, kind: str, number: int, threads: int) -> Any
 
 
 def open_session(source: bytes | Path, model: Model, providers: list[Any]) -> Any:
-    """A session of one thread a caller.
+    """Open a session in which each call uses one thread: the caller's.
 
     Args:
-        source: The file, or its path.
-        model: Names the model in errors.
-        providers: As onnxruntime takes them.
+        source: Content of the ONNX file, or its path.
+        model: The model; named in errors.
+        providers: Execution providers, as `onnxruntime.InferenceSession` takes them.
 
     Raises:
-        ModelError: onnxruntime cannot load it.
+        ModelError: onnxruntime cannot load the file.
         DeviceError: The device has not enough memory.
     """
     onnxruntime = load_onnxruntime()
@@ -205,7 +202,7 @@ def open_session(source: bytes | Path, model: Model, providers: list[Any]) -> An
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
-    # Else it looks for its own format in the bytes, which is not what was checked.
+    # Otherwise onnxruntime also accepts its own ORT format, which `check_onnx` has not checked.
     options.add_session_config_entry("session.load_model_format", "ONNX")
     if providers != ["CPUExecutionProvider"]:
         options.add_session_config_entry(RECORD_ASSIGNMENT, "1")
@@ -219,45 +216,22 @@ def open_session(source: bytes | Path, model: Model, providers: list[Any]) -> An
         raise ModelError(f"onnxruntime cannot load {model.path}: {error}") from error
 
 
-def ends(session: Any, model: Model) -> tuple[End, End]:
-    """Input and output of a session, as the model's card has them.
+def check_session(session: Any, model: Model) -> tuple[TensorInfo, TensorInfo]:
+    """Compare a session with the model's card; return its input and its output.
 
     Raises:
-        ModelError: They differ.
+        ModelError: They differ from the card.
     """
     return (
-        check_input(model, [end_of(value) for value in session.get_inputs()]),
-        check_output(model, [end_of(value) for value in session.get_outputs()]),
+        check_input(model, [tensor_info(value) for value in session.get_inputs()]),
+        check_output(model, [tensor_info(value) for value in session.get_outputs()]),
     )
 
 
-def end_of(value: Any) -> End:
-    """An input or output of a session."""
+def tensor_info(value: Any) -> TensorInfo:
+    """Describe an input or output of a session."""
     shape = tuple(size if isinstance(size, int) else None for size in value.shape)
-    return End(value.name, _TYPES.get(value.type, value.type), shape)
-
-
-def _without_prelu(data: bytes) -> bytes | Path:
-    """The rewritten model: a file in the cache, from which onnxruntime reads without a second copy in memory.
-
-    The name holds the hashes of what was rewritten and of the result, so a damaged file is never taken.
-    """
-    if b"PRelu" not in data:
-        return data
-    prefix = f"{hashlib.sha256(data).hexdigest()[:32]}-{VERSION}-"
-    with suppress(OSError):  # a cache that cannot be read is no cache
-        for path in (cache_dir() / "rewritten").glob(f"{prefix}*.onnx"):
-            known = find_in_cache("rewritten", path.name)
-            if known is not None and _digest(known) == path.stem.removeprefix(prefix):
-                return path
-    rewritten = replace_prelu(data)
-    if rewritten is data:
-        return data
-    return keep_in_cache(rewritten, "rewritten", f"{prefix}{_digest(rewritten)}.onnx") or rewritten
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:32]
+    return TensorInfo(value.name, _TYPES.get(value.type, value.type), shape)
 
 
 def open_onnxruntime(model: Model, device: str, precision: str | None, threads: int) -> OnnxRuntime:

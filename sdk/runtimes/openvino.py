@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: its own files (.xml with .bin), and ONNX files as they are. Needs the extra `openvino`."""
+"""OpenVINO on the CPU: runs its own files (.xml with .bin) and ONNX files. Needs the extra `openvino`."""
 
 import queue
 from importlib import import_module
@@ -9,26 +9,34 @@ from numpy.typing import NDArray
 
 from sdk.errors import DeviceError, ModelError
 from sdk.models.loading import Model
-from sdk.runtimes.base import End, check_input, check_output, check_scores, is_out_of_memory, memory_error, pad_batch
+from sdk.runtimes.base import (
+    TensorInfo,
+    check_input,
+    check_output,
+    check_scores,
+    is_out_of_memory,
+    memory_error,
+    pad_batch,
+)  # fmt: skip
 
 TYPES = {"u8": "uint8", "f16": "float16", "f32": "float32", "f64": "float64"}
-"""numpy's names by OpenVINO's."""
+"""numpy's names of types, by OpenVINO's."""
 
 
 class OpenVinoRuntime:
-    """A `sdk.runtimes.base.Runtime` on OpenVINO.
+    """Runs a model in OpenVINO; see `sdk.runtimes.base.Runtime`.
 
-    Every caller gets a stream of one core. Where the file takes any batch, the batch is one face: a fixed shape is a
-    tenth faster, and larger batches fall out of the CPU's caches.
+    Each calling thread gets a stream of one core. A file for any batch size runs with batches of one face: a fixed
+    shape is a tenth faster, and larger batches do not fit the CPU's caches.
 
     Args:
         model: The model, read and checked; ONNX or OpenVINO IR.
-        precision: `bf16` to compute in that what is not quantised; None for the card's precision.
-        threads: How many callers there will be.
+        precision: `bf16` to compute in bf16 all layers that are not quantised; None for the card's precision.
+        threads: Number of threads that will call `run`.
 
     Raises:
         DeviceError: OpenVINO is not installed, or the CPU has no bf16.
-        ModelError: OpenVINO cannot load the file, or the file is not what its card says.
+        ModelError: OpenVINO cannot load the file, or the file differs from its card.
     """
 
     device = "openvino"
@@ -41,17 +49,17 @@ class OpenVinoRuntime:
         if bf16 and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise DeviceError(f"this CPU has no bf16, which {model.path} was asked to run in; leave precision out")
         settings = {
-            # Left to itself OpenVINO computes in bf16 where the CPU can. What is quantised, stays so.
+            # By default OpenVINO computes in bf16 if the CPU can. Quantised layers are not affected.
             "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": threads,
         }
         try:
-            # From the bytes that were checked: the files may have changed since.
+            # From memory: the files may have changed since their bytes were checked.
             weights = openvino.Tensor(np.frombuffer(model.weights, np.uint8).copy()) if model.weights else b""
             network = core.read_model(model.data, weights)
-            source = check_input(model, [_end(value) for value in network.inputs])
-            name = check_output(model, [_end(value, model.card.output) for value in network.outputs]).name
+            source = check_input(model, [_tensor_info(value) for value in network.inputs])
+            name = check_output(model, [_tensor_info(value, model.card.output) for value in network.outputs]).name
             self._output: Any = next(value for value in network.outputs if name in ("", *value.get_names()))
             if source.shape and source.shape[0] is None:
                 network.reshape([1, *model.card.input.shape])
@@ -69,14 +77,14 @@ class OpenVinoRuntime:
             self._idle.put(compiled.create_infer_request())
 
     def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
-        """See `Runtime.run`. More callers than `threads` wait for each other."""
+        """See `Runtime.run`. At most `threads` calls run at once; further ones wait."""
         request = self._idle.get()
         try:
-            # Kept by name until the call is over: the request does not own the memory, which must be writable.
+            # The request does not own this memory, so `values` must live until the end. It must be writable.
             values = pad_batch(np.require(batch, requirements=("C", "W")), self.batch)
             request.set_input_tensor(self._tensor(values, shared_memory=True))
             request.infer()
-            # Copied while no other caller has the request.
+            # A copy: the next call of this request overwrites its output.
             scores = check_scores(np.array(request.get_tensor(self._output).data), self.batch, str(self._model))
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
@@ -94,10 +102,10 @@ class OpenVinoRuntime:
 
 
 def load_openvino() -> Any:
-    """The module.
+    """Import OpenVINO.
 
     Raises:
-        DeviceError: It is not installed, or does not load.
+        DeviceError: It is not installed, or cannot be loaded.
     """
     try:
         return import_module("openvino")
@@ -105,18 +113,18 @@ def load_openvino() -> Any:
         raise DeviceError(
             f"OpenVINO is not installed ({error}): pip install 'fiqa[openvino]', or use an .onnx file on the cpu"
         ) from error
-    except RuntimeError as error:  # what it asks for when it is imported
+    except RuntimeError as error:  # its import looks up the home folder
         raise DeviceError("OpenVINO cannot be loaded by a user who has no home folder; set HOME to one") from error
 
 
-def _end(value: Any, wanted: str = "") -> End:
-    """An input or output of a network; of several names the one that is wanted."""
+def _tensor_info(value: Any, wanted: str = "") -> TensorInfo:
+    """Describe an input or output of a network, by the name `wanted` if that is one of its names."""
     names, kind = sorted(value.get_names()), value.element_type.get_type_name()
     name = wanted if wanted in names else next(iter(names), "")
     if value.partial_shape.rank.is_dynamic:
-        return End(name, TYPES.get(kind, kind), None)
+        return TensorInfo(name, TYPES.get(kind, kind), None)
     shape = tuple(None if size.is_dynamic else size.get_length() for size in value.partial_shape)
-    return End(name, TYPES.get(kind, kind), shape)
+    return TensorInfo(name, TYPES.get(kind, kind), shape)
 
 
 def _first_line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""onnxruntime's execution providers as data, and the check that the one that was asked for really runs."""
+"""onnxruntime's execution providers, and the check that the requested one really runs."""
 
 import ctypes
 import hashlib
@@ -18,13 +18,13 @@ from sdk.onnx_bytes.onnx_file import input_names
 logger = logging.getLogger(__name__)
 
 ONNXRUNTIME = r"onnxruntime([-_](gpu|openvino|directml|rocm|migraphx|qnn|cann|vitisai|silicon|training|azure|trt-rtx))?"
-"""Names of the distributions that bring the module `onnxruntime`."""
+"""Pattern of the distributions that contain the module `onnxruntime`."""
 
 RECORD_ASSIGNMENT = "session.record_ep_graph_assignment_info"
-"""Session setting (onnxruntime 1.24 and newer) under which a session can say which provider has which node."""
+"""Session setting with which a session can list the provider of each node (onnxruntime 1.24 and newer)."""
 
 PROFILE = (1, 8, 64)
-"""Smallest, best and largest batch of an engine that a TensorRT provider builds; any in between needs no other."""
+"""Smallest, best and largest batch of the engine that a TensorRT provider builds. All sizes between share it."""
 
 _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_*
 
@@ -34,11 +34,11 @@ class Provider:
     """An execution provider.
 
     Attributes:
-        name: As onnxruntime calls it.
-        wheel: What brings it.
-        libraries: What must be installed beside it.
-        options: Provider options that are always the same.
-        engine: Names that the TensorRT library may have; empty where no engine is built.
+        name: onnxruntime's name.
+        wheel: The distribution that contains it.
+        libraries: Libraries that it needs besides.
+        options: Provider options that never change.
+        engine: File names of the TensorRT library; empty for a provider that builds no engine.
     """
 
     name: str
@@ -53,7 +53,7 @@ PROVIDERS = {
         "CUDAExecutionProvider",
         "onnxruntime-gpu (fiqa[gpu])",
         "CUDA and cuDNN",
-        {"use_tf32": "0"},  # its default computes fp32 models with a mantissa of 10 bits
+        {"use_tf32": "0"},  # by default fp32 models are computed in TF32, with 10 bits of mantissa
     ),
     "tensorrt": Provider(
         "TensorrtExecutionProvider",
@@ -71,11 +71,11 @@ PROVIDERS = {
         "OpenVINOExecutionProvider",
         "onnxruntime-openvino",
         "nothing else",
-        # Without the hint the CPU computes fp32 models in bf16 where it can.
+        # Without this hint fp32 models are computed in bf16 if the CPU can.
         {"device_type": "CPU", "load_config": '{"CPU": {"INFERENCE_PRECISION_HINT": "f32"}}'},
     ),
 }
-"""By kind of device, see `sdk.runtimes.registry.DEVICES`."""
+"""By kind of device; see `sdk.runtimes.registry`."""
 
 
 def load_onnxruntime() -> Any:
@@ -93,7 +93,7 @@ def load_onnxruntime() -> Any:
 
 
 def require_provider(kind: str, available: list[str]) -> Provider:
-    """The provider of a kind of device.
+    """Return the provider for a kind of device.
 
     Raises:
         DeviceError: The installed onnxruntime does not have it.
@@ -111,12 +111,12 @@ def require_provider(kind: str, available: list[str]) -> Provider:
 
 
 def provider_options(kind: str, number: int, model: Model) -> dict[str, str]:
-    """Options of a provider for a session.
+    """Return the options of a provider for a session.
 
     Args:
         kind: Key of `PROVIDERS`.
         number: Number of the GPU.
-        model: The model; its content is part of the name of its engine cache.
+        model: The model; the name of its engine cache depends on its content.
     """
     provider = PROVIDERS[kind]
     options = dict(provider.options)
@@ -140,10 +140,11 @@ def provider_options(kind: str, number: int, model: Model) -> dict[str, str]:
 
 
 def engine_cache(kind: str, number: int, model: Model) -> str | None:
-    """Folder of the engines that a provider builds: one for each model, library, GPU, precision and profile.
+    """Make the folder in which a provider keeps its engine: one for each model, library, GPU, precision and profile.
 
-    None, and a line in the log, where library or GPU do not say what they are, or the cache cannot be written: then no
-    engine is kept.
+    Returns:
+        The folder. None, with a line in the log, if the library's version or the GPU's architecture is unknown, or the
+        cache cannot be written: then no engine is kept.
     """
     version, architecture = library_version(PROVIDERS[kind].engine), gpu_architecture(number)
     if version is None or architecture is None:
@@ -161,7 +162,7 @@ def engine_cache(kind: str, number: int, model: Model) -> str | None:
 
 
 def _shape(model: Model, batch: int) -> str:
-    """A size of the input as TensorRT's providers write it: `image:8x112x112x3`."""
+    """Return the shape of the input as TensorRT's providers want it: `image:8x112x112x3`."""
     names = input_names(model.data)
     if len(names) != 1:
         raise ModelError(f"{model.path} takes {len(names)} inputs, wanted one; export it with fiqa-export")
@@ -169,7 +170,7 @@ def _shape(model: Model, batch: int) -> str:
 
 
 def library_version(names: tuple[str, ...]) -> str | None:
-    """Version of the TensorRT library that a process would load, None where there is none."""
+    """Return the version of the TensorRT library that the system's loader finds; None if it finds none."""
     for name in names:
         try:
             return str(ctypes.CDLL(name).getInferLibVersion())
@@ -179,7 +180,7 @@ def library_version(names: tuple[str, ...]) -> str | None:
 
 
 def gpu_architecture(number: int) -> str | None:
-    """Compute capability of a GPU, such as `8.6`; None where there is no driver or no such GPU."""
+    """Return the compute capability of a GPU, for example `8.6`; None if there is no driver or no such GPU."""
     try:
         driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:
@@ -194,10 +195,10 @@ def gpu_architecture(number: int) -> str | None:
 
 
 def check_assignment(session: Any, provider: Provider, device: str) -> None:
-    """Compare what really runs with what was asked for.
+    """Check that a session really runs on the requested provider.
 
     Raises:
-        DeviceError: onnxruntime dropped the provider, or gave it no node of the model.
+        DeviceError: onnxruntime did not start the provider, or gave it no node of the model.
     """
     running = session.get_providers()
     if provider.name not in running:
@@ -221,8 +222,12 @@ def check_assignment(session: Any, provider: Provider, device: str) -> None:
 
 
 def installed_wheels(pattern: str = ONNXRUNTIME) -> list[str]:
-    """Distributions that bring one module, as `name version`. Of two, each overwrites the other's files."""
-    from importlib import metadata  # 16 ms that a scorer does without
+    """Return the installed distributions of one module, as `name version`. Two of them overwrite each other's files.
+
+    Args:
+        pattern: Regular expression for the lower-case name of a distribution.
+    """
+    from importlib import metadata  # imported late: 16 ms that a scorer does not need
 
     names = {dist.metadata["Name"]: dist.version for dist in metadata.distributions() if dist.metadata["Name"]}
     return sorted(f"{name} {version}" for name, version in names.items() if re.fullmatch(pattern, name.lower()))

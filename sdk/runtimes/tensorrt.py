@@ -1,4 +1,4 @@
-"""TensorRT and TensorRT-RTX engines, run directly: no copy but those that the GPU makes itself, no growing memory."""
+"""TensorRT and TensorRT-RTX engines, run through their own libraries, with memory that is taken once."""
 
 import hashlib
 import logging
@@ -14,7 +14,7 @@ from sdk.errors import DeviceError, FiqaError, ModelError
 from sdk.files.cache import find_in_cache, keep_in_cache
 from sdk.models.loading import Model
 from sdk.models.trust import check_fit, rebuild
-from sdk.runtimes.base import End, check_input, check_output, is_out_of_memory
+from sdk.runtimes.base import TensorInfo, check_input, check_output, is_out_of_memory
 from sdk.runtimes.cuda_memory import Cuda
 from sdk.runtimes.tensorrt_library import complaints, load_library, recorded, shared_logger
 
@@ -23,14 +23,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """All that a batch of one size needs, taken once.
+    """Buffers and execution context for batches of up to one size.
 
     Attributes:
         size: Faces of the batch.
-        faces: Pinned, (size, ...) as the card says: what goes up.
-        scores: Pinned float32 (size, 1): what comes down.
-        context: TensorRT's execution context with this size.
-        launch: Enqueues the copy up, the network and the copy down.
+        faces: (size, ...) in the card's type and layout, in pinned memory: the input.
+        scores: float32 (size, 1) in pinned memory: the output.
+        context: TensorRT's execution context for this size.
+        launch: Enqueues the copy to the GPU, the network, and the copy back.
     """
 
     size: int
@@ -41,19 +41,19 @@ class Bucket:
 
 
 class TensorRTRuntime:
-    """A `sdk.runtimes.base.Runtime` on TensorRT or TensorRT-RTX, as the model's card says.
+    """Runs an engine in TensorRT or TensorRT-RTX; see `sdk.runtimes.base.Runtime`. The card says in which.
 
-    One thread of its own holds the GPU's context and does all work; callers wait for it. Every batch that the engine
-    was built for is a bucket, with buffers and a CUDA graph of its own, so memory is taken here and never grows. A
-    batch goes into the smallest bucket that holds it. Normalisation is in the network, so bytes go up.
+    A single thread holds the GPU's context and does all work; callers wait for it. Each batch size of the engine has a
+    bucket with its own buffers and CUDA graph, made once, so memory never grows. A batch runs in the smallest bucket
+    that holds it. Normalisation is part of the network, so the faces are sent as bytes.
 
     Args:
         model: The engine, read and checked (`sdk.models.trust.check_engine`).
         number: Number of the GPU.
 
     Raises:
-        DeviceError: The library, CUDA or the GPU is not there, or its memory is full.
-        ModelError: The engine is for another version of the library or another GPU, or is not what its card says.
+        DeviceError: The library, CUDA or the GPU is missing, or the GPU's memory is full.
+        ModelError: The engine is for another version of the library or another GPU, or differs from its card.
     """
 
     def __init__(self, model: Model, number: int = 0) -> None:
@@ -78,29 +78,29 @@ class TensorRTRuntime:
 
     def _run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         bucket = next(bucket for bucket in self._buckets if bucket.size >= len(batch))
-        # What an earlier batch left in the rest is scored too, and dropped.
+        # The rest of the bucket still holds faces of an earlier batch; their scores are not returned.
         bucket.faces[: len(batch)] = batch
         bucket.launch()
         self._cuda.synchronize()
         return bucket.scores[: len(batch), 0].copy()
 
     def _close(self) -> None:
-        self._buckets = ()  # contexts go before the memory that they use
+        self._buckets = ()  # contexts must be freed before their memory
         self._cuda.close()
 
 
 def _open(model: Model, number: int) -> tuple[Cuda, Sequence[Bucket]]:
-    """Everything up to the first score; runs in the owner thread."""
+    """Load the engine and run each bucket once. Called in the thread that owns the GPU's context."""
     library = load_library(model.card.format)
     cuda = Cuda(number)
     try:
         check_fit(model.path, model.card, library.__version__, cuda.architecture)
         runtime = library.Runtime(shared_logger(library))
         engine = _ask(library, model, "load", lambda: runtime.deserialize_cuda_engine(model.data))
-        ends = _check_ends(library, engine, model)
+        names = _check_tensors(library, engine, model)
         settings, keep_kernels = _settings(library, engine, model, cuda.architecture)
         sizes = sorted(model.card.engine.batches)
-        buckets = [_make_bucket(library, engine, model, cuda, settings, size, ends) for size in sizes]
+        buckets = [_make_bucket(library, engine, model, cuda, settings, size, names) for size in sizes]
         if not buckets:
             raise ModelError(f"the card of {model.path} names no batches; {rebuild(model.card)}")
         keep_kernels()
@@ -111,11 +111,11 @@ def _open(model: Model, number: int) -> tuple[Cuda, Sequence[Bucket]]:
 
 
 def _ask(library: Any, model: Model, doing: str, call: Callable[[], Any]) -> Any:
-    """What a call of the library gives.
+    """Call the library; return the result. A result of None or False is a failure.
 
     Raises:
-        DeviceError: It gives nothing, because the GPU's memory is full.
-        ModelError: It gives nothing for another reason.
+        DeviceError: The call fails because the GPU's memory is full.
+        ModelError: The call fails for another reason.
     """
     with recorded(library) as heard:
         found = call()
@@ -131,28 +131,28 @@ def _ask(library: Any, model: Model, doing: str, call: Callable[[], Any]) -> Any
 
 
 def _make_bucket(
-    library: Any, engine: Any, model: Model, cuda: Cuda, settings: Any, size: int, ends: tuple[str, str]
+    library: Any, engine: Any, model: Model, cuda: Cuda, settings: Any, size: int, names: tuple[str, str]
 ) -> Bucket:
-    """A bucket that has run once."""
-    profile = _find_profile(engine, model, ends[0], size)
+    """Make a bucket and run it once. `names` are those of the input and the output."""
+    profile = _find_profile(engine, model, names[0], size)
     context = _ask(library, model, "take memory for", lambda: engine.create_execution_context(settings))
     _ask(library, model, "take memory for", lambda: context.set_optimization_profile_async(profile, cuda.stream))
     cuda.synchronize()
-    shape = (size, *tuple(engine.get_tensor_shape(ends[0]))[1:])
-    _ask(library, model, "run", lambda: context.set_input_shape(ends[0], shape))
+    shape = (size, *tuple(engine.get_tensor_shape(names[0]))[1:])
+    _ask(library, model, "run", lambda: context.set_input_shape(names[0], shape))
     faces = cuda.pinned(shape, model.card.input.dtype)
     scores = cuda.pinned((size, 1), np.float32)
-    upper, lower = cuda.allocate(faces.nbytes), cuda.allocate(scores.nbytes)
-    for name, address in zip(ends, (upper, lower), strict=True):
+    device_faces, device_scores = cuda.allocate(faces.nbytes), cuda.allocate(scores.nbytes)
+    for name, address in zip(names, (device_faces, device_scores), strict=True):
         context.set_tensor_address(name, address)
 
     def enqueue() -> None:
-        cuda.upload(upper, faces)
+        cuda.upload(device_faces, faces)
         _ask(library, model, "run", lambda: context.execute_async_v3(cuda.stream))
-        cuda.download(scores, lower)
+        cuda.download(scores, device_scores)
 
     faces[:] = 0
-    enqueue()  # what the library puts off until the first run may not be part of a graph
+    enqueue()  # the first run does work that a CUDA graph may not contain
     cuda.synchronize()
     launch: Callable[[], None] = enqueue
     if model.card.format == "tensorrt":  # TensorRT-RTX makes its graphs itself
@@ -164,7 +164,7 @@ def _make_bucket(
 
 
 def _find_profile(engine: Any, model: Model, source: str, size: int) -> int:
-    """The optimisation profile that is closest about a batch."""
+    """Return the number of the narrowest optimisation profile that allows a batch of `size`."""
     found = []
     for profile in range(engine.num_optimization_profiles):
         least, _, most = (shape[0] for shape in engine.get_tensor_profile_shape(source, profile))
@@ -176,25 +176,25 @@ def _find_profile(engine: Any, model: Model, source: str, size: int) -> int:
 
 
 def _settings(library: Any, engine: Any, model: Model, architecture: str) -> tuple[Any, Callable[[], None]]:
-    """What execution contexts are made with, and what is to be done when all of them have run.
+    """Return the settings of execution contexts, and a function to call after the first run of all of them.
 
-    TensorRT-RTX compiles its kernels when an engine first runs; they are kept in the cache for the next time.
+    TensorRT-RTX compiles kernels when an engine first runs. The function keeps them in the cache for the next time.
     """
-    # By default every context takes memory for the largest profile.
+    # By default every context takes the memory of the largest profile.
     strategy = library.ExecutionContextAllocationStrategy.ON_PROFILE_CHANGE
     if model.card.format == "tensorrt":
         return strategy, lambda: None
     settings = engine.create_runtime_config()
     settings.set_execution_context_allocation_strategy(strategy)
     settings.cuda_graph_strategy = library.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
-    # Lazily, the first batches would run on slower kernels.
+    # Eager: else the first batches run on slower kernels, until the fast ones are compiled.
     settings.dynamic_shapes_kernel_specialization_strategy = library.DynamicShapesKernelSpecializationStrategy.EAGER
     parts = (hashlib.sha256(model.data).hexdigest(), library.__version__, architecture)
     name = f"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}.kernels"
     known = find_in_cache("engines", name) or b""
     kernels = settings.create_runtime_cache()
     if known:
-        kernels.deserialize(known)  # the library itself finds out whether they fit
+        kernels.deserialize(known)  # the library ignores kernels that do not fit
     settings.set_runtime_cache(kernels)
     return settings, lambda: _keep(name, bytes(kernels.serialize()), known)
 
@@ -204,20 +204,20 @@ def _keep(name: str, kernels: bytes, known: bytes) -> None:
         keep_in_cache(kernels, "engines", name)
 
 
-def _check_ends(library: Any, engine: Any, model: Model) -> tuple[str, str]:
-    """Compare an engine with its card; the names of input and output.
+def _check_tensors(library: Any, engine: Any, model: Model) -> tuple[str, str]:
+    """Compare an engine with its card; return the names of its input and its output.
 
     Raises:
-        ModelError: They differ.
+        ModelError: The engine differs from its card.
     """
-    found: dict[bool, list[End]] = {True: [], False: []}
+    found: dict[bool, list[TensorInfo]] = {True: [], False: []}
     for name in (engine.get_tensor_name(index) for index in range(engine.num_io_tensors)):
         dtype = np.dtype(library.nptype(engine.get_tensor_dtype(name))).name
         shape = tuple(None if size < 0 else size for size in engine.get_tensor_shape(name))
-        found[engine.get_tensor_mode(name) == library.TensorIOMode.INPUT].append(End(name, dtype, shape))
+        found[engine.get_tensor_mode(name) == library.TensorIOMode.INPUT].append(TensorInfo(name, dtype, shape))
     if len(found[False]) != 1:
         raise ModelError(f"{model.path} has {len(found[False])} outputs, wanted one; {rebuild(model.card)}")
-    # A bucket has room for float32.
+    # Only float32: the buckets' buffers have that type.
     return check_input(model, found[True]).name, check_output(model, found[False], ("float32",)).name
 
 

@@ -1,4 +1,4 @@
-"""TensorRT and TensorRT-RTX: two libraries with one interface, imported only where an engine is built or run."""
+"""TensorRT and TensorRT-RTX: two libraries with one interface, imported when an engine is built or run."""
 
 import logging
 import threading
@@ -15,12 +15,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """One of the two.
+    """TensorRT or TensorRT-RTX.
 
     Attributes:
-        module: Python module.
-        name: What NVIDIA calls it.
-        install: How to get it.
+        module: Name of the Python module.
+        name: NVIDIA's name.
+        install: Text that says how to install it.
     """
 
     module: str
@@ -36,18 +36,18 @@ LIBRARIES = {
     ),
     "tensorrt-rtx": Library("tensorrt_rtx", "TensorRT-RTX", "pip install 'fiqa[tensorrt-rtx]' (x86-64)"),
 }
-"""By format of the file, see `sdk.models.card.ModelCard.format`."""
+"""By the format of the model file; see `sdk.models.formats.FORMATS`."""
 
 _LOGGERS: dict[str, Any] = {}
 
 
-def load_library(style: str) -> Any:
-    """The module of a format.
+def load_library(file_format: str) -> Any:
+    """Import the library that runs a format.
 
     Raises:
-        DeviceError: It is not installed, or does not load.
+        DeviceError: It is not installed, or cannot be loaded.
     """
-    library = LIBRARIES[style]
+    library = LIBRARIES[file_format]
     try:
         return import_module(library.module)
     except (ImportError, OSError) as error:
@@ -55,9 +55,9 @@ def load_library(style: str) -> Any:
 
 
 def shared_logger(library: Any) -> Any:
-    """The logger that a library writes to. There is one a process, for the library keeps the first that it is given.
+    """Return the library's logger. A process has only one, because the library keeps the first that it gets.
 
-    What it says goes to Python's `logging`, and to whom `recorded` is listening.
+    Its messages go to Python's `logging`, and to the list of `recorded` in the same thread.
     """
     if library.__name__ not in _LOGGERS:
         levels = {"VERBOSE": logging.DEBUG, "INFO": logging.DEBUG, "WARNING": logging.INFO}
@@ -68,7 +68,7 @@ def shared_logger(library: Any) -> Any:
                 self.heard = threading.local()
 
             def log(self, severity: Any, message: str) -> None:
-                # Errors become exceptions, which say what the library said; in the log they are for the curious.
+                # Errors are raised as exceptions with the same text, so here they are only warnings.
                 logger.log(levels.get(severity.name, logging.WARNING), "%s: %s", library.__name__, message)
                 if (heard := getattr(self.heard, "lines", None)) is not None:
                     heard.append(f"error: {message}" if severity.name in ("ERROR", "INTERNAL_ERROR") else message)
@@ -79,7 +79,7 @@ def shared_logger(library: Any) -> Any:
 
 @contextmanager
 def recorded(library: Any) -> Iterator[list[str]]:
-    """Collect what a library says meanwhile in this thread; errors begin with `error: `."""
+    """Collect the library's messages of this thread during the block; errors begin with `error: `."""
     own = shared_logger(library).heard
     before, own.lines = getattr(own, "lines", None), []
     try:
@@ -89,6 +89,6 @@ def recorded(library: Any) -> Iterator[list[str]]:
 
 
 def complaints(heard: list[str]) -> str:
-    """The errors of `recorded`, on one line."""
+    """Return the errors in the list of `recorded`, as one line."""
     found = [line.removeprefix("error: ").strip() for line in heard if line.startswith("error: ")]
     return "; ".join(dict.fromkeys(found)) or "the library does not say why"

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sdk.detection.networks import intersection_over_union
+from sdk.detection.boxes import intersection_over_union
 from sdk.errors import InputError
 from sdk.results import Face
 

@@ -1,4 +1,4 @@
-"""Cards: of anything that JSON can say, a card that comes back as it is, or a ModelError."""
+"""Cards made from any JSON value: each is read back equal, or refused with a ModelError."""
 
 import dataclasses
 import json
@@ -31,7 +31,7 @@ cards = st.fixed_dictionaries(
 
 
 def check(made: ModelCard) -> None:
-    """A card that was made holds what its fields say, and comes back as it is."""
+    """Check that a card's values have the types of its fields, and that it is read back equal."""
     text = made.to_json()
 
     def refuse(constant: str) -> None:
@@ -60,7 +60,7 @@ def check(made: ModelCard) -> None:
 
 
 def check_values(values: dict[str, Any]) -> None:
-    """From values and from their JSON: the same card, or a typed error."""
+    """Check a card made from plain values; a ModelError is accepted, too."""
     try:
         made = ModelCard.from_dict(values)
     except ModelError:

@@ -1,4 +1,4 @@
-"""Headers of images: typed errors alone, and the size that the decoder finds."""
+"""Headers of damaged images: the size is that of the decoder, and no error but an ImageError is raised."""
 
 import io
 import struct
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sdk.errors import ImageError
 from sdk.images.decoding import MAX_PIXELS, load_image
-from sdk.images.image_header import read_header
+from sdk.images.headers.reading import read_header
 from tests.support.strategies import MANY, SOME
 
 STARTS = (b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBP", b"BM", b"II*\0", b"MM\0*", b"GIF89a")
@@ -21,7 +21,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 
 
 def encoded(form: str, width: int, height: int, **options: object) -> bytes:
-    """A picture as PIL writes it."""
+    """Return a picture, encoded by PIL."""
     out = io.BytesIO()
     PIL.Image.fromarray(np.arange(width * height * 3, dtype=np.uint8).reshape(height, width, 3)).save(
         out, form, **options
@@ -30,7 +30,7 @@ def encoded(form: str, width: int, height: int, **options: object) -> bytes:
 
 
 def check_loaded(data: bytes) -> None:
-    """Load an image or have a typed error; what is loaded has the promised form and the header's size."""
+    """Load an image and check its shape, type and size. An ImageError is accepted, too."""
     try:
         image = load_image(data)
     except ImageError:
@@ -40,7 +40,7 @@ def check_loaded(data: bytes) -> None:
     assert min(image.shape[:2]) >= 16
     assert image.shape[0] * image.shape[1] <= MAX_PIXELS
     header = read_header(data)
-    assert sorted(image.shape[:2]) == sorted((header.width, header.height))  # EXIF may turn it
+    assert sorted(image.shape[:2]) == sorted((header.width, header.height))  # EXIF may turn the image
 
 
 @MANY
@@ -59,7 +59,7 @@ def test_a_good_file_has_its_size(form: str, width: int, height: int) -> None:
     data = encoded(form, width, height)
     header = read_header(data)
     assert (header.width, header.height, header.complete) == (width, height, True)
-    if form != "GIF" or cv2.haveImageWriter(".gif"):  # OpenCV 4.10 reads none
+    if form != "GIF" or cv2.haveImageWriter(".gif"):  # OpenCV 4.10 reads no GIF
         assert load_image(data).shape == (height, width, 3)
 
 
@@ -72,7 +72,7 @@ def test_a_good_file_has_its_size(form: str, width: int, height: int) -> None:
 def test_a_damaged_file(form: str, changes: list[tuple[int, int]], end: int) -> None:
     data = bytearray(encoded(form, 33, 20))
     for place, value in changes:
-        data[place % min(len(data), 160)] = value  # most of what decides stands at the start
+        data[place % min(len(data), 160)] = value  # the header is at the start
     check_loaded(bytes(data) if end % 3 else bytes(data[: end % len(data)]))
 
 

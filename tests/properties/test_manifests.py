@@ -1,4 +1,4 @@
-"""Manifests: names come back letter by letter from CSV and Parquet, or are refused."""
+"""Manifests: any name is read back unchanged from CSV and Parquet, or is refused."""
 
 import csv
 import io
@@ -20,7 +20,7 @@ people = st.lists(names, min_size=1, max_size=5)
 
 
 def file_of(folder: Path, suffix: str, columns: dict[str, list[str]], quote: int = csv.QUOTE_MINIMAL) -> Path:
-    """A table as other programs write it."""
+    """Return a table as other programs write it."""
     path = folder / f"faces{suffix}"
     if suffix == ".parquet":
         pyarrow.parquet.write_table(pa.table(columns), path)

@@ -5,7 +5,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdk.images.folders import natural_key
+from sdk.images.natural_order import natural_key
 from tests.support.strategies import MANY, any_text
 
 names = any_text | st.lists(

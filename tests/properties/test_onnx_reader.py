@@ -1,4 +1,4 @@
-"""The reader of ONNX files: typed errors alone, and agreement with the onnx package on what it lets through."""
+"""The reader of ONNX files: it raises ModelError only, and agrees with the onnx package about accepted files."""
 
 from collections.abc import Iterator
 
@@ -17,7 +17,7 @@ FIELDS = st.integers(1, 25) | st.sampled_from([7, 1, 5, 4, 14, 13, 25, 1 << 28, 
 
 
 def varint(value: int, longer: int = 0) -> bytes:
-    """A number on the wire, in more bytes than it needs."""
+    """Encode a number in more bytes than necessary."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -31,7 +31,7 @@ def varint(value: int, longer: int = 0) -> bytes:
 
 @st.composite
 def fields(draw: st.DrawFn, inner: st.SearchStrategy[bytes]) -> bytes:
-    """A field as no writer would write it: odd wire types, high bits in the tag, lengths that lie."""
+    """Encode an unusual field: odd wire types, high bits in the tag, wrong lengths."""
     tag = draw(FIELDS) << 3 | draw(st.sampled_from([0, 1, 2, 2, 2, 2, 5, 3, 4, 6]))
     tag |= draw(st.sampled_from([0, 0, 0, 0, 1 << 32, 1 << 35]))
     start = varint(tag, draw(st.sampled_from([0, 0, 0, 1, 4, 9])))
@@ -51,14 +51,14 @@ messages = st.recursive(
 
 @st.composite
 def models(draw: st.DrawFn) -> bytes:
-    """A model of odd parts that has a node at least, so that the check goes on."""
+    """Return a model of unusual parts, with at least one node, so that the check goes on."""
     node = NodeProto(op_type="Relu", input=["x"], output=["y"]).SerializeToString() + draw(messages)
     graph = varint(1 << 3 | 2) + varint(len(node)) + node + draw(messages)
     return draw(messages) + varint(7 << 3 | 2) + varint(len(graph)) + graph + draw(messages)
 
 
 def passes(data: bytes) -> bool:
-    """Whether the check lets a file through; it fails with a ModelError only."""
+    """Tell whether `check_onnx` accepts a file; any error but a ModelError is raised."""
     try:
         check_onnx(data)
         read_metadata(data)
@@ -70,7 +70,7 @@ def passes(data: bytes) -> bool:
 
 
 def graphs_of(graph: GraphProto) -> Iterator[GraphProto]:
-    """A graph and all graphs in its nodes."""
+    """Yield a graph and all graphs inside its nodes."""
     yield graph
     for node in graph.node:
         for attribute in node.attribute:
@@ -79,7 +79,7 @@ def graphs_of(graph: GraphProto) -> Iterator[GraphProto]:
 
 
 def tensors_of(graph: GraphProto) -> Iterator[TensorProto]:
-    """All tensors of a graph."""
+    """Yield all tensors of a graph."""
     yield from graph.initializer
     sparse = list(graph.sparse_initializer)
     for node in graph.node:
@@ -91,7 +91,7 @@ def tensors_of(graph: GraphProto) -> Iterator[TensorProto]:
 
 
 def is_plain(model: ModelProto) -> bool:
-    """Whether the onnx package sees nothing in a model that our check refuses."""
+    """Tell whether a model, as the onnx package reads it, holds nothing that our check refuses."""
     for graph in graphs_of(model.graph):
         if any(node.domain not in STANDARD_DOMAINS for node in graph.node):
             return False
@@ -108,14 +108,14 @@ def test_what_passes_is_plain_to_onnx(data: bytes) -> None:
     try:
         model = onnx.load_from_string(data)
     except DecodeError:
-        return  # no runtime reads it either
+        return  # no runtime reads this file either
     assert is_plain(model)
     assert model.graph.node
 
 
 @st.composite
 def whole_models(draw: st.DrawFn) -> ModelProto:
-    """A model as the onnx package writes it, with or without what is refused."""
+    """Return a model written by the onnx package, with or without refused parts."""
 
     def tensor() -> TensorProto:
         made = TensorProto(name="t", data_type=1, dims=[1], float_data=[1.0])

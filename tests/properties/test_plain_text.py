@@ -1,4 +1,4 @@
-"""What is printed does nothing: no control character survives, and what can be seen is unchanged."""
+"""Shown text is harmless: no control character survives, and visible characters are unchanged."""
 
 import io
 import unicodedata
@@ -17,7 +17,7 @@ markup = st.lists(
 
 
 def printed(text: str, **options: object) -> str:
-    """A line as a terminal gets it, without its end."""
+    """Return a line as the terminal gets it, without its line break."""
     out = io.StringIO()
     print_plain(Console(file=out, width=20, **options), text)
     line = out.getvalue()
@@ -52,7 +52,7 @@ def test_markup_stays_text(parts: list[str]) -> None:
 @given(any_text, st.sampled_from(["ascii", "latin-1", "cp437", "utf-8"]))
 def test_any_encoding(text: str, encoding: str) -> None:
     raw = io.BytesIO()
-    stream = io.TextIOWrapper(raw, encoding=encoding, errors="backslashreplace")  # as `prepare_console` leaves it
+    stream = io.TextIOWrapper(raw, encoding=encoding, errors="backslashreplace")  # as `prepare_console` sets it
     print_plain(Console(file=stream, width=20), text)
     stream.flush()
     assert raw.getvalue().endswith(b"\n")

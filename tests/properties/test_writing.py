@@ -1,4 +1,4 @@
-"""Sequences of writes against a model of what must be there: new files, old ones, links, links to nowhere."""
+"""Sequences of writes, compared with a model of the folder: new and old files, links, dangling links."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from tests.support.strategies import MANY, SOME, any_text
 
 NAMES = ("new", "old", "link", "chain", "dangling", "below/deep")
 TARGETS = {"link": "old", "chain": "old", "dangling": "elsewhere"}
-"""What each name that is a link stands for."""
+"""Target of each name that is a link."""
 
 actions = st.lists(st.tuples(st.sampled_from(NAMES), st.binary(max_size=50) | st.text(max_size=20)), max_size=8)
 
@@ -27,7 +27,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def prepared(place: Path) -> Path:
-    """A folder with an old file of mode 640, and links."""
+    """Make a folder with an old file of mode 640, and links."""
     folder = place / os.urandom(8).hex()
     folder.mkdir()
     (folder / "old").write_bytes(b"before")

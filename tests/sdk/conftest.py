@@ -1,4 +1,4 @@
-"""What the SDK's tests share."""
+"""Fixtures that the SDK's tests share."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ MODELS = os.environ.get("FIQA_MODELS")
 
 @pytest.fixture(autouse=True)
 def own_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Keep tests off the user's models and off the network; returns the cache directory, not yet made."""
+    """Keep tests off the user's models and off the network; return the cache folder, which does not exist yet."""
     for name in ("FIQA_MODELS", "FIQA_MIRROR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("FIQA_OFFLINE", "1")
@@ -24,7 +24,7 @@ def own_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tiny_path(tmp_path: Path) -> Path:
-    """An ONNX file that carries its card: uint8 BGR NHWC, any batch, four PReLU nodes."""
+    """Return an ONNX file with its card: uint8 BGR NHWC, any batch, four PReLU nodes."""
     path = tmp_path / "tiny.onnx"
     onnx.save(tiny_model(tiny_card()), path)
     return path

@@ -1,4 +1,4 @@
-"""Similarity transforms and crops, against recordings."""
+"""Similarity transforms and crops, compared with recorded ones."""
 
 import zlib
 from pathlib import Path
@@ -14,7 +14,7 @@ GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "alignment.npz"
 
 
 def golden_image() -> np.ndarray:
-    """uint8 (240, 320, 3): noise, smoothed along both axes."""
+    """Return uint8 (240, 320, 3): noise, smoothed along both axes."""
     image = np.random.default_rng(zlib.crc32(b"align")).uniform(-1, 1, (3, 240, 320))
     for axis in (-1, -2):
         image = np.mean([np.roll(image, shift, axis) for shift in range(-3, 4)], axis=0)

@@ -1,29 +1,31 @@
 """The public API: it changes only on purpose."""
 
+import dataclasses
 import inspect
+import os
 import subprocess
 import sys
+import time
 from importlib.metadata import version
+from pathlib import Path
 
+import pytest
+
+import fiqa
 import sdk
 
 PARAMETERS = {
-    "QualityScorer": "model='fiqa-nano', device='auto', threads=None, *, card=None, detector=None, "
-    "precision=None, wait_ms=0, trust=False, max_pixels=None, max_bytes=None",
-    "QualityScorer.score": "self, face",
-    "QualityScorer.score_batch": "self, faces",
-    "QualityScorer.assess": "self, image",
-    "QualityScorer.close": "self",
-    "QualityScorer.warmup": "self",
+    "BestShots": "on_shots, *, count=3, threshold=None, floor=None, min_sharpness=0.0",
+    "BestShots.update": "self, result",
+    "BestShots.flush": "self",
+    "Counters": "captured=0, corrupt=0, skipped=0, dropped=0, delivered=0, stale=0, blank=0, scored=0, faces=0, "
+    "reconnects=0, fps_in=0.0, fps_scored=0.0, latency_p50=0.0, latency_p95=0.0, age=None, unscored=0",
+    "Face": "box, landmarks, confidence",
     "FaceDetector": "model='fiqa-detector', min_confidence=0.7, *, passes=None",
     "FaceDetector.detect": "self, image",
-    "VideoScorer": "source, scorer=None, detector=None, *, best_shots=None, every=1, max_fps=None, min_size=0, "
-    "queue=2, live=None, tracker=None",
-    "VideoScorer.stop": "self",
-    "VideoScorer.close": "self",
-    "align": "image, landmarks",
-    "Face": "box, landmarks, confidence",
     "FaceQuality": "box, landmarks, confidence, score, crop",
+    "Frame": "index, timestamp, arrived, image, state",
+    "FrameResult": "index, timestamp, arrived, image, state, faces=(), ended=()",
     "InputSpec": "height=112, width=112, colour='BGR', layout='NHWC', dtype='uint8', mean=(0.5, 0.5, 0.5), "
     "std=(0.5, 0.5, 0.5)",
     "ModelCard": "name, variant='', task='quality', summary='', licence='', attribution='', input=<factory>, "
@@ -34,12 +36,44 @@ PARAMETERS = {
     "ModelCard.to_json": "self",
     "ModelCard.from_dict": "values",
     "ModelCard.from_json": "text",
+    "QualityScorer": "model='fiqa-nano', device='auto', threads=None, *, card=None, detector=None, "
+    "precision=None, wait_ms=0, trust=False, max_pixels=None, max_bytes=None",
+    "QualityScorer.score": "self, face",
+    "QualityScorer.score_batch": "self, faces",
+    "QualityScorer.assess": "self, image",
+    "QualityScorer.close": "self",
+    "QualityScorer.warmup": "self",
+    "ScoredFace": "path, face=None, score=None, box=None, confidence=None, landmarks=None, error='', thumbnail=b''",
+    "Shot": "frame, timestamp, face, sharpness, picture",
+    "Source": "*args, **kwargs",
+    "Source.frames": "self",
+    "Source.close": "self",
+    "TrackShots": "track, final, shots, first, last, faces, refused",
+    "TrackedFace": "box, landmarks, confidence, track, score=None, crop=None",
+    "Tracker": "confidence=0.7, max_age=1.0",
+    "Tracker.update": "self, faces, timestamp",
+    "Tracker.predict": "self, timestamp",
+    "Tracker.take_ended": "self",
+    "Tracker.reset": "self",
+    "VideoScorer": "source, scorer=None, detector=None, *, best_shots=None, every=1, max_fps=None, min_size=0, "
+    "queue=2, live=None, tracker=None",
+    "VideoScorer.stop": "self",
+    "VideoScorer.close": "self",
+    "align": "image, landmarks",
+    "load_image": "source, *, max_pixels=64000000, max_bytes=67108864",
+    "open_source": "source, live=None",
+    "score_files": "scorer, paths, *, aligned=False, thumbnails=False, max_pixels=64000000, max_bytes=67108864",
+    "sharpness": "crop",
 }
+"""Parameters of every public function, class and method, without their types."""
+
 PROPERTIES = {
-    "QualityScorer": ("card", "device", "precision", "threads"),
-    "FaceDetector": (),
-    "VideoScorer": ("counters", "fps", "live", "name"),
+    "InputSpec": {"shape"},
+    "QualityScorer": {"card", "device", "max_bytes", "max_pixels", "precision", "threads"},
+    "Shot": {"score"},
+    "VideoScorer": {"counters", "fps", "live", "name"},
 }
+ATTRIBUTES = {"Source": {"fps", "live", "name", "reconnects"}}
 ERRORS = {
     "FiqaError": Exception,
     "ImageError": ValueError,
@@ -49,10 +83,11 @@ ERRORS = {
     "OutputError": sdk.FiqaError,
     "ScoreError": sdk.FiqaError,
 }
+CLASSES = [name for name in PARAMETERS if isinstance(getattr(sdk, name, None), type)]
 
 
 def parameters(path: str) -> str:
-    """Parameters of a public callable without their types."""
+    """Return the parameters of a public callable, without their types."""
     thing = sdk
     for name in path.split("."):
         thing = getattr(thing, name)
@@ -62,37 +97,80 @@ def parameters(path: str) -> str:
 
 
 def test_names() -> None:
-    classes = {name.split(".")[0] for name in PARAMETERS}
-    assert set(sdk.__all__) == classes | set(ERRORS) | {"__version__"}
+    assert set(sdk.__all__) == {name.split(".")[0] for name in PARAMETERS} | set(ERRORS) | {"__version__"}
     assert dir(sdk) == sorted(sdk.__all__)
     assert not hasattr(sdk, "anything_else")
 
 
-def test_parameters() -> None:
-    assert {path: parameters(path) for path in PARAMETERS} == PARAMETERS
+@pytest.mark.parametrize("path", PARAMETERS)
+def test_parameters(path: str) -> None:
+    assert parameters(path) == PARAMETERS[path]
 
 
-def test_methods() -> None:
-    for name, names in PROPERTIES.items():
-        public = {f"{name}.{method}" for method in vars(getattr(sdk, name)) if not method.startswith("_")}
-        properties = {f"{name}.{prop}" for prop in names}
-        assert public == {path for path in PARAMETERS if path.startswith(f"{name}.")} | properties
+@pytest.mark.parametrize("name", CLASSES)
+def test_members(name: str) -> None:
+    """A public class has the methods, properties and fields above, and no others."""
+    cls = getattr(sdk, name)
+    members = {member: value for member, value in vars(cls).items() if not member.startswith("_")}
+    fields = {field.name for field in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else set()
+    found = {member for member, value in members.items() if isinstance(value, property)}
+    assert found == PROPERTIES.get(name, set())
+    methods = {path.partition(".")[2] for path in PARAMETERS if path.startswith(f"{name}.")}
+    assert set(members) - found - fields == methods
+    assert set(getattr(cls, "__annotations__", {})) - fields == ATTRIBUTES.get(name, set())
 
 
-def test_errors() -> None:
-    for name, base in ERRORS.items():
-        assert issubclass(getattr(sdk, name), base)
-        assert issubclass(getattr(sdk, name), sdk.FiqaError)
+@pytest.mark.parametrize("name", ERRORS)
+def test_errors(name: str) -> None:
+    assert issubclass(getattr(sdk, name), ERRORS[name])
+    assert issubclass(getattr(sdk, name), sdk.FiqaError)
+
+
+@pytest.mark.parametrize("name", [name for name in sdk.__all__ if name != "__version__"])
+def test_everything_public_is_documented(name: str) -> None:
+    text = getattr(sdk, name).__doc__ or ""
+    assert text
+    assert not text.startswith(f"{name}(")  # a dataclass without a docstring shows its parameters
 
 
 def test_version() -> None:
-    assert sdk.__version__ == version("fiqa")
+    assert sdk.__version__ == fiqa.__version__ == version("fiqa")
 
 
-def test_import_is_light() -> None:
-    """`import sdk` brings nothing but itself, and its classes numpy and OpenCV; the rest comes when it is used."""
+def test_fiqa_gives_the_same_names() -> None:
+    assert fiqa.__all__ == sdk.__all__
+    assert dir(fiqa) == dir(sdk)
+    assert all(getattr(fiqa, name) is getattr(sdk, name) for name in sdk.__all__ if name != "__version__")
+    assert not hasattr(fiqa, "anything_else")
+    everything: dict[str, object] = {}
+    exec("from fiqa import *", everything)
+    assert set(sdk.__all__) <= set(everything)
+
+
+def test_python_m_fiqa() -> None:
+    command = [sys.executable, "-m", "fiqa", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split()[-1] == version("fiqa")
+
+
+@pytest.mark.parametrize("package", ["sdk", "fiqa"])
+def test_import_is_light(package: str) -> None:
+    """The package imports no library; its classes import only numpy and OpenCV. Others come when they are used."""
     heavy = {"numpy", "cv2", "torch", "onnx", "onnxruntime", "pooch", "PIL", "typer", "rich", "export", "train"}
-    code = f"import sys; heavy = {heavy}; import sdk; print(*heavy & set(sys.modules)); "
-    code += "from sdk import QualityScorer, FaceDetector, VideoScorer, align; print(*sorted(heavy & set(sys.modules)))"
+    code = f"import sys; heavy = {heavy}; import {package}; print(*heavy & set(sys.modules)); "
+    code += f"from {package} import QualityScorer, FaceDetector, VideoScorer, align; "
+    code += "print(*sorted(heavy & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["", "cv2 numpy"]
+
+
+@pytest.mark.parametrize("package", ["sdk", "fiqa"])
+def test_import_is_quick(package: str, tmp_path: Path) -> None:
+    """The shortest of some imports counts: a busy machine can only make one longer."""
+    code = f"import time; start = time.perf_counter(); import {package}; print(time.perf_counter() - start)"
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
+    until, took = time.monotonic() + 20, 1.0
+    while took > 0.15 and time.monotonic() < until:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+        took = min(took, float(done.stdout))
+    assert took < 0.15

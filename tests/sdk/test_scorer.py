@@ -1,4 +1,4 @@
-"""QualityScorer on a small model: values, inputs, devices, threads, life."""
+"""QualityScorer with a small model: scores, inputs, devices, threads, limits."""
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +12,7 @@ import onnxruntime
 import pytest
 
 from sdk import DeviceError, Face, FaceDetector, ImageError, InputError, ModelCard, ModelError, QualityScorer, align
+from sdk.images.decoding import MAX_BYTES, MAX_PIXELS
 from sdk.models.card import InputSpec
 from sdk.runtimes.shared_runtime import prepare
 from tests.support.tiny_models import faces, tiny_card, tiny_model
@@ -20,13 +21,13 @@ FLOAT_INPUT = {"colour": "RGB", "layout": "NCHW", "dtype": "float32"}
 
 
 def plain_scores(path: Path, batch: np.ndarray) -> np.ndarray:
-    """What onnxruntime's default session says."""
+    """Return the scores of a plain session of onnxruntime."""
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return session.run(["quality"], {"image": batch})[0][:, 0]
 
 
 def saved(path: Path, *args: Any, **options: Any) -> Path:
-    """A tiny model's file."""
+    """Write a tiny model; return its path."""
     onnx.save(tiny_model(*args, **options), path)
     return path
 
@@ -102,7 +103,7 @@ def test_prepare(colour: Any, layout: Any, dtype: Any) -> None:
 
 
 class RaisesInArray:
-    """No face."""
+    """An object that raises when numpy converts it."""
 
     def __array__(self, *args: Any, **options: Any) -> np.ndarray:
         raise ZeroDivisionError
@@ -192,7 +193,7 @@ def test_device_that_is_not_there(tiny_path: Path, device: str, message: str, mo
 
 
 class FallsBack:
-    """What onnxruntime does when CUDA's libraries are missing: a session on the CPU, and a line in its log."""
+    """Behaves like onnxruntime without CUDA's libraries: opens a session on the CPU."""
 
     def __new__(cls, *args: Any, providers: list[Any], **options: Any) -> Any:
         return cls.session(*args, providers=["CPUExecutionProvider"], **options)
@@ -234,7 +235,7 @@ def test_cuda(tiny_path: Path) -> None:
 def test_rewritten_model_is_cached(tiny_path: Path, own_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = QualityScorer(tiny_path).score_batch(faces(3))
     (cached,) = (own_store / "rewritten").iterdir()
-    monkeypatch.setattr("sdk.runtimes.onnxruntime.replace_prelu", lambda _: pytest.fail("rewritten again"))
+    monkeypatch.setattr("sdk.onnx_bytes.prelu_cache.replace_prelu", lambda _: pytest.fail("rewritten again"))
     np.testing.assert_array_equal(QualityScorer(tiny_path).score_batch(faces(3)), expected)
     monkeypatch.undo()
     monkeypatch.setenv("FIQA_CACHE", str(own_store))
@@ -271,11 +272,15 @@ def test_many_callers(tiny_path: Path) -> None:
 def test_properties(tiny_path: Path) -> None:
     scorer = QualityScorer(tiny_path, device="cpu", threads=3)
     assert (scorer.card, scorer.device, scorer.threads) == (tiny_card(), "cpu", 3)
+    assert repr(scorer) == f"QualityScorer(model='{tiny_path}', device='cpu', precision='fp32', threads=3)"
+    assert (scorer.max_pixels, scorer.max_bytes) == (MAX_PIXELS, MAX_BYTES)
     assert QualityScorer(tiny_path).threads >= 1
+    limited = QualityScorer(tiny_path, max_pixels=1000, max_bytes=2000)
+    assert (limited.max_pixels, limited.max_bytes) == (1000, 2000)
 
 
 def no_detector() -> None:
-    """A function, which has no `detect`."""
+    """A function has no `detect`, so it is no detector."""
 
 
 @pytest.mark.parametrize(
@@ -313,7 +318,7 @@ def test_closed_scorer(tiny_path: Path) -> None:
 
 
 class TwoFaces:
-    """Stands for a detector."""
+    """A detector that finds two faces in any image."""
 
     landmarks = np.array([(30, 40), (70, 40), (50, 60), (35, 80), (65, 80)], np.float32)
 

@@ -1,4 +1,4 @@
-"""Names as they are shown: nothing in them is obeyed."""
+"""Shown names: no character in them is obeyed by a terminal, a table or a page."""
 
 from pathlib import Path
 

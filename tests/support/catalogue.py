@@ -1,4 +1,4 @@
-"""A catalogue of the tests' own: models of a few bytes."""
+"""A catalogue for tests, with models of a few bytes."""
 
 import hashlib
 
@@ -11,12 +11,12 @@ CONTENT = b"a model's bytes" * 1000
 
 
 def entry(urls: tuple[str, ...], content: bytes = CONTENT, name: str = "small") -> CatalogEntry:
-    """A catalogue entry for `content`."""
+    """Return a catalogue entry for a file with this content."""
     digest = hashlib.sha256(content).hexdigest()
     return CatalogEntry(ModelCard(name=name), f"{name}.onnx", digest, len(content), urls)
 
 
 def publish(monkeypatch: pytest.MonkeyPatch, *entries: CatalogEntry) -> None:
-    """Make a catalogue of these entries."""
+    """Replace the catalogue by these entries."""
     table = {one.card.name: one for one in entries}
     monkeypatch.setattr("sdk.models.catalog.catalog", lambda: table)

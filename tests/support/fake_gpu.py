@@ -1,8 +1,8 @@
-"""Stand-ins for a GPU: CUDA's driver and TensorRT, as far as fiqa calls them. "GPU memory" is main memory.
+"""A simulated GPU: CUDA's driver and TensorRT, as far as fiqa calls them. "GPU memory" is main memory.
 
-They keep order and lifetimes: copies and networks do what they say with the memory at the addresses they are given, a
-captured graph does its work when it is launched, and what was given back is gone. What kernels compute, how fast, and
-what real drivers refuse, only a GPU shows (docs/hardware.md).
+Order and lifetimes are real: copies and networks read and write the memory at the given addresses, a captured graph
+works when it is launched, and freed memory is gone. Results of real kernels, their speed, and errors of real drivers
+can only be tested on a GPU (docs/hardware.md).
 """
 
 import ctypes
@@ -50,7 +50,7 @@ class Driver:
         self.launches = 0
 
     def do(self, work: Callable[[], None]) -> None:
-        """Run at once, or put into the graph that is being captured."""
+        """Run work at once, or add it to the graph that is being captured."""
         if self.capturing is None:
             work()
         else:
@@ -155,7 +155,7 @@ class Runtime:
         self._logger = logger
 
     def deserialize_cuda_engine(self, data: bytes) -> Any:
-        """The engine, or None with a word to the logger."""
+        """Return the engine; or None, with a message to the logger."""
         Library.loaded.append(data)
         if data.startswith(b"{"):
             return ICudaEngine(self._logger, json.loads(data))
@@ -198,7 +198,7 @@ class ICudaEngine:
 
 
 class IExecutionContext:
-    """Reads and writes the memory at the addresses that it was given."""
+    """An execution context; reads and writes memory at the given addresses."""
 
     def __init__(self, logger: Any, content: dict[str, Any]) -> None:
         self._logger, self._content = logger, content
@@ -250,7 +250,7 @@ class IRuntimeConfig:
 
 
 class IRuntimeCache:
-    """`tensorrt_rtx.IRuntimeCache`: its content is whatever it was given, or "compiled"."""
+    """`tensorrt_rtx.IRuntimeCache`: its content is what was deserialised, or "compiled"."""
 
     content = b"compiled"
 
@@ -283,7 +283,7 @@ ENUMERATIONS = (
 
 
 class Library:
-    """The module `tensorrt` or `tensorrt_rtx`, and what it was asked for."""
+    """The module `tensorrt` or `tensorrt_rtx`; records its calls."""
 
     driver: Driver
     loaded: list[bytes]
@@ -298,14 +298,16 @@ class Library:
             setattr(self, part.__name__, part)
 
 
-def write_engine(folder: Path, style: str = "tensorrt", card: dict[str, Any] | None = None, **content: Any) -> Path:
-    """An engine that `Runtime` understands, and its card.
+def write_engine(
+    folder: Path, engine_format: str = "tensorrt", card: dict[str, Any] | None = None, **content: Any
+) -> Path:
+    """Write an engine that `Runtime` understands, and its card.
 
     Args:
-        folder: Where to.
-        style: Its format.
-        card: Changes of the card's field `engine`.
-        content: Changes of the engine.
+        folder: Folder of both files.
+        engine_format: Format of the engine: `tensorrt` or `tensorrt-rtx`.
+        card: Replaces values of the card's field `engine`.
+        content: Replaces values of the engine.
     """
     path = folder / "tiny.engine"
     path.write_bytes(json.dumps({"profiles": [[8, 8], [1, 1], [1, 8]], **content}).encode())
@@ -313,13 +315,13 @@ def write_engine(folder: Path, style: str = "tensorrt", card: dict[str, Any] | N
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "version": VERSION, "architectures": ["8.6"],
         "batches": [1, 4, 8], "target": "", "command": "fiqa-export --model tiny", **(card or {}),
     }  # fmt: skip
-    described = tiny_card(format=style, precision="fp16", engine=engine, proven=False)
+    described = tiny_card(format=engine_format, precision="fp16", engine=engine, proven=False)
     path.with_suffix(".json").write_text(described.to_json())
     return path
 
 
 def install(monkeypatch: pytest.MonkeyPatch, driver: Driver) -> Driver:
-    """Put the stand-ins where the real modules would be."""
+    """Replace the real modules by these."""
     monkeypatch.setitem(sys.modules, "cuda.bindings.driver", driver)  # type: ignore[misc]
     for library in LIBRARIES.values():
         monkeypatch.setitem(sys.modules, library.module, Library(library.module, driver))  # type: ignore[misc]

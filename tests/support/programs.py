@@ -1,4 +1,4 @@
-"""Programs in a process of their own, for what may hang: forks, threads, the end of the interpreter."""
+"""Programs that run in their own process, because they may hang: forks, threads, the end of the interpreter."""
 
 import subprocess
 import sys
@@ -30,12 +30,12 @@ def in_child(work):
 
 
 def run_program(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run a program that begins with `START`; a hang is an error after two minutes."""
+    """Run a program after the lines of `START`; raise an error if it hangs for two minutes."""
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", START + code, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT, check=False)
 
 
 def check_program(code: str, *arguments: object, said: str = "") -> None:
-    """Run a program that must succeed, say this and nothing on stderr."""
+    """Run a program; check that it succeeds, prints this text and nothing on stderr."""
     done = run_program(code, *arguments)
     assert (done.returncode, done.stdout.strip(), done.stderr.strip()) == (0, said, "")

@@ -1,4 +1,4 @@
-"""What several property-based tests draw from, and how many examples they try."""
+"""Strategies and numbers of examples that several property-based tests share."""
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -12,7 +12,7 @@ FEW, SOME, MANY = (
 )  # fmt: skip
 
 any_text = st.text(st.characters(exclude_categories=()), max_size=30)
-"""Lone surrogates and control characters, too."""
+"""Any text, also with lone surrogates and control characters."""
 
 names = st.text(st.characters(exclude_categories=("Cs",)), max_size=20) | st.sampled_from(
     [
@@ -35,11 +35,11 @@ names = st.text(st.characters(exclude_categories=("Cs",)), max_size=20) | st.sam
         "\ufeff",
     ]
 )
-"""Names of people and files that readers of tables take for something else."""
+"""Names of people and files that readers of tables may take for numbers, dates or missing values."""
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | any_text,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(any_text, inner, max_size=4),
     max_leaves=8,
 )
-"""Anything that JSON can say, and NaN and infinity, which it cannot."""
+"""Any value of JSON, and NaN and infinity, which JSON does not have."""

@@ -1,4 +1,4 @@
-"""Small ONNX files with every kind of PReLU, made on the spot from a seed."""
+"""Small ONNX models with every kind of PReLU, made from a seed."""
 
 import json
 from typing import Any
@@ -14,7 +14,7 @@ CHANNELS = 8
 
 
 def tiny_card(**changes: Any) -> ModelCard:
-    """Card of `tiny_model()`."""
+    """Return the card of `tiny_model()`."""
     return ModelCard.from_dict({"name": "tiny", "licence": "Apache-2.0", **changes})
 
 
@@ -26,7 +26,7 @@ def tiny_model(
     outputs: int = 1,
     prelu: bool = True,
 ) -> onnx.ModelProto:
-    """A quality network of a few layers.
+    """Return a quality network of a few layers.
 
     Args:
         card: Written into the metadata; None for none.
@@ -103,6 +103,6 @@ def tiny_model(
 
 
 def faces(count: int, seed: int = 0) -> NDArray[np.uint8]:
-    """uint8 (count, 112, 112, 3) of smooth noise."""
+    """Return uint8 (count, 112, 112, 3) of smooth noise."""
     noise = np.random.default_rng(seed).integers(0, 256, (count, 14, 14, 3), dtype=np.uint8)
     return noise.repeat(8, axis=1).repeat(8, axis=2)

@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from sdk.alignment import align
 from sdk.errors import ImageError, InputError
 from sdk.images.decoding import load_image
-from sdk.images.folders import IMAGE_SUFFIXES, images_below
+from sdk.images.file_kinds import IMAGE_SUFFIXES
+from sdk.images.folders import images_below
 from sdk.text import shortened
 from train.data.identities import check_identity, identities_from_folders
 from train.data.tables import check_table_path, numbers, read_table, where, write_table

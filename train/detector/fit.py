@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sdk.detection.networks import cell_grid, decode, suppress
+from sdk.detection.boxes import suppress
+from sdk.detection.networks import cell_grid, decode
 from sdk.errors import InputError
 from sdk.files import make_folder
 from sdk.models.card import METADATA_KEY

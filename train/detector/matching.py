@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from sdk.detection.networks import Rows, intersection_over_union
+from sdk.detection.boxes import Rows, intersection_over_union
 
 IOU = 0.5
 """Intersection over union from which a find is the face."""
@@ -15,7 +15,7 @@ def match(found: Rows, truth: Rows, iou: float = IOU) -> tuple[NDArray[np.int8],
     """Match finds and faces one to one, the most confident find first.
 
     Args:
-        found: (N, 15) finds, see `sdk.detection.networks.Rows`.
+        found: (N, 15) finds, see `sdk.detection.boxes.Rows`.
         truth: (M, 15) faces; those with a confidence of 0 may be found or not.
         iou: See `IOU`.
 

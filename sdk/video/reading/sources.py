@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from sdk.errors import ImageError, InputError
 from sdk.files import check_name
 from sdk.images.decoding import load_image
-from sdk.images.folders import IMAGE_SUFFIXES, natural_key
+from sdk.images.file_kinds import IMAGE_SUFFIXES
+from sdk.images.natural_order import natural_key
 from sdk.video.reading.address import stream_address, without_secrets
 from sdk.video.reading.capture import Capture
 from sdk.video.reading.jetson import jetson_pipeline

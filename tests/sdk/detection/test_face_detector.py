@@ -1,4 +1,4 @@
-"""FaceDetector: how passes are chosen and merged, and what the embedded detector and YuNet find."""
+"""FaceDetector: choosing and merging passes, and the faces that the package's model and YuNet find."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sdk import Face, FaceDetector, InputError, ModelError, QualityScorer
-from sdk.detection.face_detector import _merge, _needs_another_pass, _overlap
+from sdk.detection.face_detector import _merge, _needs_another_pass
 from sdk.onnx_bytes.onnx_file import check_onnx
 from tests.support.tiny_models import tiny_card, tiny_model
 
@@ -18,7 +18,7 @@ ASTRONAUT_BOX = (179, 64, 90, 110)
 
 
 def face(x: float, y: float, width: float, confidence: float = 0.9) -> Face:
-    """A square face."""
+    """Return a square face."""
     return Face((x, y, width, width), LANDMARKS, confidence)
 
 
@@ -54,14 +54,6 @@ def test_merge_at_low_confidence() -> None:
     assert _merge([], [left, face(20, 60, 30, 0.4)], 60) == [left]
 
 
-@pytest.mark.parametrize(
-    ("other", "expected"),
-    [((0, 0, 100), 1), ((50, 0, 100), 0.5), ((100, 0, 100), 0), ((500, 500, 1), 0), ((20, 20, 10), 1)],
-)
-def test_overlap(other: tuple[float, float, float], expected: float) -> None:
-    assert _overlap(face(0, 0, 100), face(*other)) == pytest.approx(expected)
-
-
 def test_settings_that_are_refused(tiny_path: Path) -> None:
     with pytest.raises(InputError, match=r"min_confidence is 1\.5"):
         FaceDetector(min_confidence=1.5)
@@ -76,9 +68,15 @@ def test_settings_that_are_refused(tiny_path: Path) -> None:
         FaceDetector("yunet")
 
 
+def test_a_detector_prints_its_settings() -> None:
+    assert repr(FaceDetector()) == "FaceDetector(model='fiqa-detector', min_confidence=0.7)"
+    shown = "FaceDetector(model='fiqa-detector', min_confidence=0.25, passes=(640, 1280))"
+    assert repr(FaceDetector(min_confidence=0.25, passes=[640, 1280])) == shown
+
+
 @pytest.fixture(params=["fiqa-detector", "yunet"])
 def model(request: pytest.FixtureRequest) -> str:
-    """The embedded detector, which needs nothing, and YuNet, where it is at hand."""
+    """The model of the package, and YuNet if its file is on this machine."""
     if request.param == "yunet":
         request.getfixturevalue("yunet")
     return request.param
@@ -86,7 +84,7 @@ def model(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def astronaut() -> np.ndarray:
-    """The photo of one face."""
+    """Return a photo of one face."""
     return cv2.imread(str(MEDIA / "astronaut.jpg"))
 
 
@@ -94,7 +92,7 @@ def test_one_face(model: str, astronaut: np.ndarray) -> None:
     (found,) = FaceDetector(model).detect(astronaut)
     assert found.confidence > 0.8
     x, y, width, height = found.box
-    # The embedded one's boxes are larger, by up to a fifth.
+    # The boxes of the package's model are up to a fifth larger.
     np.testing.assert_allclose(found.box, ASTRONAUT_BOX, atol=8 if model == "yunet" else 25)
     assert found.landmarks.dtype == np.float32
     left_eye, right_eye, nose, left_mouth, right_mouth = found.landmarks

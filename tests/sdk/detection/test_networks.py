@@ -1,4 +1,4 @@
-"""Cells -> faces, against values worked out by hand; and files that are not what their card says."""
+"""Cells -> faces, compared with values worked out by hand; files that differ from their card."""
 
 from pathlib import Path
 
@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from sdk import DeviceError, ModelError
-from sdk.detection.networks import FaceCells, cell_grid, decode, suppress
+from sdk.detection.networks import FaceCells, cell_grid, decode
 from sdk.models.loading import load_model
 from tests.support.tiny_models import tiny_card, tiny_model
 
 
 def test_grid() -> None:
-    grid = cell_grid(33, 20)  # seen as 64 x 32
+    grid = cell_grid(33, 20)  # padded to 64 x 32
     assert grid.dtype == np.float32
     assert np.unique(grid[:, 2], return_counts=True)[1].tolist() == [32, 8, 2]
     assert grid[[0, 1, 4, 31]].tolist() == [[4, 4, 8], [12, 4, 8], [4, 12, 8], [28, 60, 8]]
@@ -25,7 +25,7 @@ def test_decode() -> None:
     cell[0, :5] = 0.9, 0.5, -0.25, np.log(2), np.log(3)
     cell[0, 5:9] = -0.25, -0.5, 0.25, 0
     (row,) = decode(cell, np.array([[100, 60, 16]], np.float32))
-    # The middle is at 108, 56; the box is 32 x 48.
+    # The centre is at 108, 56; the box is 32 x 48.
     np.testing.assert_allclose(row[:4], (92, 32, 32, 48), rtol=1e-6)
     np.testing.assert_allclose(row[4:8], (100, 32, 116, 56), rtol=1e-6)
     np.testing.assert_allclose(row[8:14], (108, 56) * 3)
@@ -37,22 +37,6 @@ def test_a_box_without_bounds_stays_finite() -> None:
     assert np.isfinite(decode(cell, np.array([[4, 4, 8]], np.float32))).all()
 
 
-def row(x: float, confidence: float, width: float = 10) -> list[float]:
-    """A face whose landmarks are at its corner."""
-    return [x, 0, width, 10, *[x, 0] * 5, confidence]
-
-
-def test_suppress() -> None:
-    # Shares of 5/15 (one face) and 4/16 (another).
-    rows = np.array([row(100, 0.3), row(5, 0.2), row(0, 0.6), row(-6, 0.5)], np.float32)
-    found = suppress(rows)
-    np.testing.assert_allclose(found[:, 0], (1.25, -6, 100), rtol=1e-6)
-    np.testing.assert_allclose(found[:, 12], (1.25, -6, 100), rtol=1e-6)
-    np.testing.assert_allclose(found[:, 14], (0.6, 0.5, 0.3))
-    assert suppress(np.zeros((0, 15), np.float32)).shape == (0, 15)
-    assert len(suppress(np.array([row(0, 0.5, width=0)], np.float32))) == 1
-
-
 def test_a_file_that_gives_something_else(tmp_path: Path) -> None:
     path = tmp_path / "quality.onnx"
     path.write_bytes(tiny_model(tiny_card(task="detection", variant="fiqa-detector")).SerializeToString())
@@ -61,7 +45,7 @@ def test_a_file_that_gives_something_else(tmp_path: Path) -> None:
 
 
 class Session:
-    """Gives what it is told to, in the place of a detector's network."""
+    """Replaces a network's session; returns or raises a given answer."""
 
     def __init__(self, answer: object) -> None:
         self.answer = answer
@@ -110,4 +94,4 @@ def test_faces_at_impossible_places_are_left_out(
     assert np.isfinite(found).all()
     if not (column == 3 and wrong in (np.inf, 1e30)):  # the logarithm of a size is bounded
         assert len(found) == 1
-        assert "1 faces at impossible places" in caplog.text
+        assert "impossible coordinates for 1 of 2 faces" in caplog.text

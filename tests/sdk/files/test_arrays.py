@@ -1,4 +1,4 @@
-"""Arrays of others: read when they are what was wanted, refused before they take memory when they are not."""
+"""Arrays of unknown origin: read if they are as wanted, else refused before they take memory."""
 
 import io
 import pickle

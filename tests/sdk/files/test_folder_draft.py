@@ -1,4 +1,4 @@
-"""A folder is filled file by file, with whole files, or not at all."""
+"""Files appear in a folder complete and all together, or not at all."""
 
 import os
 from pathlib import Path

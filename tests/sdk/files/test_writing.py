@@ -165,7 +165,7 @@ def test_other_errors_pass_and_leave_nothing(error: BaseException, tmp_path: Pat
 def test_a_read_only_file_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a"
     path.write_text("old")
-    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everything
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write any file
     with pytest.raises(InputError, match="Permission denied"):
         write_file(path, "new")
     assert (path.read_text(), only(tmp_path)) == ("old", ["a"])

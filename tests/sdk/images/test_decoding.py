@@ -1,4 +1,4 @@
-"""Everything that becomes pixels, and everything that must not."""
+"""Images that are read, and images that are refused."""
 
 import struct
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from PIL import Image
 
 from sdk import ImageError
 from sdk.images.decoding import MAX_PIXELS, load_image
-from sdk.images.image_header import read_header
+from sdk.images.headers.reading import read_header
 
 RAMP = np.linspace(0, 255, 40 * 60 * 3).astype(np.uint8).reshape(40, 60, 3)
 GREY = RAMP[..., 0]
@@ -22,19 +22,19 @@ FORMATS = {".jpg": "JPEG", ".png": "PNG", ".webp": "WebP", ".bmp": "BMP", ".tiff
 
 
 def encode(image: np.ndarray, suffix: str = ".png", options: Sequence[int] = ()) -> bytes:
-    """An encoded image."""
+    """Return an encoded image."""
     return cv2.imencode(suffix, image, options)[1].tobytes()
 
 
 def pil_bytes(image: Image.Image, kind: str, **options: object) -> bytes:
-    """An image encoded by PIL."""
+    """Return an image, encoded by PIL."""
     stream = BytesIO()
     image.save(stream, kind, **options)
     return stream.getvalue()
 
 
 def huge(suffix: str) -> bytes:
-    """A small file whose header says 30,000 x 30,000."""
+    """Return a small file whose header says 30,000 x 30,000."""
     data = bytearray(encode(RAMP, suffix) if suffix != ".gif" else pil_bytes(rgb_image(), "GIF"))
     side = 30_000
     if suffix == ".png":
@@ -63,7 +63,7 @@ def test_lossless_formats_from_path_and_bytes(suffix: str, tmp_path: Path) -> No
 
 
 def rgb_image() -> Image.Image:
-    """`RAMP` as a PIL image."""
+    """Return `RAMP` as a PIL image."""
     return Image.fromarray(np.ascontiguousarray(RAMP[..., ::-1]))
 
 
@@ -149,7 +149,7 @@ def test_exif_orientation(kind: str, tmp_path: Path) -> None:
     if kind == "WEBP" and int(cv2.__version__.split(".")[0]) < 5:
         pytest.skip("OpenCV 4 does not read the EXIF data of WebP files")
     exif = Image.Exif()
-    exif[0x0112] = 6  # turn by 90 degrees to the right to see it upright
+    exif[0x0112] = 6  # upright after a turn by 90 degrees to the right
     data = pil_bytes(rgb_image(), kind, exif=exif, **({"lossless": True} if kind == "WEBP" else {}))
     path = tmp_path / "turned"
     path.write_bytes(data)
@@ -227,7 +227,7 @@ def test_truncated_pil_image() -> None:
 
 
 class Plugin(Image.Image):
-    """Stands for a PIL plugin whose decoder fails."""
+    """A PIL plugin whose decoder fails."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__()
@@ -268,7 +268,7 @@ def test_damaged_exif_turns_nothing() -> None:
 
 
 def test_pil_images_are_converted_in_strips(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sdk.images.decoding.STRIP", 7 * 60)
+    monkeypatch.setattr("sdk.images.pil_images.STRIP", 7 * 60)
     np.testing.assert_array_equal(load_image(rgb_image()), RAMP)
     np.testing.assert_array_equal(load_image(Image.fromarray(DEEP[..., 0]))[..., 1], DEEP[..., 0] >> 8)
 

@@ -1,4 +1,4 @@
-"""Which images are found, in what order, and what is said to be left out."""
+"""Images of folders: which are found, in what order, and what is reported as left out."""
 
 import logging
 import os
@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from sdk.errors import InputError
-from sdk.images.folders import find_images, images_below, natural_key
+from sdk.images.folders import find_images, images_below
+from sdk.images.natural_order import natural_key
 
 HEIC = b"\0\0\0\x20ftypheix\0\0\0\0mif1"
 JPEG = b"\xff\xd8\xff\xdb"
@@ -17,25 +18,25 @@ JPEG = b"\xff\xd8\xff\xdb"
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Names in these tests are relative to an empty folder, and pillow-heif is not there."""
+    """Run in an empty folder, without pillow-heif."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sdk.images.folders._can_read_heif", lambda: False)
+    monkeypatch.setattr("sdk.images.file_kinds.can_read_heif", lambda: False)
 
 
 def make(*names: str, content: bytes = b"") -> None:
-    """Files with their folders."""
+    """Make files and their folders."""
     for name in names:
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_bytes(content)
 
 
 def files(*names: str) -> list[str]:
-    """What is found."""
+    """Return the names that are found."""
     return [path.as_posix() for path in find_images(names).files]
 
 
 def left_out(*names: str) -> dict[str, tuple[int, str]]:
-    """What is left out: number and first path by kind."""
+    """Return number and first path of what is left out, by kind."""
     return {one.kind: (one.count, Path(one.first).as_posix()) for one in find_images(names).left_out}
 
 
@@ -122,7 +123,7 @@ def test_a_folder_of_nothing_that_can_be_opened_says_what_there_is() -> None:
 
 
 def test_heic_is_taken_where_it_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sdk.images.folders._can_read_heif", lambda: True)
+    monkeypatch.setattr("sdk.images.file_kinds.can_read_heif", lambda: True)
     make("p/1.heic", "p/2.avif", "p/3", content=HEIC)
     assert files("p") == ["p/1.heic", "p/2.avif", "p/3"]
 

@@ -1,4 +1,4 @@
-"""PIL images that are open and not decoded yet: one path with their files."""
+"""PIL images that are open and not decoded yet: they are read as their files are."""
 
 from io import BytesIO
 from pathlib import Path
@@ -19,20 +19,20 @@ FILMS = pytest.mark.skipif(not hasattr(cv2, "imreadanimation"), reason="this Ope
 
 
 def encoded(kind: str, pixels: np.ndarray = NOISE, **options: object) -> bytes:
-    """An image, encoded by PIL."""
+    """Return an image, encoded by PIL."""
     stream = BytesIO()
     Image.fromarray(pixels).save(stream, kind, **options)
     return stream.getvalue()
 
 
 def film(kind: str) -> bytes:
-    """`NOISE`, then the same darker, as two frames or pages."""
+    """Return two frames or pages: `NOISE`, and the same darker."""
     return encoded(kind, save_all=True, append_images=[Image.fromarray(NOISE // 2)])
 
 
 @pytest.fixture(scope="module")
 def many_scans() -> bytes:
-    """A small JPEG file that takes long to decode."""
+    """Return a small JPEG file that takes long to decode."""
     progressive = encoded("JPEG", progressive=True)
     start = progressive.find(b"\xff\xda")
     scan = progressive[start : progressive.find(b"\xff\xc4", start)]
@@ -43,7 +43,7 @@ def many_scans() -> bytes:
 
 @pytest.fixture
 def no_pil_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have every decoder of the files' kinds in PIL fail the test."""
+    """Fail the test if PIL decodes one of these formats."""
     for kind in (ImageFile.ImageFile, *(type(Image.open(BytesIO(encoded(k)))) for k in ("WEBP", "TIFF"))):
         monkeypatch.setattr(kind, "load", lambda *_: pytest.fail("decoded by PIL"))
 

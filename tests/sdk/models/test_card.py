@@ -1,4 +1,4 @@
-"""A card is checked where it is made: no other code meets an unknown value."""
+"""A card is checked where it is made, so no other code meets a wrong value."""
 
 import dataclasses
 import json
@@ -138,3 +138,14 @@ def test_the_table_of_formats_knows_its_own_words() -> None:
         )
         assert format_.suffix == format_.suffix.lower()
         assert format_.devices[0] == "auto"
+
+
+def test_a_card_prints_what_tells_models_apart() -> None:
+    card = ModelCard("tiny", licence="MIT", precision="fp16", notes="long " * 100)
+    assert repr(card) == "ModelCard(name='tiny', task='quality', format='onnx', precision='fp16', licence='MIT')"
+
+
+def test_whole_numbers_become_floats() -> None:
+    card = ModelCard("tiny", score_range=(0, 100))
+    assert card.score_range == (0.0, 100.0)
+    assert all(type(number) is float for number in card.score_range)

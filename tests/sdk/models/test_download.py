@@ -1,4 +1,4 @@
-"""A download ends: at its size, at a stall, at an address that is not safe; and nothing of it is kept."""
+"""Downloads that are too large, too slow or lead to an unsafe address are stopped, and nothing of them is kept."""
 
 import threading
 import time
@@ -17,7 +17,7 @@ Answer = Callable[[BaseHTTPRequestHandler], None]
 
 
 class Mirror:
-    """Answers every request as it is told to; counts what it sends."""
+    """A server with a given answer to every request; counts the bytes that it sends."""
 
     def __init__(self) -> None:
         self.answer: Answer = whole

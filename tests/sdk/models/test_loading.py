@@ -1,4 +1,4 @@
-"""Whatever stands where a model file should be: a ModelError that names it, quickly."""
+"""A wrong file in the place of a model: a ModelError names it, quickly."""
 
 import dataclasses
 import os
@@ -63,33 +63,35 @@ def test_a_suffix_in_capitals_and_a_link(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("style", ["tensorrt", "tensorrt-rtx", "openvino"])
-def test_an_onnx_file_with_the_card_of_another_format(style: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("file_format", ["tensorrt", "tensorrt-rtx", "openvino"])
+def test_an_onnx_file_with_the_card_of_another_format(file_format: str, tmp_path: Path) -> None:
     path = tmp_path / "a.onnx"
-    onnx.save(tiny_model(tiny_card(format=style)), path)
-    for card in (None, tiny_card(format=style)):
-        with pytest.raises(ModelError, match=f"is an ONNX file, but its card says '{style}', wanted onnx"):
+    onnx.save(tiny_model(tiny_card(format=file_format)), path)
+    for card in (None, tiny_card(format=file_format)):
+        with pytest.raises(ModelError, match=f"is an ONNX file, but its card says '{file_format}', wanted onnx"):
             load_model(path, card, trust=True)
     assert load_model(path, tiny_card()).card.format == "onnx"
 
 
-@pytest.mark.parametrize("style", ["onnx", "openvino"])
-def test_an_engine_with_the_card_of_another_format(style: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("file_format", ["onnx", "openvino"])
+def test_an_engine_with_the_card_of_another_format(file_format: str, tmp_path: Path) -> None:
     path = write_engine(tmp_path)
-    with pytest.raises(ModelError, match=f"is an engine, but its card says '{style}', wanted tensorrt or tensorrt-rtx"):
-        load_model(path, tiny_card(format=style), trust=True)
+    with pytest.raises(
+        ModelError, match=f"is an engine, but its card says '{file_format}', wanted tensorrt or tensorrt-rtx"
+    ):
+        load_model(path, tiny_card(format=file_format), trust=True)
 
 
-@pytest.mark.parametrize("style", ["onnx", "tensorrt"])
-def test_ir_with_the_card_of_another_format(style: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("file_format", ["onnx", "tensorrt"])
+def test_ir_with_the_card_of_another_format(file_format: str, tmp_path: Path) -> None:
     path = tmp_path / "a.xml"
     path.write_text('<?xml version="1.0"?><net name="a"/>')
     path.with_suffix(".bin").touch()
     digest = openvino_digest(path.read_bytes(), b"")
     write_card_beside(path, tiny_card(format="openvino", engine={"sha256": digest}))
     assert load_model(path).card.engine.sha256 == digest
-    with pytest.raises(ModelError, match=f"is OpenVINO IR, but its card says '{style}'"):
-        load_model(path, tiny_card(format=style), trust=True)
+    with pytest.raises(ModelError, match=f"is OpenVINO IR, but its card says '{file_format}'"):
+        load_model(path, tiny_card(format=file_format), trust=True)
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,11 @@ from sdk.models.card import ModelCard
 from sdk.models.catalog import CatalogEntry, catalog, find_entry
 from tests.support.catalogue import CONTENT, entry, publish
 
-NOWHERE = "http://127.0.0.1:9"  # the discard port: nothing listens
+NOWHERE = "http://127.0.0.1:9"  # a port that nothing listens on
 
 
 class Server:
-    """Serves `files`; counts the requests."""
+    """A server of `files`; counts the requests."""
 
     def __init__(self) -> None:
         self.files = {"/small.onnx": CONTENT}
@@ -48,7 +48,7 @@ class Server:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """A server that publishes the model `small`, which the catalogue knows; the network is allowed."""
+    """Start a server with the model `small` of the test's catalogue, and allow the network."""
     running = Server()
     publish(monkeypatch, entry((f"{running.url}/small.onnx",)))
     monkeypatch.delenv("FIQA_OFFLINE")
@@ -127,7 +127,7 @@ def test_alternative_at_hand_is_taken(
 
 def test_offline(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FIQA_OFFLINE", "1")
-    with pytest.raises(ModelError, match=r"FIQA_OFFLINE forbids.*put small\.onnx into a directory"):
+    with pytest.raises(ModelError, match=r"FIQA_OFFLINE forbids.*put small\.onnx into a folder"):
         store.fetch_model("small")
     assert server.requests == []
 
@@ -157,7 +157,7 @@ def test_cache_that_cannot_be_made(server: Server, tmp_path: Path, monkeypatch: 
 def test_read_only_cache(server: Server, own_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own_store.mkdir()
     own_store.chmod(0o555)
-    if os.access(own_store, os.W_OK):  # root writes everywhere
+    if os.access(own_store, os.W_OK):  # root may write anywhere
         monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(ModelError, match="cannot be written: Permission denied; set FIQA_CACHE"):
         store.fetch_model("small")
@@ -221,7 +221,7 @@ def test_catalogue() -> None:
 
 
 EMBEDDED = {"fiqa-nano": 5_000_000, "fiqa-detector": 600_000}
-"""Models of the package, and what they may take, in bytes."""
+"""Models of the package, and their largest sizes, bytes."""
 
 
 def test_only_these_are_embedded() -> None:

@@ -1,5 +1,5 @@
-"""ONNX files that show two readers two things, or hide what may not be in them: refused by the check, whatever the
-runtime would make of them."""
+"""ONNX files that two readers understand differently, or that hide refused parts: the check refuses them, whatever a
+runtime would do."""
 
 import time
 from collections.abc import Callable
@@ -23,13 +23,13 @@ EXTERNAL = onnx.TensorProto(name="w", data_type=1, dims=[1], data_location=Tenso
 
 
 def read(data: bytes) -> None:
-    """Do what is done with the bytes of a file before anything else has them."""
+    """Check the bytes of a file as `load_model` does."""
     check_onnx(data)
     read_metadata(data)
 
 
 def varint(value: int, length: int = 0) -> bytes:
-    """A number, written at least so long."""
+    """Encode a number in at least `length` bytes."""
     data = bytearray()
     while value > 0x7F or len(data) + 1 < length:
         data.append(value & 0x7F | 0x80)
@@ -38,12 +38,12 @@ def varint(value: int, length: int = 0) -> bytes:
 
 
 def tagged(number: int, wire: int, content: bytes, length: int = 0) -> bytes:
-    """A field whose tag is written at least so long."""
+    """Encode a field whose tag has at least `length` bytes."""
     return varint(number << 3 | wire, length) + content
 
 
 def with_graph(*more: bytes) -> bytes:
-    """The good file, its graph with more fields."""
+    """Return the good file with more fields in its graph."""
     rest = onnx.ModelProto()
     rest.CopyFrom(GOOD)
     rest.ClearField("graph")
@@ -51,13 +51,13 @@ def with_graph(*more: bytes) -> bytes:
 
 
 def with_node(*fields: bytes) -> bytes:
-    """The good file with one more node, which has these fields."""
+    """Return the good file with one more node, which has these fields."""
     node = helper.make_node("Identity", ["quality"], ["other"]).SerializeToString()
     return with_graph(write_field(1, node + b"".join(fields)))
 
 
 def nested(depth: int, inner: bytes, number: int = 6) -> bytes:
-    """A file of graphs in each other by an attribute's field, the last with these fields."""
+    """Return a file of nested graphs; the innermost has these fields."""
     graph = inner
     for _ in range(depth):
         graph = write_field(
@@ -159,7 +159,7 @@ def test_what_the_onnx_package_writes_is_taken(change: Callable[[onnx.ModelProto
 
 
 def test_the_other_format_of_onnxruntime_is_not_looked_for(tmp_path) -> None:
-    # The bytes from 4 to 8 make onnxruntime read a file as its own format, which nothing has checked.
+    # By bytes 4 to 8 onnxruntime recognises its own ORT format, which nothing has checked.
     model = tiny_model(tiny_card())
     model.ClearField("ir_version")
     hidden = write_field(2, "??ORTM") + write_field(1, 9)

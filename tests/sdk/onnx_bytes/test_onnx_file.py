@@ -1,4 +1,4 @@
-"""What may be loaded as a model, and where its card is from."""
+"""ONNX files: which may be loaded, and where their card is from."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The rewrite without PReLU: equal scores, and nothing else touched."""
+"""Replacing PReLU: the scores stay equal, and nothing else changes."""
 
 from collections import Counter
 
@@ -12,7 +12,7 @@ from tests.support.tiny_models import faces, tiny_card, tiny_model
 
 
 def scores(model: bytes, batch: np.ndarray) -> np.ndarray:
-    """All outputs of onnxruntime's default session."""
+    """Return all outputs of a plain session of onnxruntime."""
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     return np.concatenate(session.run(None, {"image": batch}), axis=1)
 
@@ -37,7 +37,7 @@ def test_what_is_rewritten() -> None:
     before = tiny_model(tiny_card())
     after = onnx.load_from_string(replace_prelu(before.SerializeToString()))
     old, new = (Counter(node.op_type for node in model.graph.node) for model in (before, after))
-    # Three of the four: the one on flat features stays.
+    # Three of four: the one after flattened features stays.
     assert old["PRelu"] == 4
     assert new["PRelu"] == 1
     assert new - old == {"Constant": 6, "Conv": 6, "Relu": 3, "Add": 3}

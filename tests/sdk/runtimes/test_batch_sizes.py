@@ -1,4 +1,4 @@
-"""Batches: their sizes are learned from real calls and kept; faces of several threads are scored together."""
+"""Batch sizes are learned from real calls and kept; faces of several threads are scored together."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -7,42 +7,42 @@ import numpy as np
 import pytest
 
 from sdk import InputError, ModelError, QualityScorer
-from sdk.runtimes.batch_sizes import TRIES, BatchPlan, sized
+from sdk.runtimes.batch_sizes import TRIES, BatchSizes, consecutive_slices
 from tests.support.tiny_models import faces
 
 
-def learned(fastest: int, most: int = 8, key: str = "key") -> BatchPlan:
-    """A plan that has seen `fastest` be the fastest, but for one call that was disturbed."""
-    plan = BatchPlan(most, key)
-    for turn, size in enumerate(plan.split(100, 2)[: TRIES * len(plan.sizes)]):
-        plan.learn(size, size * (0.5 if size == fastest else 1.0) * (9 if turn < len(plan.sizes) else 1))
-    return plan
+def learned(fastest: int, most: int = 8, key: str = "key") -> BatchSizes:
+    """Return sizes that have recorded `fastest` as the fastest, except in one disturbed call."""
+    sizes = BatchSizes(most, key)
+    for turn, size in enumerate(sizes.split(100, 2)[: TRIES * len(sizes.sizes)]):
+        sizes.record(size, size * (0.5 if size == fastest else 1.0) * (9 if turn < len(sizes.sizes) else 1))
+    return sizes
 
 
 @pytest.mark.parametrize("most", [1, 2, 6, 8, 64])
 @pytest.mark.parametrize("count", [0, 1, 2, 7, 45, 100, 1000])
 @pytest.mark.parametrize("callers", [1, 2, 5])
 def test_parts_are_the_whole(most: int, count: int, callers: int) -> None:
-    parts = BatchPlan(most, "none").split(count, callers)
+    parts = BatchSizes(most, "none").split(count, callers)
     assert sum(parts) == count
     assert all(1 <= part <= most for part in parts)
-    slices = sized(parts)
+    slices = consecutive_slices(parts)
     assert np.concatenate([np.empty(0, int), *(np.arange(count)[part] for part in slices)]).tolist() == [*range(count)]
 
 
 def test_the_fastest_size_is_taken_and_kept(own_store: Path) -> None:
     assert learned(4).split(100, 2) == [4] * 25
     assert len(list((own_store / "batches").iterdir())) == 1
-    assert BatchPlan(8, "key").split(10, 2) == [4, 4, 2]
-    assert BatchPlan(8, "key").split(6, 2) == [3, 3]
-    assert BatchPlan(8, "another").split(20, 2) == [8, 8, 4]
+    assert BatchSizes(8, "key").split(10, 2) == [4, 4, 2]
+    assert BatchSizes(8, "key").split(6, 2) == [3, 3]
+    assert BatchSizes(8, "another").split(20, 2) == [8, 8, 4]
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"batch": 3}', '{"batch": "4"}', "\udcff"])
 def test_a_damaged_choice_is_no_choice(text: str, own_store: Path) -> None:
     (own_store / "batches").mkdir(parents=True)
     (own_store / "batches" / "key.json").write_bytes(text.encode("utf-8", "surrogateescape"))
-    assert BatchPlan(8, "key").split(20, 2) == [8, 8, 4]
+    assert BatchSizes(8, "key").split(20, 2) == [8, 8, 4]
 
 
 def test_a_cache_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Scorers and detectors in forked processes, and those that travel to other processes as pickles."""
+"""Scorers and detectors in forked processes, and pickled ones in other processes."""
 
 import copy
 import importlib.util
@@ -52,7 +52,7 @@ def all_calls():
 
 
 def scorer(settings: str) -> str:
-    """The start of a program with a scorer, or a skip."""
+    """Return the first lines of a program with a scorer; skip the test if the device is missing."""
     if "openvino" in settings and importlib.util.find_spec("openvino") is None:
         pytest.skip("needs the extra openvino")
     return f"scorer = QualityScorer(PATH{settings})\n" + CALLS
@@ -97,7 +97,7 @@ for thread in threads: thread.join()
 
 @pytest.mark.parametrize("settings", [*SETTINGS.values(), OPENVINO], ids=[*SETTINGS, "openvino"])
 def test_a_child_that_drops_it(tiny_path: Path, settings: str) -> None:
-    """What is inherited is not freed, for that may wait for threads of the parent."""
+    """An inherited object is not freed, because that may wait for threads of the parent."""
     check_program(
         scorer(settings)
         + """

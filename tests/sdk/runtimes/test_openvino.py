@@ -19,7 +19,7 @@ openvino = pytest.importorskip("openvino", reason="needs the extra openvino")
 
 @pytest.fixture
 def ir(tiny_path: Path) -> Path:
-    """The tiny model as IR with its card."""
+    """Write the tiny model as OpenVINO IR with its card."""
     path = tiny_path.with_suffix(".xml")
     openvino.save_model(openvino.Core().read_model(tiny_path), path, compress_to_fp16=False)
     digest = openvino_digest(path.read_bytes(), path.with_suffix(".bin").read_bytes())

@@ -1,4 +1,4 @@
-"""A rule for each execution provider. Their hardware is not here: a session that says what a test wants stands in."""
+"""Rules for each execution provider, with simulated sessions in the place of the hardware."""
 
 import logging
 from pathlib import Path
@@ -23,7 +23,7 @@ Session = onnxruntime.InferenceSession
 
 
 class Fake:
-    """A session on the CPU that claims to be on other providers, and keeps what it was asked for."""
+    """A session on the CPU that claims other providers, and keeps its arguments."""
 
     def __init__(self, *args: Any, providers: list[Any], **options: Any) -> None:
         Fake.asked = providers
@@ -48,12 +48,12 @@ class Fake:
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> type[Fake]:
-    """An onnxruntime that promises every provider."""
+    """Make onnxruntime claim every provider."""
     available = [*NAMES.values(), "CPUExecutionProvider"]
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: available)
     monkeypatch.setattr(onnxruntime, "InferenceSession", Fake)
     monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None, raising=False)
-    # Buffers on a GPU cannot be had; those in main memory take the same way.
+    # Without a GPU the same code runs with buffers in main memory.
     monkeypatch.setattr(runtime, "DeviceBuffers", lambda *args: DeviceBuffers(*args[:3], "cpu"))
     monkeypatch.setattr(providers, "library_version", lambda names: "101300")
     monkeypatch.setattr(providers, "gpu_architecture", lambda number: "8.6")

@@ -1,4 +1,4 @@
-"""Engines run directly. The GPU and its libraries are stand-ins (`fake_gpu`) but for the tests marked `gpu`."""
+"""TensorRT engines, on a simulated GPU and libraries (`fake_gpu`); tests marked `gpu` use the real ones."""
 
 import inspect
 import re
@@ -27,7 +27,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Driver:
 
 
 def means(batch: np.ndarray) -> np.ndarray:
-    """What the stand-in of an engine gives."""
+    """Return the scores of the simulated engine."""
     return batch.mean((1, 2, 3))
 
 
@@ -213,7 +213,7 @@ def test_the_stand_in_has_the_interface_of_the_real_library() -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("style", LIBRARIES)
 def test_an_engine_on_a_real_gpu(style: str, tmp_path: Path) -> None:
-    """Builds an engine of the tiny model for the GPU that is here, and compares its scores with onnxruntime's."""
+    """Build an engine of the tiny model for this machine's GPU, and compare its scores with onnxruntime's."""
     try:
         load_library(style)
         cuda = Cuda(0)

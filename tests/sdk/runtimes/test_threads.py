@@ -1,13 +1,12 @@
-"""Threads of a scorer: those that collect faces, a dropped scorer, `close` against calls, the end of Python."""
+"""Threads of a scorer: a dropped scorer, `close` during calls, the end of the interpreter."""
 
 import gc
 import pickle
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 from sdk import DeviceError, Face, ModelError, QualityScorer, ScoreError
 from sdk.models.card import METADATA_KEY
-from sdk.runtimes.dynamic_batching import Crew
 from tests.support.fake_gpu import Driver, install, write_engine
 from tests.support.programs import check_program
 from tests.support.tiny_models import faces, tiny_card
@@ -28,7 +26,7 @@ IMAGE = np.full((120, 120, 3), 90, np.uint8)
 
 
 class OneFace:
-    """Finds a face in the middle of any image, and calls what it is told to."""
+    """A detector that calls a function and finds a face in the middle of any image."""
 
     def __init__(self, call: Callable[[], object] = bool) -> None:
         self.call = call
@@ -37,61 +35,6 @@ class OneFace:
         self.call()
         points = np.array([(30, 40), (70, 40), (50, 60), (35, 80), (65, 80)], np.float32)
         return [Face((20, 20, 60, 80), points, 0.9)]
-
-
-@pytest.fixture
-def crew() -> Iterator[tuple[Crew[int, int], list[int]]]:
-    """One thread that collects up to four numbers, and how many it got each time."""
-    sizes: list[int] = []
-
-    def run(numbers: Any) -> list[int]:
-        sizes.append(len(numbers))
-        if 255 in numbers:
-            raise ModelError("broken")
-        return [2 * number for number in numbers]
-
-    crew = Crew(run, 1, partial(ModelError, "closed"), most=4, seconds=0.05)
-    yield crew, sizes
-    crew.close()
-
-
-def test_jobs_are_done_together(crew: tuple[Crew[int, int], list[int]]) -> None:
-    assert crew[0].do(range(8)) == [*range(0, 16, 2)]
-    assert crew[1] == [4, 4]
-
-
-def test_a_single_job_waits_no_longer_than_said(crew: tuple[Crew[int, int], list[int]]) -> None:
-    start = time.monotonic()
-    assert crew[0].send(7).result() == 14
-    assert time.monotonic() - start > 0.04
-
-
-def test_an_error_reaches_its_callers_and_the_crew_goes_on(crew: tuple[Crew[int, int], list[int]]) -> None:
-    with pytest.raises(ModelError, match="broken"):
-        crew[0].do([1, 255])
-    assert crew[0].do([3]) == [6]
-    crew[0].close()
-    crew[0].close()
-    with pytest.raises(ModelError, match="closed"):
-        crew[0].send(3)
-
-
-def test_what_waits_at_the_end_gets_the_error() -> None:
-    began, go = threading.Event(), threading.Event()
-
-    def run(jobs: Any) -> Any:
-        began.set()
-        go.wait(60)
-        return jobs
-
-    crew = Crew(run, 1, partial(ModelError, "closed"))
-    first, second = crew.send(1), crew.send(2)
-    began.wait(60)
-    crew.close()
-    with pytest.raises(ModelError, match="closed"):
-        second.result(60)
-    go.set()
-    assert first.result(60) == 1
 
 
 def test_without_threads(tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +65,7 @@ def test_a_dropped_scorer_is_gone(tiny_path: Path, settings: dict[str, Any], cyc
     gc.collect()
     wait_for_the_end_of_threads()
     scorer = QualityScorer(tiny_path, "cpu", **settings)
-    runtime = weakref.ref(scorer._engine._native._thing)
+    runtime = weakref.ref(scorer._runtime._handle._item)
     if used:
         scorer.score(faces(1)[0])
         scorer.score_batch(faces(40))
@@ -139,8 +82,8 @@ def test_a_dropped_scorer_is_gone(tiny_path: Path, settings: dict[str, Any], cyc
 def test_dropped_by_one_of_its_own_threads(tiny_path: Path) -> None:
     held = [QualityScorer(tiny_path, "cpu", 2)]
     held[0].score_batch(faces(20))
-    engine = held[0]._engine
-    runtime = engine._native._thing
+    shared = held[0]._runtime
+    runtime = shared._handle._item
     assert runtime is not None
     run = runtime.run
 
@@ -151,8 +94,8 @@ def test_dropped_by_one_of_its_own_threads(tiny_path: Path) -> None:
 
     runtime.run = drop  # type: ignore[method-assign]
     with pytest.raises(ModelError, match="is closed"):
-        engine.score_batch(faces(200))
-    assert engine._native._thing is None
+        shared.score_batch(faces(200))
+    assert shared._handle._item is None
     wait_for_the_end_of_threads()
 
 
@@ -232,7 +175,7 @@ def test_close_against_calls(tiny_path: Path, settings: dict[str, Any], end: str
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
 def test_close_does_not_wait_for_what_runs(tiny_path: Path, settings: dict[str, Any]) -> None:
     scorer = QualityScorer(tiny_path, "cpu", **settings)
-    runtime = scorer._engine._native._thing
+    runtime = scorer._runtime._handle._item
     assert runtime is not None
     began, go, run = threading.Event(), threading.Event(), runtime.run
 
@@ -249,7 +192,7 @@ def test_close_does_not_wait_for_what_runs(tiny_path: Path, settings: dict[str, 
         assert not running.done()
         go.set()
         assert 0 < running.result(60) < 1
-    assert scorer._engine._native._thing is None
+    assert scorer._runtime._handle._item is None
 
 
 def test_closed_by_its_own_detector(tiny_path: Path) -> None:
@@ -270,7 +213,7 @@ def test_closed_by_its_own_detector(tiny_path: Path) -> None:
 @pytest.mark.parametrize("settings", [", threads=2", ", threads=1", ", threads=2, wait_ms=5"])
 @pytest.mark.parametrize("call", ["score(batch[0])", "score_batch(large)", "assess(large[0])", "warmup()"])
 def test_the_end_of_python(tiny_path: Path, settings: str, call: str) -> None:
-    """Daemon threads score on, the scorer is not closed, and a function of `atexit` uses it once more."""
+    """Daemon threads go on scoring, the scorer is not closed, and a function of `atexit` uses it once more."""
     check_program(
         f"""
 import atexit
@@ -290,7 +233,7 @@ time.sleep(0.5)
 
 
 def nan_model(path: Path) -> Path:
-    """A model that gives NaN for a face whose first value is 255, infinity where it is 254, else that value."""
+    """Write a model that scores a face by its first value: NaN for 255, infinity for 254, else the value."""
     nodes = [
         helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
         helper.make_node("Slice", ["float", "start", "end", "axes"], ["first"]),

@@ -1,4 +1,4 @@
-"""The decoder gets the picture that was measured, and no file costs more than an honest one."""
+"""The decoder gets the picture that was measured, and no file costs more than a usual one."""
 
 import struct
 import sys
@@ -14,15 +14,16 @@ from PIL import Image
 
 from sdk import ImageError
 from sdk.images.decoding import load_image
-from sdk.images.image_header import foreign_format, is_readable, read_header
-from sdk.images.jpeg_header import FREE_VISITS, MOST_SEGMENTS
-from sdk.images.tiff_header import MOST_CHUNKS
+from sdk.images.headers.formats import foreign_format, is_readable
+from sdk.images.headers.jpeg import FREE_VISITS, MOST_SEGMENTS
+from sdk.images.headers.reading import read_header
+from sdk.images.headers.tiff import MOST_CHUNKS
 
 NOISE = np.random.default_rng(3).integers(0, 256, (48, 72, 3), np.uint8)
 
 
 def pil_bytes(kind: str, **options: object) -> bytes:
-    """`NOISE`, encoded by PIL."""
+    """Return `NOISE`, encoded by PIL."""
     stream = BytesIO()
     Image.fromarray(NOISE).save(stream, kind, **options)
     return stream.getvalue()
@@ -34,18 +35,18 @@ PROGRESSIVE = pil_bytes("JPEG", progressive=True)
 
 
 def resized(jpeg: bytes, width: int, height: int) -> bytes:
-    """A JPEG whose frame header says another size."""
+    """Return a JPEG whose frame header says another size."""
     at = jpeg.find(b"\xff\xc2") if b"\xff\xc2" in jpeg else jpeg.find(b"\xff\xc0")
     return jpeg[: at + 5] + struct.pack(">HH", height, width) + jpeg[at + 9 :]
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:
-    """A PNG chunk."""
+    """Return a PNG chunk."""
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
 def png(*chunks: bytes, width: int = 40, height: int = 30) -> bytes:
-    """A grey PNG of 8 bits with whatever chunks."""
+    """Return a grey PNG of 8 bits with the given chunks."""
     return (
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)) + b"".join(chunks)
     )
@@ -56,7 +57,7 @@ END = chunk(b"IEND", b"")
 
 
 def tiff(*fields: tuple[int, int, int, int], order: str = "<") -> bytes:
-    """A TIFF of one uncompressed strip of 40 x 30 grey pixels: tag, type, count, value, for these or others."""
+    """Return a TIFF of 40 x 30 grey pixels in one strip; `fields` (tag, type, count, value) replace the usual ones."""
     usual = {256: (4, 1, 40), 257: (4, 1, 30), 258: (3, 1, 8), 259: (3, 1, 1), 262: (3, 1, 1)}
     usual |= {273: (4, 1, 8), 277: (3, 1, 1), 278: (4, 1, 30), 279: (4, 1, 1200)}
     rows = [(tag, *rest) for tag, rest in usual.items() if tag not in {field[0] for field in fields}] + list(fields)
@@ -129,7 +130,7 @@ def test_progressive_jpeg_counts_with_its_coefficients() -> None:
 )
 def test_pngs_that_are_refused(name: str, data: bytes, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
-    monkeypatch.setattr("sdk.images.image_header._HARMLESS", 1 << 20)
+    monkeypatch.setattr("sdk.images.headers.png._HARMLESS", 1 << 20)
     with pytest.raises(ImageError, match=message):
         load_image(data)
 
@@ -141,7 +142,7 @@ def test_png_decoder_gets_nothing_but_the_picture() -> None:
 
 
 def test_png_with_data_behind_its_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sdk.images.image_header._HARMLESS", 1 << 10)
+    monkeypatch.setattr("sdk.images.headers.png._HARMLESS", 1 << 10)
     assert load_image(png(PIXELS, *[chunk(b"IDAT", bytes(300))] * 5, END)).shape == (30, 40, 3)
 
 

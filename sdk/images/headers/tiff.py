@@ -1,4 +1,4 @@
-"""TIFF: size and cost of a file's first picture, and the file with nothing but that picture."""
+"""TIFF: size and cost of the first picture, and the file with only that picture."""
 
 import struct
 from math import prod
@@ -6,7 +6,7 @@ from math import prod
 from sdk.errors import ImageError
 
 MOST_CHUNKS = 1 << 16
-"""Most strips or tiles of a picture; the decoder prepares for each anew."""
+"""Most strips or tiles of a picture, because each takes the decoder time."""
 
 _BYTES = {1: 1, 3: 2, 4: 4}
 _LETTERS = {1: "B", 3: "H", 4: "I"}
@@ -17,25 +17,26 @@ PICTURE_TAGS = frozenset(
     {254, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, 266, OFFSETS, 274, SAMPLES, ROWS, 279, 284, 317, 320}
     | {TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, 325, 338, FORMAT, 529, 530, 532}
 )
-"""What the decoder needs: sizes, places and coding of the samples, palette, orientation, kind of colours."""
+"""Fields that the decoder needs: sizes, positions and coding of the samples, palette, orientation, kind of colours."""
 
 _ONE_NUMBER = frozenset(
     {WIDTH, HEIGHT, COMPRESSION, PHOTOMETRIC, 266, 274, SAMPLES, ROWS, 284, 317, TILE_WIDTH, TILE_HEIGHT}
 )
 _COMPRESSIONS = {1: "none", 5: "LZW", 8: "deflate", 32946: "deflate", 32773: "PackBits"}
-_PHOTOMETRICS = frozenset({0, 1, 2, 3, 5, 6})  # grey, RGB, palette, CMYK, YCbCr; CIELab takes a minute
+_PHOTOMETRICS = frozenset({0, 1, 2, 3, 5, 6})  # grey, RGB, palette, CMYK, YCbCr. Not CIELab: decoding takes a minute
 _UNSIGNED, _FLOATING_POINT = 1, 3
 _DAMAGED = "it is damaged: copy or download it again"
 
 
 def read_tiff(data: bytes) -> tuple[int, int, int, bytes]:
-    """Read the first directory.
+    """Read the first directory of a TIFF.
 
     Returns:
-        Width, height, bytes that decoding takes, and the file with a directory of `PICTURE_TAGS` alone at its end.
+        Width; height; most bytes that decoding takes; the file with a new directory at its end, with `PICTURE_TAGS`
+        only.
 
     Raises:
-        ImageError: A field is there twice, is missing or odd, or the samples are of a kind that is not read.
+        ImageError: A field is duplicate, missing or wrong, or the samples are of a kind that is not read.
         struct.error: The file ends within its directory.
     """
     order = "<" if data[:2] == b"II" else ">"
@@ -56,13 +57,13 @@ def read_tiff(data: bytes) -> tuple[int, int, int, bytes]:
     width, height = values[WIDTH][0], values[HEIGHT][0]
     memory = 6 * width * height + _chunk_memory(values, width, height)
     directory = struct.pack(order + "H", len(kept)) + b"".join(kept) + bytes(4)
-    padding = bytes(len(data) % 2)  # a directory lies at an even place
+    padding = bytes(len(data) % 2)  # a directory must begin at an even position
     place = struct.pack(order + "I", len(data) + len(padding))
     return width, height, memory, b"".join((data[:4], place, memoryview(data)[8:], padding, directory))
 
 
 def _read_values(data: bytes, order: str, entry: int, tag: int) -> tuple[int, ...]:
-    """At most as many as a picture has samples; of places and palettes no more are looked at."""
+    """Return the first values of a field, 8 at most: as many as a pixel may have samples."""
     kind, number = struct.unpack_from(order + "HI", data, entry + 2)
     if tag in _ONE_NUMBER and number != 1:
         raise ImageError(f"the TIFF's field {tag} holds {number} numbers, wanted 1; {_DAMAGED}")
@@ -76,7 +77,7 @@ def _chunk_memory(values: dict[int, tuple[int, ...]], width: int, height: int) -
     """Check how the samples are stored.
 
     Returns:
-        Bytes of a strip or tile while it is decoded: its samples, and four bytes a pixel.
+        Bytes of a strip or tile while it is decoded: its samples, and 4 bytes a pixel.
     """
     samples = values.get(SAMPLES, (1,))[0]
     bits = values.get(BITS, (1,))
