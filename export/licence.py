@@ -1,4 +1,9 @@
-"""Licences: of fiqa itself, and of each model, and whether you may ship it."""
+"""May I ship it? The licence of fiqa itself and of each model, and the answer.
+
+- `yes`: the licence allows it.
+- `ask`: the licence allows it, but something behind it is open. Ask the person in your company who decides on that.
+- `no`: nobody has given you the right.
+"""
 
 from dataclasses import dataclass
 
@@ -16,7 +21,7 @@ class Licence:
     Attributes:
         name: `fiqa`, or the model's name.
         licence: SPDX identifier, or a sentence.
-        attribution: Whom to credit; empty if nobody has to be.
+        attribution: Whom to credit; empty if the licence asks for no credit.
         training_data: What the weights were trained on; empty if it is not stated.
         ship: May I ship it in a product? `yes`, `no` or `ask`.
         reason: Why.
@@ -58,5 +63,5 @@ def licence_of(name: str) -> Licence:
 def _own_card(name: str) -> ModelCard | None:
     try:
         return load_model(name).card if locate_model(name) is not None else None
-    except FiqaError:  # a damaged file: `fiqa models verify` tells
+    except FiqaError:  # the file is damaged; `fiqa models verify` reports it
         return None

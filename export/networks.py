@@ -1,6 +1,6 @@
 """The networks that can be exported, by task: data. A new network is a name in this table.
 
-A task says how weights are read and how a file is compared with them. Everything else of an export is the same for all.
+A task has its own way to read weights, and to compare a file with them. The rest of an export is the same for all.
 """
 
 from collections.abc import Mapping

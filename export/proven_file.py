@@ -20,12 +20,12 @@ ADVICE = {
     "int8": "give --calibration a folder of more and other faces, or take --precision fp16",
     "int8+fp16": "give --calibration a folder of more and other faces, or take --precision fp16",
 }
-"""What to try when a proof fails, by precision."""
+"""Advice for a failed proof, by precision."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What every file of an export is compared with.
+    """Images, and the source's outputs for them, with which every file of an export is compared.
 
     Attributes:
         steps: Steps of the network's task.

@@ -1,4 +1,4 @@
-"""What the user asks for."""
+"""Settings of an export."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ BATCHES = (1, 8, 32)
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """How an engine is built.
+    """Options of a builder of engines.
 
     Attributes:
         batches: Fixed batches that it runs in.
@@ -31,7 +31,7 @@ class EngineOptions:
 
 @dataclass(frozen=True, slots=True)
 class ExportSettings:
-    """What is exported, and how it is verified.
+    """Settings of an export: the file to write, and its verification.
 
     Attributes:
         format: One of `sdk.models.formats.FORMATS`.
@@ -59,7 +59,7 @@ class ExportSettings:
 
     @property
     def engine_options(self) -> EngineOptions:
-        """How an engine is built."""
+        """Options of the builder of engines."""
         return EngineOptions(self.batches or BATCHES, self.workspace_mib, self.timing_cache)
 
     def given(self) -> Mapping[str, object]:

@@ -31,7 +31,10 @@ def show_licences(model: str | None) -> None:
         answer = cell(found.ship, _COLOURS[found.ship])
         table.add_row(cell(found.name), answer, cell(found.licence), cell(found.reason))
     console.print(table)
-    print_plain(console, "--licence --model NAME adds attribution and training data. This is no legal advice.")
+    print_plain(
+        console,
+        "ask: the licence allows it, but something behind it is open. No legal advice. Details: --licence --model NAME",
+    )
 
 
 def _show_one(console: Console, found: Licence) -> None:

@@ -1,4 +1,4 @@
-"""What to install when a package is missing."""
+"""Error for a package that is not installed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Where an engine can be built: for which GPUs, on this machine or by which command on another."""
+"""Find out whether an engine can be built on this machine, and for which GPUs."""
 
 from collections.abc import Sequence
 

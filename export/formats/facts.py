@@ -1,4 +1,4 @@
-"""What all inspectors of files say in the same words."""
+"""Rows that the inspectors of all formats share."""
 
 from collections import Counter
 from collections.abc import Mapping

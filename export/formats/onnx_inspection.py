@@ -1,4 +1,4 @@
-"""What is in an ONNX file, and what each runtime will do with it."""
+"""Inspect an ONNX file: its content, and what each runtime does with it."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""What an export needs to know of a format. The table itself is `sdk.models.formats.FORMATS`."""
+"""Description of a format for the export. The table of formats is `sdk.models.formats.FORMATS`."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from export.targets import Target
 
 Facts = dict[str, str]
-"""What `fiqa-export inspect` says of a file, by the name of the row."""
+"""Rows of `fiqa-export inspect`: name -> text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a writer of files gets.
+    """Order to write a file.
 
     Attributes:
         folder: Where the file goes.
@@ -74,12 +74,12 @@ def _write_card_beside(order: Order, path: Path, card: ModelCard) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ExportFormat:
-    """How files of a format are exported.
+    """Export of a format: it is written, inspected and proven.
 
     Attributes:
         write: Writes a file.
-        inspect: Says what is in a file. It runs nothing of it.
-        runs: What runs such files, in words.
+        inspect: Returns what is in a file. It must run nothing in it.
+        runs: Runtimes of such files, in words.
         proven_in: Runtimes that a file is proven in, of `export.proof.runtimes.RUNTIMES`.
         proven_in_fp32: Further runtimes for files in fp32.
         built_from: Format of the file that it is built from, which is written and proven first; empty for none.
@@ -102,7 +102,7 @@ class ExportFormat:
 
 
 def export_format(name: str) -> ExportFormat:
-    """Return how a format is exported.
+    """Return the export of a format.
 
     Args:
         name: One of `sdk.models.formats.FORMATS`.

@@ -14,8 +14,11 @@ from sdk.proof.verify import read_faces
 from train.degradations.graded import DEGRADATIONS, degrade, draw_damages
 
 GRADES = (0.15, 0.3, 0.55, 0.7)
+"""Grades of damage of the packaged faces to verify on, in [0, 1]."""
+
 CALIBRATION_GRADES = (0.1, 0.2, 0.4, 0.5, 0.6, 0.8, 0.9)
-"""They differ from `GRADES`: a file must not be proven on the faces that it was calibrated on."""
+"""Grades of damage of the packaged faces to calibrate on. They differ from `GRADES`: a file is proven on other
+faces than it was calibrated on."""
 
 MOST = 512
 """Largest number of faces that ranges are measured on; more change nothing."""

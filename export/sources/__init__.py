@@ -1,1 +1,1 @@
-"""Where weights come from: a checkpoint, or an ONNX file, published or exported."""
+"""Readers of weights: from a checkpoint, or from an ONNX file, published or exported."""

@@ -1,4 +1,4 @@
-"""What every export starts from: a network as ONNX, what it computes, and what is known of its weights."""
+"""Source of an export: a network as ONNX, its outputs, and the facts about its weights."""
 
 import json
 from collections.abc import Callable, Mapping

@@ -1,1 +1,1 @@
-"""What differs between the tasks of networks: how weights are read, and how a file is compared with them."""
+"""Steps that differ between the tasks of networks: weights are read, and a file is compared with them."""

@@ -17,7 +17,7 @@ Images = Sequence[NDArray[np.uint8]]
 """Images to verify a file on: uint8 BGR (N, H, W, 3), one array for each size."""
 
 Outputs = Sequence[NDArray[np.float32]]
-"""What the source computes for `Images`: one array for each size."""
+"""Outputs of the source for `Images`: one array for each size."""
 
 
 class TaskSteps(Protocol):

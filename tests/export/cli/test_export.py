@@ -1,5 +1,6 @@
 """fiqa-export: what it prints, and what it returns."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -80,3 +81,13 @@ def test_commands() -> None:
     ):
         wrong = CliRunner().invoke(app, options, env=wide)
         assert (wrong.exit_code, words in wrong.stderr) == (2, True)
+
+
+def test_a_device_needs_neither_torch_nor_onnx(tmp_path: Path) -> None:
+    (tmp_path / "file.onnx").write_bytes(b"no model")
+    code = "import sys; sys.modules.update(onnx=None, torch=None); from export.cli import app; app()"
+    for words, status in ((["formats"], 0), (["--licence"], 0), (["build", "file.onnx", "--format", "tensorrt"], 1)):
+        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == status, done.stderr
+        assert "not installed" not in done.stderr
+    assert "not an ONNX file" in done.stderr
