@@ -111,9 +111,8 @@ class FaceCells:
         self._path = model.path
         self._input = check_input(model, [tensor_info(value) for value in self._session.get_inputs()]).name
         outputs = [tensor_info(value) for value in self._session.get_outputs()]
-        if [(end.name, end.dtype, (end.shape or ())[-1:]) for end in outputs] != [
-            (model.card.output, "float32", (15,))
-        ]:
+        found = [(output.name, output.dtype, (output.shape or ())[-1:]) for output in outputs]
+        if found != [(model.card.output, "float32", (15,))]:
             given = ", ".join(map(str, outputs))
             raise ModelError(f"{model.path} gives {given}, wanted {model.card.output!r} with 15 values a cell")
 
@@ -171,7 +170,7 @@ class YuNet:
         try:
             with self._lock:
                 self._net.setInputSize((image.shape[1], image.shape[0]))
-                rows: Any = self._net.detect(image)[1]  # None when there is no face, whatever OpenCV's stubs say
+                rows: Any = self._net.detect(image)[1]  # None if there is no face, against OpenCV's type stubs
         except (cv2.error, MemoryError) as error:
             raise ModelError(f"OpenCV {cv2.__version__} cannot run {self._path}: {error}") from error
         return np.zeros((0, 15), np.float32) if rows is None else keep_possible(rows, self._path)

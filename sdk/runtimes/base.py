@@ -132,7 +132,8 @@ def check_scores(found: Any, count: int, model: str) -> NDArray[np.float32]:
     scores = np.asarray(found)
     if scores.dtype.kind != "f" or scores.size != count or scores.shape[:1] != (count,):
         raise ModelError(
-            f"the output of {model} is {scores.dtype} of shape {scores.shape} for {count} faces, wanted floats (N, 1)"
+            f"the output of {model} is {scores.dtype} of shape {scores.shape} for {number_of_faces(count)}, "
+            "wanted floats (N, 1)"
         )
     with np.errstate(over="ignore"):  # a float64 beyond float32's range becomes infinity, which the scorer refuses
         return scores.reshape(-1).astype(np.float32, copy=False)
@@ -142,6 +143,11 @@ def is_out_of_memory(error: Exception | str) -> bool:
     """Tell whether a library's error, or its text, says that memory is full."""
     words = str(error).lower().replace("_", " ")
     return isinstance(error, MemoryError) or any(sign in words for sign in _OUT_OF_MEMORY)
+
+
+def number_of_faces(count: int) -> str:
+    """Return `1 face` or, for example, `8 faces`."""
+    return f"{count} face{'s' * (count != 1)}"
 
 
 def memory_error(error: Exception | str, device: str, what: str) -> FiqaError:

@@ -20,6 +20,7 @@ from sdk.runtimes.base import (
     check_scores,
     is_out_of_memory,
     memory_error,
+    number_of_faces,
     pad_batch,
 )  # fmt: skip
 from sdk.runtimes.providers import (
@@ -130,7 +131,7 @@ class DeviceBuffers:
 def run_error(error: Exception, device: str, count: int) -> FiqaError:
     """Return the error to raise when onnxruntime fails on `count` faces."""
     if is_out_of_memory(error):
-        return memory_error(error, device, f"{count} faces")
+        return memory_error(error, device, number_of_faces(count))
     return ModelError(f"onnxruntime cannot run the model on {device}: {error}; run `fiqa doctor`, or use device='cpu'")
 
 

@@ -16,6 +16,7 @@ from sdk.runtimes.base import (
     check_scores,
     is_out_of_memory,
     memory_error,
+    number_of_faces,
     pad_batch,
 )  # fmt: skip
 
@@ -88,7 +89,7 @@ class OpenVinoRuntime:
             scores = check_scores(np.array(request.get_tensor(self._output).data), self.batch, str(self._model))
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
-                raise memory_error(error, self.device, f"{len(batch)} faces") from error
+                raise memory_error(error, self.device, number_of_faces(len(batch))) from error
             raise ModelError(f"OpenVINO cannot run the model: {_first_line(error)}") from error
         finally:
             self._idle.put(request)

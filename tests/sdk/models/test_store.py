@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -82,7 +83,8 @@ def test_mirror_comes_first(server: Server, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_failed_address_is_tried_again(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "ATTEMPTS", 2)
-    monkeypatch.setattr("time.sleep", lambda _: server.files.update({"/small.onnx": CONTENT}))
+    # Not `time.sleep` itself: threads that other tests left behind may call it.
+    monkeypatch.setattr(store, "time", SimpleNamespace(sleep=lambda _: server.files.update({"/small.onnx": CONTENT})))
     server.files["/small.onnx"] = CONTENT[:-1]
     assert store.fetch_model("small").read_bytes() == CONTENT
     assert len(server.requests) == 2
