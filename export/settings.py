@@ -42,7 +42,7 @@ class ExportSettings:
         workspace_mib: For engines, see `EngineOptions`.
         timing_cache: For TensorRT, see `EngineOptions`.
         evaluate: Manifest, or folder with a folder a person, to measure the change of pAUC on.
-        judge: Face-recognition embeddings for `evaluate`, see `train.evaluation.judge.Judge`.
+        judge: Face-recognition embeddings for `evaluate`, see `train.evaluation.inputs.EmbeddingSource`.
         keep_going: Write a file that fails its proof, too, marked unproven.
     """
 

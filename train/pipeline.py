@@ -20,15 +20,16 @@ from train.data.label_targets import label_column, make_targets
 from train.data.manifest import Manifest, read_manifest, write_table
 from train.data.mislabelled import find_mislabelled
 from train.data.prepare import prepare
-from train.evaluation.judge import Judge
-from train.evaluation.results import EvaluationSettings
+from train.evaluation.curves import EvaluationSettings
+from train.evaluation.inputs import EmbeddingSource
 from train.evaluation.run import Methods, Protocol, evaluate
+from train.labelling.labeller import Labeller
+from train.labelling.method import RunOptions, label_images
 from train.labelling.network_scores import NetworkScores, rescale
-from train.labelling.runner import Labeller, label_manifest
+from train.labelling.runner import label_manifest
 from train.methods.baselines import DetectorConfidence, LightQNet, Sharpness
-from train.methods.faceqan import FaceQANSettings
+from train.methods.faceqan import FaceQANLabeller, FaceQANSettings
 from train.methods.fit_regressor import FILES_OF_PREPARE, FitFiles, RegressorRecipe, fit_regressor
-from train.methods.label_faceqan import LabelFaceQAN, run_faceqan
 from train.networks import QualityNetwork, get_variant, load_network, save_network
 from train.recipes import Recipe, settings_from, text_of, training_commit
 from train.run_state import check_kept, read_kept
@@ -122,10 +123,10 @@ def _label(section: dict[str, Any], model: str, weights: Path, files: Files) -> 
         raise InputError(
             f"faceqan has bf16={bf16!r}, batch={batch!r}; wanted true or false, and a whole number above 0"
         )
-    options = LabelFaceQAN(settings_from(FaceQANSettings, section), model, bf16=bf16, batch=batch)
+    options = {"settings": settings_from(FaceQANSettings, section), "model": model, "weights": weights, "bf16": bf16}
     manifest, unchecked = files.folder / "faces" / "manifest.csv", files.labels.with_stem("labels-unchecked")
     if not unchecked.exists():
-        run_faceqan(manifest, unchecked, options, weights, files.embeddings)
+        label_images(FaceQANLabeller.load, options, manifest, unchecked, files.embeddings, RunOptions(batch))
     write_table(_without_wrong_names(read_manifest(unchecked), open_vectors(files.embeddings)), files.labels)
     unchecked.unlink()
 
@@ -208,7 +209,7 @@ def _compare(recipe: Recipe, settings: RegressorRecipe, data: Path, files: Files
     methods = [settings.network, *settings.method.label.split(","), "target", *(item.name for item in labellers[1:])]
     chosen = settings_from(EvaluationSettings, recipe.get("evaluate"))
     protocol = Protocol(files.scores, sets=("clean", "mixed", "harsh"))
-    judge = Judge(str(files.folder / "test-embeddings.npy"))
+    judge = EmbeddingSource(str(files.folder / "test-embeddings.npy"))
     evaluate(protocol, judge, Methods(methods), chosen, files.folder / "evaluation")
 
 

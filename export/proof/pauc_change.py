@@ -45,7 +45,7 @@ def change_of_pauc(
         file: The exported file; this machine must run it.
         reference: Returns the source's scores of uint8 BGR faces (N, 112, 112, 3).
         manifest: Manifest of aligned crops, or folder with a folder a person.
-        judge: Face-recognition embeddings that compare the crops, see `train.evaluation.judge.Judge`.
+        judge: Face-recognition embeddings that compare the crops, see `train.evaluation.inputs.EmbeddingSource`.
 
     Raises:
         ModelError: The extra `train` is not installed.
@@ -55,7 +55,7 @@ def change_of_pauc(
         from train.data.manifest import read_manifest
         from train.evaluation.comparisons import mated_pairs, non_mated_pairs
         from train.evaluation.edc import edc, pair_quality, threshold_at_fmr
-        from train.evaluation.judge import Judge
+        from train.evaluation.inputs import EmbeddingSource
         from train.evaluation.sets import rows_without_errors
         from train.vectors import cosines
     except ModuleNotFoundError as error:
@@ -65,7 +65,7 @@ def change_of_pauc(
     readable = images.select(rows)
     crops = np.stack([load_image(readable.root / path) for path in readable.paths])
     with TemporaryDirectory() as folder:
-        vectors: NDArray[Any] = np.asarray(Judge(judge).embeddings(images, rows, Path(folder)))
+        vectors: NDArray[Any] = np.asarray(EmbeddingSource(judge).read(images, rows, Path(folder)))
     mated, non_mated = mated_pairs(readable.identities), non_mated_pairs(readable.identities)
     errors = cosines(mated, vectors) <= threshold_at_fmr(cosines(non_mated, vectors), FMR)
     with QualityScorer(file, trust=True) as scorer:

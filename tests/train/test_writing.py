@@ -26,13 +26,13 @@ from train.cli import app
 from train.data.dataset import FaceDataset
 from train.data.manifest import read_manifest, read_table, write_table
 from train.data.prepare import PrepareSettings, prepare
+from train.evaluation.curves import EvaluationSettings
+from train.evaluation.inputs import EmbeddingSource
 from train.evaluation.insightface import unpack_bin
-from train.evaluation.judge import Judge
-from train.evaluation.results import EvaluationSettings
 from train.evaluation.run import Methods, Protocol, evaluate, evaluate_video
 from train.fitting.settings import FitSettings
 from train.fitting.trainer import Fit
-from train.labelling.embed import embed_manifest
+from train.labelling.embedder import embed_manifest
 from train.labelling.runner import label_manifest
 from train.lock import exclusive
 from train.methods.fit_diffiqa import DiffusionSettings, fit_diffiqa
@@ -188,28 +188,28 @@ def embed(crops: Path, folder: Path) -> None:
     embed_manifest(read_manifest(crops), model, folder / "e.npy")
 
 
-JUDGED = EvaluationSettings(fmr=(0.1,), repetitions=10)
+EVALUATION = EvaluationSettings(fmr=(0.1,), repetitions=10)
 
 
-def judged(crops: Path) -> tuple[Path, Judge]:
+def evaluated(crops: Path) -> tuple[Path, EmbeddingSource]:
     """A manifest of the crops with a quality and a track each, and embeddings of theirs; made once."""
-    source, vectors = crops / "judged.csv", crops / "judge.npy"
+    source, vectors = crops / "evaluated.csv", crops / "fr.npy"
     if not source.exists():
         paths = read_manifest(crops).table["path"]
         columns = {"identity": [index // 4 for index in range(12)], "track": [f"t{index // 2}" for index in range(12)]}
         write_table(pa.table({"path": paths, **columns, "quality": range(12)}), source)
         np.save(vectors, np.random.default_rng(0).normal(size=(12, 8)))
-    return source, Judge(str(vectors))
+    return source, EmbeddingSource(str(vectors))
 
 
-def judge(crops: Path, folder: Path) -> None:
-    source, judge = judged(crops)
-    evaluate(Protocol(source), judge, Methods(["quality"]), JUDGED, folder)
+def evaluate_curves(crops: Path, folder: Path) -> None:
+    source, embeddings = evaluated(crops)
+    evaluate(Protocol(source), embeddings, Methods(["quality"]), EVALUATION, folder)
 
 
-def judge_video(crops: Path, folder: Path) -> None:
-    source, judge = judged(crops)
-    evaluate_video(source, judge, Methods(["quality"]), JUDGED, folder)
+def evaluate_tracks(crops: Path, folder: Path) -> None:
+    source, embeddings = evaluated(crops)
+    evaluate_video(source, embeddings, Methods(["quality"]), EVALUATION, folder)
 
 
 WORKS = [
@@ -219,8 +219,8 @@ WORKS = [
     (train, "."),
     (train_diffusion, "."),
     (embed, "e.npy"),
-    (judge, "."),
-    (judge_video, "."),
+    (evaluate_curves, "."),
+    (evaluate_tracks, "."),
 ]
 
 
@@ -241,7 +241,9 @@ def test_a_folder_below_a_file_is_an_error(crops: Path, tmp_path: Path, work) ->
     assert (tmp_path / "afile").read_text() == "kept"
 
 
-@pytest.mark.parametrize(("work", "largest"), [(judge, 60), (judge, 700), (judge, 9000), (judge_video, 60)])
+@pytest.mark.parametrize(
+    ("work", "largest"), [(evaluate_curves, 60), (evaluate_curves, 700), (evaluate_curves, 9000), (evaluate_tracks, 60)]
+)
 def test_an_evaluation_on_a_full_disk(crops: Path, tmp_path: Path, work, largest: int) -> None:  # type: ignore[no-untyped-def]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     work(crops, whole)
@@ -284,11 +286,15 @@ def no_room(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     return patch
 
 
-def judge_by_model(crops: Path, folder: Path) -> None:
-    save_network(tame_network("mobilefacenet128"), crops / "judge.safetensors")
-    source, _ = judged(crops)
+def evaluate_by_model(crops: Path, folder: Path) -> None:
+    save_network(tame_network("mobilefacenet128"), crops / "fr.safetensors")
+    source, _ = evaluated(crops)
     evaluate(
-        Protocol(source), Judge("mobilefacenet128", crops / "judge.safetensors"), Methods(["quality"]), JUDGED, folder
+        Protocol(source),
+        EmbeddingSource("mobilefacenet128", crops / "fr.safetensors"),
+        Methods(["quality"]),
+        EVALUATION,
+        folder,
     )
 
 
@@ -307,7 +313,7 @@ def whole_recipe(crops: Path, folder: Path) -> None:
     ("work", "name"),
     [
         (train, "history.json"),
-        (judge_by_model, "embeddings.json"),
+        (evaluate_by_model, "embeddings.json"),
         (unpack, "000003.png"),
         (whole_recipe, "recipe.json"),
     ],

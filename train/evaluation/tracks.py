@@ -1,7 +1,7 @@
-"""Best-frame selection: how much is won when the frame of the highest quality stands for a track.
+"""Best-frame selection: how many comparisons fail when the best frame of each track is compared.
 
-Tracks are compared with each other, and with single images, which are tracks of one frame; two single images are not
-compared, for there is nothing to choose. A comparison of two tracks is that of the frames chosen from them.
+A single image is a track of one frame. Tracks are compared with each other and with single images. Two single images
+are not compared, for they leave no choice. To compare two tracks is to compare the frames that were chosen from them.
 """
 
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from sdk.errors import InputError
 from train.evaluation.comparisons import mated_pairs, non_mated_pairs
+from train.evaluation.curves import EvaluationSettings, Interval, Scores
 from train.evaluation.edc import threshold_at_fmr
-from train.evaluation.results import EvaluationSettings, Interval, Scores
 from train.vectors import cosines, unit
 
 RANDOM, ORACLE = "random frame", "oracle"
@@ -25,13 +25,12 @@ class VideoResult:
     """FNMRs at one FMR.
 
     Attributes:
-        fmr: At which the threshold is fixed, on the non-mated comparisons of all frames.
+        fmr: False-match rate that fixes the threshold, on the non-mated comparisons of all frames.
         threshold: A match is above it.
         tracks: Number of tracks.
         mated: Number of mated comparisons of tracks.
-        fnmr: By method; `random frame` is the expectation over all choices of frames, `oracle` takes the two frames
-            that resemble each other most, which no choice that sees one track at a time can beat. Intervals are over
-            identities.
+        fnmr: FNMR by method. `random frame` is the mean over all choices of frames. `oracle` takes the two frames that
+            are most similar: no method that sees one track at a time can do better. Intervals are over identities.
     """
 
     fmr: float
@@ -41,7 +40,7 @@ class VideoResult:
     fnmr: dict[str, Interval]
 
     def closed(self, method: str) -> float:
-        """Share of the way from the random frame to the oracle; NaN where the two are equal."""
+        """Return how far a method gets from the random frame (0) to the oracle (1); NaN where the two are equal."""
         random, oracle = self.fnmr[RANDOM].value, self.fnmr[ORACLE].value
         return (random - self.fnmr[method].value) / (random - oracle) if random > oracle else float("nan")
 
@@ -58,27 +57,18 @@ def evaluate_tracks(
     Args:
         tracks: (N,) track of each frame, empty for a single image.
         identities: (N,) person of each frame.
-        embeddings: (N, D) of the face-recognition model that judges.
-        scores: (N,) of each method; frames of equal quality are chosen at random, and the result is the expectation.
-        settings: Its FMRs, bootstrap and limits.
+        embeddings: (N, D) of the face-recognition model that compares the frames.
+        scores: (N,) scores of each method. Of frames with equal quality any may be chosen; the result is the mean.
+        settings: FMRs, bootstrap and limits.
 
     Returns:
-        A result an FMR.
+        A result for each FMR.
 
     Raises:
         InputError: A track is of two people, there is no track, or there are too few comparisons.
     """
-    names = [track or f"\0{row}" for row, track in enumerate(tracks)]
-    starts, codes = np.unique(names, return_index=True, return_inverse=True)[1:]
+    starts, codes, real = _group(tracks, identities)
     people = np.asarray(identities)
-    mixed = np.flatnonzero(people != people[starts][codes])
-    if len(mixed):
-        track, row = tracks[mixed[0]], mixed[0]
-        first, other = identities[starts[codes[row]]], identities[row]
-        raise InputError(f"the track {track!r} is of {first!r} and of {other!r}, wanted one person a track")
-    real = np.array([bool(tracks[row]) for row in starts])
-    if not real.any():
-        raise InputError("no row has a track; name the track of each frame in the column 'track'")
     pairs = mated_pairs(people[starts], settings.mated_limit, settings.seed, real)
     non_mated = cosines(non_mated_pairs(people, settings.non_mated, settings.seed), embeddings)
     frames = np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1])
@@ -92,6 +82,28 @@ def evaluate_tracks(
     return results
 
 
+def _group(
+    tracks: Sequence[str], identities: Sequence[str]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """Return the first row of each of T tracks, the track of each row (N,), and which tracks (T,) are no single image.
+
+    Raises:
+        InputError: A track is of two people, or there is no track.
+    """
+    names = [track or f"\0{row}" for row, track in enumerate(tracks)]
+    starts, codes = np.unique(names, return_index=True, return_inverse=True)[1:]
+    people = np.asarray(identities)
+    mixed = np.flatnonzero(people != people[starts][codes])
+    if len(mixed):
+        row = mixed[0]
+        first, other = identities[starts[codes[row]]], identities[row]
+        raise InputError(f"the track {tracks[row]!r} is of {first!r} and of {other!r}, wanted one person a track")
+    real = np.array([bool(tracks[row]) for row in starts])
+    if not real.any():
+        raise InputError("no row has a track; name the track of each frame in the column 'track'")
+    return starts, codes, real
+
+
 def _failures(
     pairs: NDArray[np.int64],
     frames: list[NDArray[np.int64]],
@@ -99,7 +111,7 @@ def _failures(
     scores: Scores,
     threshold: float,
 ) -> dict[str, NDArray[np.float64]]:
-    """Probability (M,) that each comparison fails, by how frames are chosen."""
+    """Return the probability (M,) that each comparison fails, by method of choosing the frames."""
     failed = {name: np.empty(len(pairs)) for name in (*scores, RANDOM, ORACLE)}
     for index, (first, second) in enumerate(pairs):
         a, b = frames[first], frames[second]

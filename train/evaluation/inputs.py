@@ -1,4 +1,4 @@
-"""Embeddings that decide which comparisons match, and quality scores: given as files, or made on the way."""
+"""Inputs of an evaluation, embeddings and quality scores: read from files, or made by models."""
 
 import hashlib
 import logging
@@ -15,8 +15,9 @@ from sdk.errors import InputError, ModelError
 from sdk.files import read_file, write_errors, write_json
 from train.data.embeddings import open_embeddings, read_by_name
 from train.data.manifest import Manifest
-from train.evaluation.results import Scores
+from train.evaluation.curves import Scores
 from train.labelling.runner import label_manifest
+from train.labelling.sdk_model import SDKModel
 from train.run_state import read_kept
 
 logger = logging.getLogger(__name__)
@@ -25,25 +26,26 @@ Vectors = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Judge:
-    """The face-recognition model that judges.
+class EmbeddingSource:
+    """Source of the embeddings that decide which comparisons match.
 
     Attributes:
-        source: Its embeddings: `.npy`, a row a row of the manifest; or `.npz` with `names` (the manifest's paths) and
-            `embeddings` (N, D). Or its name, see `train.networks.recognition.load_recognition_model`.
-        weights: Its checkpoint, where the source is one of our networks' names.
+        source: File of embeddings: `.npy` with a row for each row of the manifest, or `.npz` with `names` (the
+            manifest's paths) and `embeddings` (N, D). Or the name of a face-recognition model, see
+            `train.networks.recognition.load_recognition_model`.
+        weights: Checkpoint of that model, where it is one of our networks.
     """
 
     source: str
     weights: Path | None = None
 
     @property
-    def makes_embeddings(self) -> bool:
-        """Whether the source is a model and no file of embeddings."""
+    def is_model(self) -> bool:
+        """True where the source is a model, False where it is a file of embeddings."""
         return Path(self.source).suffix.lower() not in (".npy", ".npz")
 
-    def embeddings(self, manifest: Manifest, rows: NDArray[np.int64], out: Path) -> Vectors:
-        """Embeddings (n, D) of some rows; those that a model makes are kept in `out`, for the next time.
+    def read(self, manifest: Manifest, rows: NDArray[np.int64], out: Path) -> Vectors:
+        """Read the embeddings (n, D) of some rows, or make them and keep them in the folder `out` for the next time.
 
         Raises:
             InputError: Images have no embedding; says how many, and names the first.
@@ -53,21 +55,22 @@ class Judge:
         if path.suffix.lower() == ".npy":
             vectors: Vectors = open_embeddings(path, manifest, manifest.root)[rows]
         elif path.suffix.lower() == ".npz":
-            vectors = _by_name(path, part)
+            vectors = _read_by_name(path, part)
         else:
-            vectors = _by_model(self.source, self.weights, part, out)
-        # An embedding that is infinite is none: no comparison with it means anything.
+            vectors = _embed(self.source, self.weights, part, out)
+        # A comparison with an infinite embedding means nothing, so such an embedding counts as missing.
         _check_complete(np.asarray(~np.isfinite(vectors).all(axis=1)), part, f"no embedding in {self.source}")
         return vectors
 
 
 def method_scores(manifest: Manifest, columns: Sequence[str], models: Sequence[str], out: Path) -> Scores:
-    """Scores (N,) of a manifest's columns, and of quality models of the SDK (names or ONNX files), in this order.
+    """Return the scores (N,) of columns of a manifest, then those of quality models.
 
     Args:
         manifest: Images.
         columns: Names of columns.
-        models: Run on the images; `out/scores.parquet` keeps what they say.
+        models: Quality models of the SDK, names or ONNX files. They score the images; `out/scores.parquet` keeps the
+            scores.
         out: Folder.
 
     Raises:
@@ -75,13 +78,11 @@ def method_scores(manifest: Manifest, columns: Sequence[str], models: Sequence[s
     """
     scores = {column: _numbers(manifest, column) for column in columns}
     if models:
-        from train.methods.baselines import Model
-
         absolute = [str((manifest.root / path).resolve()) for path in manifest.paths]
         index = manifest.table.column_names.index("path")
         scored = Manifest(manifest.table.set_column(index, "path", pa.array(absolute)), manifest.root)
         for name in models:
-            model = Model(name)
+            model = SDKModel(name)
             table = label_manifest(scored, model, out / "scores.parquet", {"model": name}, 32)
             scored = Manifest(table, manifest.root)
             scores[model.name] = _numbers(scored, model.name)
@@ -100,19 +101,19 @@ def _check_complete(missing: NDArray[np.bool_], manifest: Manifest, what: str) -
     if missing.any():
         first = manifest.paths[int(np.argmax(missing))]
         raise InputError(
-            f"{missing.sum()} of {len(missing)} images have {what}, first {first!r}; make it, or leave these rows out"
+            f"{missing.sum()} of {len(missing)} images have {what}, first {first!r}; add it, or leave these rows out"
         )
 
 
-def _by_name(path: Path, manifest: Manifest) -> Vectors:
+def _read_by_name(path: Path, manifest: Manifest) -> Vectors:
     names, vectors = read_by_name(path, {"embeddings": (None,)})
     rows = {name: row for row, name in enumerate(names)}
     _check_complete(np.array([name not in rows for name in manifest.paths]), manifest, f"no embedding in {path}")
     return np.asarray(vectors["embeddings"][[rows[name] for name in manifest.paths]])
 
 
-def _by_model(model: str, weights: Path | None, manifest: Manifest, out: Path) -> Vectors:
-    from train.labelling.embed import embed_manifest
+def _embed(model: str, weights: Path | None, manifest: Manifest, out: Path) -> Vectors:
+    from train.labelling.embedder import embed_manifest
     from train.networks.recognition import load_recognition_model
 
     network = load_recognition_model(model, weights)
@@ -128,6 +129,6 @@ def _by_model(model: str, weights: Path | None, manifest: Manifest, out: Path) -
         with write_errors(vectors):
             of.unlink()
             vectors.unlink(missing_ok=True)
-    found = np.array(embed_manifest(manifest, network, vectors))  # in memory: the file may be replaced
+    found = np.array(embed_manifest(manifest, network, vectors))  # a copy in memory, for the file may be replaced
     write_json(of, made)
     return found

@@ -1,7 +1,7 @@
-"""Quality scores and comparisons -> error-versus-discard curves, with bootstrap intervals and rank correlations."""
+"""Error-versus-discard curves of quality measures, with bootstrap intervals and rank correlations."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,15 +19,15 @@ Scores = Mapping[str, NDArray[np.floating[Any]]]
 
 @dataclass(frozen=True, slots=True)
 class EvaluationSettings:
-    """How to evaluate.
+    """Settings of an evaluation.
 
     Attributes:
-        fmr: False-match rates at which a threshold is fixed, on all non-mated comparisons.
+        fmr: False-match rates; each fixes a threshold, on all non-mated comparisons.
         rates: Discard rates of the pAUCs.
-        repetitions: Of the bootstrap over identities.
-        mated_limit: Mated comparisons kept of one person, where no list of pairs says which.
-        non_mated: Non-mated comparisons drawn at random; all where there are fewer, or where a list says which.
-        seed: Of all draws.
+        repetitions: Draws of the bootstrap over identities.
+        mated_limit: Most mated comparisons of one person, where there is no list of pairs.
+        non_mated: Most non-mated comparisons, where there is no list of pairs; drawn at random where there are more.
+        seed: Seed of all draws.
     """
 
     fmr: tuple[float, ...] = (1e-3,)
@@ -45,7 +45,7 @@ class EvaluationSettings:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A value and the ends of its 95 % interval; NaN where nothing goes wrong, so nothing can be measured."""
+    """A value and the ends of its 95 % interval; NaN where no error is made, so that nothing can be measured."""
 
     value: float
     low: float
@@ -53,7 +53,7 @@ class Interval:
 
     @classmethod
     def of(cls, value: float, draws: NDArray[np.float64]) -> "Interval":
-        """From bootstrap draws; those in which nothing goes wrong are NaN and are left out."""
+        """Make an interval of bootstrap draws. Draws without an error are NaN, and are left out."""
         finite = draws[np.isfinite(draws)]
         if len(finite) == 0:
             return cls(value, math.nan, math.nan)
@@ -62,14 +62,14 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class MethodResult:
-    """One method at one threshold; every mapping is by discard rate.
+    """One method at one threshold. The keys of all mappings are discard rates.
 
     Attributes:
-        method: Its name.
+        method: Name of the method.
         curve: Its EDC.
-        pauc: Normalised partial area, lower is better, 1 is a random discard.
-        difference: Its pAUC less that of the first method, on the same draws; the first method's own is 0.
-        first_better: Share of the draws in which the first method's pAUC is lower, ties counted half: near 1 the first
+        pauc: Normalised partial area under the curve: lower is better, 1 is a random discard.
+        difference: Its pAUC less that of the first method, on the same draws; 0 for the first method.
+        first_better: Share of the draws in which the first method's pAUC is lower; a tie counts half. Near 1 the first
             method is better beyond chance, near 0 this one is.
     """
 
@@ -82,7 +82,7 @@ class MethodResult:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """All methods at one threshold; `fnmr` is that of all mated comparisons."""
+    """All methods at one threshold. `fnmr` is that of all mated comparisons, before any is discarded."""
 
     fmr: float
     threshold: float
@@ -95,13 +95,13 @@ class SetResult:
     """All methods on one set of comparisons.
 
     Attributes:
-        name: Of the set.
-        images: That take part in a comparison.
-        identities: Of these images.
+        name: Name of the set.
+        images: Number of images in the comparisons.
+        identities: Number of people in these images.
         mated: Number of mated comparisons.
         non_mated: Number of non-mated comparisons.
-        points: One an FMR that so many non-mated comparisons can show.
-        not_shown: The FMRs that they cannot.
+        points: One for each FMR that this number of non-mated comparisons can show.
+        not_shown: The FMRs that it cannot show.
         spearman: (K, K) rank correlation of the K methods over the images.
         kendall: (K, K) Kendall's tau-b.
     """
@@ -128,11 +128,11 @@ def evaluate_set(
     """Evaluate methods on one set of comparisons.
 
     Args:
-        name: Of the set.
-        pairs: What is compared, as indices of the N images.
+        name: Name of the set.
+        pairs: Comparisons, as indices of the N images.
         identities: (N,) person of each image.
-        embeddings: (N, D) of the face-recognition model that judges.
-        scores: (N,) of each method; the first is the one that others are compared with.
+        embeddings: (N, D) of the face-recognition model that compares the images.
+        scores: (N,) scores of each method. The first method is the reference.
         settings: See `EvaluationSettings`.
 
     Raises:
@@ -143,7 +143,7 @@ def evaluate_set(
     mated, non_mated = cosines(pairs.mated, embeddings), cosines(pairs.non_mated, embeddings)
     shown = [fmr for fmr in settings.fmr if fmr * len(non_mated) >= 1]
     if not shown:
-        threshold_at_fmr(non_mated, max(settings.fmr))  # says what is wanted
+        threshold_at_fmr(non_mated, max(settings.fmr))  # raises: there are too few comparisons
     groups = np.unique(np.asarray(identities)[pairs.mated[:, 0]], return_inverse=True)[1]
     values = np.stack(list(scores.values()))
     return SetResult(
@@ -194,7 +194,7 @@ def _share_above_zero(draws: NDArray[np.float64]) -> float:
 
 
 def _correlations(values: NDArray[np.floating[Any]], measure: Any) -> NDArray[np.float64]:
-    """NaN where a method gives every image the same score."""
+    """Return rank correlations (K, K) of K methods; NaN where a method gives all images the same score."""
     constant = values.min(axis=1) == values.max(axis=1)
     result = np.eye(len(values))
     for i in range(len(values)):
@@ -202,41 +202,3 @@ def _correlations(values: NDArray[np.floating[Any]], measure: Any) -> NDArray[np
             unknown = constant[i] or constant[j]
             result[i, j] = result[j, i] = math.nan if unknown else measure(values[i], values[j]).statistic
     return result
-
-
-def rows_of(results: Iterable[SetResult]) -> list[dict[str, Any]]:
-    """The table: a row a set, FMR and method; an FMR that cannot be shown has one row with a note and no method."""
-    rows: list[dict[str, Any]] = []
-    for result in results:
-        counts = {"set": result.name, "images": result.images, "identities": result.identities}
-        counts |= {"mated": result.mated, "non_mated": result.non_mated}
-        for point in result.points:
-            measured = {"fmr": point.fmr, "threshold": round(point.threshold, 6), "fnmr": round(point.fnmr, 6)}
-            rows += [{**counts, **measured, **_figures(method)} for method in point.methods]
-        for fmr in result.not_shown:
-            rows.append({**counts, "fmr": fmr, "note": not_shown_note(result, fmr)})
-    names = {name: None for row in rows for name in row}
-    return [{name: row.get(name) for name in names} for row in rows]
-
-
-def not_shown_note(result: SetResult, fmr: float) -> str:
-    """Why an FMR has no figures."""
-    return f"{result.non_mated} non-mated comparisons cannot show an FMR of {fmr:g}, wanted {math.ceil(1 / fmr)}"
-
-
-def _figures(method: MethodResult) -> dict[str, Any]:
-    row: dict[str, Any] = {"method": method.method}
-    for rate, pauc in method.pauc.items():
-        difference = method.difference[rate]
-        values = {
-            "pauc": pauc.value,
-            "low": pauc.low,
-            "high": pauc.high,
-            "auc": method.curve.auc(rate),
-            "difference": difference.value,
-            "difference_low": difference.low,
-            "difference_high": difference.high,
-            "first_better": method.first_better[rate],
-        }
-        row |= {f"{name}@{rate:g}": None if math.isnan(value) else round(value, 6) for name, value in values.items()}
-    return row

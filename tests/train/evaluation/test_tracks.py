@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from sdk.errors import InputError
 from train.cli import app
 from train.data.manifest import read_table, write_table
-from train.evaluation.results import EvaluationSettings
-from train.evaluation.video import evaluate_tracks
+from train.evaluation.curves import EvaluationSettings
+from train.evaluation.tracks import evaluate_tracks
 
 # Unit vectors in the plane, by their angle in degrees: A's track of three frames, B's of two, and a single image, a
 # reference, of each of A, B and C.

@@ -1,4 +1,4 @@
-"""Embeddings of a manifest's images by a face-recognition model, without labels."""
+"""Embeddings of images by a face-recognition model, without labels."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -15,13 +15,13 @@ from train.data.embeddings import open_vectors
 from train.data.manifest import Manifest
 from train.labelling.executors import open_engine
 from train.labelling.runner import compute
-from train.lazy import Lazily
+from train.lazy import Lazy
 from train.lock import exclusive
 from train.networks.recognition import RecognitionModel, fingerprint
 
 
 class Embedder:
-    """A face-recognition model as a labeller: float32 `embedding` (N, D), not normalised, and its length, `norm` (N,).
+    """A labeller of a face-recognition model: `embedding` float32 (N, D), not normalised, and its length, `norm` (N,).
 
     Args:
         network: Face-recognition model.
@@ -32,7 +32,7 @@ class Embedder:
 
     def __init__(self, network: RecognitionModel, device: str = "cpu") -> None:
         self.device = device
-        self._network = Lazily(partial(_placed, network, device))
+        self._network = Lazy(partial(_placed, network, device))
 
     @torch.inference_mode()
     def __call__(self, faces: NDArray[np.uint8], keys: Sequence[str]) -> dict[str, NDArray[Any]]:
@@ -54,20 +54,20 @@ def embed_manifest(
     engine: str = "plain",
     callers: int | None = None,
 ) -> NDArray[np.float32]:
-    """Write the embeddings of every image; started again after it was stopped, it goes on.
+    """Write the embeddings of all images. A run that was stopped goes on when it is started again.
 
     Args:
         manifest: Images.
-        network: See `train.networks.recognition.load_recognition_model`.
+        network: Face-recognition model, see `train.networks.recognition.load_recognition_model`.
         out: `.npy` to write.
-        batch: Faces a call.
+        batch: Faces in a batch.
         device: `auto`, `cpu`, `cuda`, ...
-        engine: See `train.labelling.executors.open_engine`.
-        callers: See there.
+        engine: Name of the engine, see `train.labelling.executors.open_engine`.
+        callers: Threads or processes, see there.
 
     Returns:
-        float32 (N, D) in the order of the rows, not normalised; NaN where an image failed. It is read from disk as it
-        is used.
+        float32 (N, D) in the order of the rows, not normalised; NaN where an image failed. The array stays on disk and
+        is read as it is used.
 
     Raises:
         InputError: The file has another ending, no image could be read, or another run is writing the file.
@@ -80,6 +80,6 @@ def embed_manifest(
         journal = compute(manifest, Embedder(network, opened.device), out, settings, batch, out, opened)
         journal.remove()
         if not journal.has_values:
-            raise InputError(f"no image of {manifest.root} could be embedded, the first for: {journal.errors[0]}")
+            raise InputError(f"no image of {manifest.root} could be embedded; the first one: {journal.errors[0]}")
     vectors: NDArray[np.float32] = open_vectors(out)
     return vectors

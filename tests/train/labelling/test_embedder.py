@@ -11,7 +11,7 @@ from sdk.errors import InputError
 from tests.support.weights import tame_network
 from train.cli import app
 from train.data.manifest import read_manifest
-from train.labelling.embed import Embedder, embed_manifest
+from train.labelling.embedder import Embedder, embed_manifest
 from train.networks import save_network
 from train.networks.recognition import RecognitionModel, fingerprint
 
