@@ -29,9 +29,9 @@ def notice(card: ModelCard) -> bytes:
     """Return the licence notice, which must be passed on with the files."""
     parts = {
         "Model": f"{card.name} ({card.summary})" if card.summary else card.name,
-        "Licence": card.licence,
+        "Licence": card.licence or "unknown: that of the weights",
         "Attribution": card.attribution or "none required",
-        "Weights": f"{card.source}, SHA-256 {card.source_sha256}",
+        "Weights": ", ".join(filter(None, (card.source, f"SHA-256 {card.source_sha256}"))),
         "Training data": card.training_data or "not stated",
         "Method": card.paper,
     }
