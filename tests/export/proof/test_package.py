@@ -28,7 +28,5 @@ def test_a_notice_names_what_is_known() -> None:
     text = notice(ModelCard(name="x", source_sha256="ab" * 32)).decode()
     assert "Licence: unknown: that of the weights\n" in text
     assert f"Weights: SHA-256 {'ab' * 32}\n" in text
-    known = notice(
-        ModelCard(name="x", licence="MIT", attribution="A", source="w.pth", source_sha256="ab" * 32)
-    ).decode()
+    card = ModelCard(name="x", licence="MIT", attribution="A", source="w.pth", source_sha256="ab" * 32)
     assert "Licence: MIT\nAttribution: A\nWeights: w.pth, SHA-256 abab" in notice(card).decode()
