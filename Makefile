@@ -1,6 +1,7 @@
 # make demo    score real faces with the embedded model, offline, and write a report
 # make test    run every test
 # make reliability  the tables of docs/reliability.md, in half an hour
+# make docs    build the pages of docs/ as a site, into site/; broken links are errors
 # make lint types bench wheel clean
 #
 # Each target sets up what it needs in .venv. Needed beforehand: Python 3.10 or newer, make, a C compiler.
@@ -14,17 +15,14 @@ NEW_ENOUGH := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))
 PYTHON ?= $(shell for p in $(PYTHONS); do $$p -c "$(NEW_ENOUGH)" 2>/dev/null && echo $$p && break; done)
 PYTEST_ARGS ?=
 
-.PHONY: demo test lint types bench reliability wheel clean
+.PHONY: demo test lint types bench reliability docs wheel clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py
 
-# Training's tests have a process of their own: in that of all others, with the native libraries of every runtime loaded,
-# it crashed now and then, in other tests each time.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest $(or $(PYTEST_ARGS),--ignore=tests/train)
-	$(if $(PYTEST_ARGS),,$(BIN)/python -m pytest tests/train)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -39,12 +37,15 @@ bench: $(VENV)/.dev
 reliability: $(VENV)/.dev
 	@failed=0; for each in hostile_inputs kill_tests kill_training; do $(BIN)/python benchmarks/$$each.py || failed=1; done; exit $$failed
 
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 wheel: $(VENV)/.dev
 	rm -rf build
 	$(BIN)/python -m build --wheel --outdir dist .
 
 clean:
-	rm -rf $(VENV) build dist demo *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist demo site *.egg-info .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/.made:
 	@test -n "$(PYTHON)" || { echo "no Python 3.10 or newer with venv among: $(PYTHONS). Install one (Debian and Ubuntu: apt install python3-venv), or: make PYTHON=/path/to/python" >&2; exit 1; }
@@ -59,4 +60,8 @@ $(VENV)/.demo: $(VENV)/.made pyproject.toml
 $(VENV)/.dev: $(VENV)/.made pyproject.toml
 	$(BIN)/python -m pip install --quiet "$(TORCH)"
 	$(BIN)/python -m pip install --quiet --editable ".[dev,export,openvino-export,report,scale,tensorrt-rtx,train]"
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.dev pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable ".[docs]"
 	touch $@

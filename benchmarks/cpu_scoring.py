@@ -2,13 +2,14 @@
 
 Compares, on the same file and in interleaved rounds, `QualityScorer` with onnxruntime's default session and with
 OpenCV DNN: one face at a time on one core, a stream of single faces from as many callers as there are cores, and a
-batch on all cores. With the extra `openvino` also `device="openvino"`, in fp32 and bf16, and that of `--int8`, an int8
-export of the one model that is named (the differences are of noise; `fiqa-export` proves it on faces). `ediffiqa-t` and
-`ediffiqa-s` are their architectures with random weights (speed does not depend on the values); give a file to measure
-that. Prints the median time, the median of the rounds' ratios, the largest difference of the scores, and for one core
-the share of the core's fp32 matrix rate: the model's multiply-adds a second beside those of torch's matrix product,
-timed in the same rounds. A ratio that would need a share above 1 in fp32 cannot be had on that machine, whatever the
-runtime.
+batch on all cores. With the extra `openvino` it measures `device="openvino"`, too: in fp32, in bf16, and with the file
+of `--int8`, an int8 export of the one model that is named. The differences are those of scores of noise;
+`fiqa-export` proves the file on faces. `ediffiqa-t` and `ediffiqa-s` are their architectures with random weights, for
+speed does not depend on the values; give a file to measure that file.
+
+Prints the median time, the median of the rounds' ratios, the largest difference of the scores, and for one core the
+share of the core's fp32 matrix rate: the multiply-adds per second of the model, divided by those of torch's matrix
+product in the same rounds. No runtime reaches a ratio in fp32 that would need a share above 1.
 """
 
 import argparse
@@ -19,13 +20,15 @@ import time
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import onnxruntime
+from numpy.typing import NDArray
 
-from sdk import ModelCard, QualityScorer
+from fiqa import ModelCard, QualityScorer
 from sdk.models.loading import Model, load_model
 from sdk.runtimes.shared_runtime import prepare
 
@@ -55,65 +58,101 @@ def main() -> None:
             measure(name, model, card, options.rounds, options.int8)
 
 
+Ways = dict[str, Callable[[], object]]
+"""What is timed, by name; the first one is what the others are compared with."""
+
+
+@dataclass
+class Compared:
+    """Ways of scoring with one model.
+
+    Attributes:
+        single: Ways to score one face on one core.
+        stream: Ways to score single faces from several threads.
+        batched: Ways to score a batch.
+        differences: Largest difference from the scores of onnxruntime, by the first words of a way.
+    """
+
+    single: Ways
+    stream: Ways
+    batched: Ways
+    differences: dict[str, float]
+
+
 def measure(name: str, model: str | Path, card: ModelCard | None, rounds: int, int8: Path | None) -> None:
     """Time all ways of scoring with one model, and print a line for each."""
     loaded = load_model(model, card)
     faces = np.random.default_rng(0).integers(0, 256, (BATCH, 112, 112, 3), np.uint8)
-    one = QualityScorer(model, "cpu", threads=1, card=card)
-    every = QualityScorer(model, "cpu", card=card)
-    default_one, default_every = default_session(loaded, 1), default_session(loaded, 0)
-    opencv = opencv_network(loaded)
-    single: dict[str, Callable[[], object]] = {
-        "onnxruntime, 1 core": lambda: default_one(faces[:1]),
-        "fiqa, 1 core": lambda: one.score(faces[0]),
-        MATRIX_WAY: matrix_product(),
-    }
-    work = multiply_adds(loaded.data) / MATRIX**3
-    callers = ThreadPoolExecutor(every.threads)
-    stream: dict[str, Callable[[], object]] = {
-        "onnxruntime, 1 core, stream": lambda: [default_one(face[None]) for face in faces],
-        "onnxruntime, all cores, stream": lambda: [default_every(face[None]) for face in faces],
-        f"fiqa, {every.threads} callers, stream": lambda: list(callers.map(every.score, faces)),
-    }
-    batched: dict[str, Callable[[], object]] = {
-        "onnxruntime, all cores": lambda: default_every(faces),
-        f"fiqa, {every.threads} callers": lambda: every.score_batch(faces),
-    }
-    if opencv is not None:
-        single["OpenCV DNN, all cores"] = lambda: opencv(faces[:1])
-    expected = default_one(faces)
-    differences = {"fiqa": float(np.abs(expected - every.score_batch(faces)).max())}
+    compared = base_ways(model, card, loaded, faces)
     variants = [(model, card, precision) for precision in openvino_precisions()]
     if int8:
         variants.append((int8, None, None))
     for file, described, precision in variants:
-        alone = QualityScorer(file, "openvino", threads=1, card=described, precision=precision)
-        shared = QualityScorer(file, "openvino", card=described, precision=precision)
-        way = f"fiqa openvino {alone.precision}"
-        single[f"{way}, 1 core"] = lambda alone=alone: alone.score(faces[0])  # type: ignore[misc]
-        stream[f"{way}, {shared.threads} callers, stream"] = lambda shared=shared: list(  # type: ignore[misc]
-            callers.map(shared.score, faces)
-        )
-        differences[way] = float(np.abs(expected - shared.score_batch(faces)).max())
-    for ways, count in ((single, 1), (stream, BATCH), (batched, BATCH)):
+        add_openvino(compared, file, described, precision, faces, default_session(loaded, 1)(faces))
+    work = multiply_adds(loaded.data) / MATRIX**3
+    for ways, count in ((compared.single, 1), (compared.stream, BATCH), (compared.batched, BATCH)):
         times = interleaved(ways, rounds, calls=1 if count > 1 else 8)
         reference = next(iter(times.values()))
         product = times.pop(MATRIX_WAY, None)
         for way, seconds in times.items():
             ratio = median_ratio(reference, seconds)
-            shown = f"{differences[way.split(',')[0]]:.1e}" if way.startswith("fiqa") else ""
+            shown = f"{compared.differences[way.split(',')[0]]:.1e}" if way.startswith("fiqa") else ""
             share = f"{work * median_ratio(product, seconds):.2f}" if product and "1 core" in way else ""
             milliseconds = 1000 * statistics.median(seconds) / count
             print(f"{name}, {way}, {count}, {milliseconds:.2f}, {ratio:.2f}, {shown}, {share}")
 
 
+def base_ways(model: str | Path, card: ModelCard | None, loaded: Model, faces: NDArray[np.uint8]) -> Compared:
+    """Return the ways of onnxruntime, OpenCV and `QualityScorer` on the CPU."""
+    one, every = QualityScorer(model, "cpu", threads=1, card=card), QualityScorer(model, "cpu", card=card)
+    default_one, default_every = default_session(loaded, 1), default_session(loaded, 0)
+    callers = ThreadPoolExecutor(every.threads)
+    single: Ways = {
+        "onnxruntime, 1 core": lambda: default_one(faces[:1]),
+        "fiqa, 1 core": lambda: one.score(faces[0]),
+        MATRIX_WAY: matrix_product(),
+    }
+    stream: Ways = {
+        "onnxruntime, 1 core, stream": lambda: [default_one(face[None]) for face in faces],
+        "onnxruntime, all cores, stream": lambda: [default_every(face[None]) for face in faces],
+        f"fiqa, {every.threads} callers, stream": lambda: list(callers.map(every.score, faces)),
+    }
+    batched: Ways = {
+        "onnxruntime, all cores": lambda: default_every(faces),
+        f"fiqa, {every.threads} callers": lambda: every.score_batch(faces),
+    }
+    opencv = opencv_network(loaded)
+    if opencv is not None:
+        single["OpenCV DNN, all cores"] = lambda: opencv(faces[:1])
+    difference = float(np.abs(default_one(faces) - every.score_batch(faces)).max())
+    return Compared(single, stream, batched, {"fiqa": difference})
+
+
+def add_openvino(
+    compared: Compared,
+    file: str | Path,
+    card: ModelCard | None,
+    precision: str | None,
+    faces: NDArray[np.uint8],
+    expected: NDArray[np.float32],
+) -> None:
+    """Add the ways of `device="openvino"`."""
+    alone = QualityScorer(file, "openvino", threads=1, card=card, precision=precision)
+    shared = QualityScorer(file, "openvino", card=card, precision=precision)
+    callers = ThreadPoolExecutor(shared.threads)
+    way = f"fiqa openvino {alone.precision}"
+    compared.single[f"{way}, 1 core"] = lambda: alone.score(faces[0])
+    compared.stream[f"{way}, {shared.threads} callers, stream"] = lambda: list(callers.map(shared.score, faces))
+    compared.differences[way] = float(np.abs(expected - shared.score_batch(faces)).max())
+
+
 def median_ratio(reference: list[float], seconds: list[float]) -> float:
-    """How many times as fast as a reference, over rounds."""
+    """Return how many times as fast as a reference it is: median over the rounds."""
     return statistics.median(other / own for other, own in zip(reference, seconds, strict=True))
 
 
 def matrix_product() -> Callable[[], object]:
-    """One core's fp32 product of two square matrices of `MATRIX` rows, by torch."""
+    """Return the fp32 product of two square matrices of `MATRIX` rows, by torch on one core."""
     import torch
 
     left, right = torch.randn(MATRIX, MATRIX), torch.randn(MATRIX, MATRIX)
@@ -126,7 +165,7 @@ def matrix_product() -> Callable[[], object]:
 
 
 def multiply_adds(data: bytes) -> int:
-    """Multiply-adds of the convolutions and linear layers for one face."""
+    """Count the multiply-adds of the convolutions and linear layers for one face."""
     import onnx
 
     model = onnx.load_from_string(data)
@@ -147,7 +186,7 @@ def multiply_adds(data: bytes) -> int:
 
 
 def openvino_precisions() -> list[str | None]:
-    """What `device="openvino"` can compute fp32 files in here; nothing without the extra `openvino`."""
+    """Return the precisions of `device="openvino"` for fp32 files; none without the extra `openvino`."""
     try:
         import openvino
     except ImportError:
@@ -156,9 +195,9 @@ def openvino_precisions() -> list[str | None]:
 
 
 def interleaved(ways: dict[str, Callable[[], object]], rounds: int, calls: int) -> dict[str, list[float]]:
-    """Seconds a call of each way; rounds alternate, so that other work on the machine hits all alike.
+    """Return the seconds per call of each way. Rounds alternate, so that other work on the machine slows all alike.
 
-    A way makes several calls in a row, as in steady use: after another's it finds its weights out of the caches.
+    A way makes several calls in a row, as in steady use: after a call of another way its weights are in no cache.
     """
     times: dict[str, list[float]] = {way: [] for way in ways}
     for call in ways.values():
@@ -203,7 +242,7 @@ def random_card(name: str) -> ModelCard:
 
 
 def random_model(name: str, folder: Path) -> Path:
-    """An ONNX file of an architecture with random weights under which no value explodes (needs the extra `train`)."""
+    """Write an ONNX file of an architecture, with random weights of moderate output (needs the extra `train`)."""
     import torch
 
     from train.networks.variants import create_network

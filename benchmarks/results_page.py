@@ -1,6 +1,6 @@
 """Put evaluations into a page: tables between its marks, figures beside it.
 
-    python benchmarks/results_page.py docs/results.md same=OUT/same cross=OUT/cross
+    python benchmarks/results_page.py docs/results-tables.md same=OUT/same cross=OUT/cross
 
 In the page `<!-- same -->` and `<!-- end of same -->`, each on a line of its own, hold the place of
 `OUT/same/table.md`; `OUT/same/edc.png` becomes `images/results-same.png`.

@@ -2,9 +2,9 @@
 
 `python benchmarks/video.py [VIDEO ...]`; without a video on the synthetic clip. `--detector yunet` needs YuNet, in
 `FIQA_MODELS` or fetched. The plain loop reads, detects, aligns and scores one after the other with the same models and
-settings. `all faces` is the equal work: there the pipeline scores whatever the detector finds, as the loop does; by
-itself it leaves out faces of low confidence that continue no track. All ways take turns in every round, and the ratio
-is the median over rounds, for times on a busy machine say little.
+settings. With `all faces` the pipeline does the same work as the loop: it scores whatever the detector finds. Otherwise
+it leaves out faces of low confidence that continue no track. All ways are measured in every round, and the ratio is the
+median over rounds, because single times on a busy machine say little.
 """
 
 import argparse
@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 from media.make_clip import make_clip
 
-from sdk import FaceDetector, QualityScorer, VideoScorer, align
-from sdk.video import BestShots, FrameResult, Tracker
+from fiqa import BestShots, FaceDetector, FrameResult, QualityScorer, Tracker, VideoScorer, align
 from sdk.video.video_scorer import DETECTION_SIDE, LOW_CONFIDENCE
 
 TOO_FAST = 3
@@ -46,7 +45,7 @@ def plain(path: str, scorer: QualityScorer, detector: FaceDetector) -> tuple[int
 def pipeline(
     path: str, scorer: QualityScorer, detectors: list[FaceDetector], every: int = 1, tracker: Tracker | None = None
 ) -> tuple[int, int]:
-    """The same by `VideoScorer`."""
+    """Do the same by `VideoScorer`; returns the number of frames, and of faces that were scored."""
     with VideoScorer(path, scorer, detectors, every=every, tracker=tracker) as video:
         frames = sum(1 for _ in video)
     return frames, video.counters.faces
@@ -79,7 +78,7 @@ def compare(path: str, scorer: QualityScorer, detectors: list[FaceDetector], rou
 
 
 def resident() -> float:
-    """Megabytes that this process holds."""
+    """Return the megabytes that this process holds."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
 
 
@@ -116,7 +115,7 @@ def best_shots(path: str, scorer: QualityScorer, detectors: list[FaceDetector]) 
     """Print the quality of the chosen face beside that of other choices."""
     chosen: dict[int, float] = {}
     seen: dict[int, list[tuple[float, float]]] = {}
-    shots = BestShots(lambda word: chosen.update({word.track: word.shots[0].score} if word.shots else {}))
+    shots = BestShots(lambda found: chosen.update({found.track: found.shots[0].score} if found.shots else {}))
 
     def note(result: FrameResult) -> None:
         for face in result.faces:

@@ -1,54 +1,39 @@
-"""Score a face and its graded bad copies with the embedded model, offline: `python examples/demo.py [OUT]`.
+"""Score a face and its graded bad copies with the command `fiqa`, offline: `python examples/demo.py [OUT]`.
 
 Writes the copies, a table and a report page into OUT (default: `demo`), and prints how the score falls with every kind
 of damage. Exit code 1 when it does not.
 """
 
+import csv
+import subprocess
 import sys
-import time
 from pathlib import Path
 
 from media.make_bad_copies import GRADES, make_bad_copies
 
-from sdk import FiqaError, QualityScorer
-from sdk.results_io.report import Run, write_page
-from sdk.results_io.scoring import ScoredFace, score_files
-from sdk.results_io.tables import Table
-from sdk.results_io.tally import FACES, Tally
-
 
 def main() -> int:
-    """Make the copies, score them, write and print; returns the exit code."""
+    """Make the copies, score them, and print; returns the exit code."""
     out = Path(sys.argv[1] if len(sys.argv) > 1 else "demo")
-    paths = make_bad_copies(out / "faces")
-    try:
-        with QualityScorer() as scorer:
-            started = time.perf_counter()
-            tally, faces = Tally(FACES), list[ScoredFace]()
-            with Table(out / "scores.csv") as table:
-                for found in score_files(scorer, paths, aligned=True, thumbnails=True):
-                    table.add(found)
-                    tally.add(found)
-                    faces += found
-            run = Run(scorer.card, scorer.device, time.perf_counter() - started)
-        write_page(out / "report.html", tally, run)
-    except FiqaError as error:
-        print(f"error: {error}", file=sys.stderr)
+    names = [path.stem for path in make_bad_copies(out / "faces")]
+    table, page = out / "scores.csv", out / "report.html"
+    command = ["score", str(out / "faces"), "--aligned", "--out", str(table), "--report", str(page)]
+    if subprocess.run([sys.executable, "-m", "fiqa", *command], check=False).returncode != 0:
         return 1
-    falls = print_scores(faces)
-    print(f"\nall scores: {out / 'scores.csv'}\nreport:     {(out / 'report.html').resolve()}")
+    with table.open(newline="", encoding="utf-8") as file:
+        scores = {Path(row["path"]).stem: float(row["score"]) for row in csv.DictReader(file)}
+    falls = print_scores(names, scores)
+    print(f"\nall scores: {table}\nreport:     {page.resolve()}")
     return 0 if falls else 1
 
 
-def print_scores(faces: list[ScoredFace]) -> bool:
+def print_scores(names: list[str], scores: dict[str, float]) -> bool:
     """Print a line for each kind of damage; returns whether every kind, at its worst, costs score."""
-    scores = {face.path.stem: face.score for face in faces}
-    good = scores.pop("good")
-    kinds = list(dict.fromkeys(name.rpartition("-")[0] for name in scores))
+    kinds = dict.fromkeys(name.rpartition("-")[0] for name in names if name != "good")
     print(f"{'score after damage of':22}" + "".join(f"{f'{grade} %':>9}" for grade in (0, *GRADES)))
     falls = True
     for kind in kinds:
-        line = [good, *(scores[f"{kind}-{grade}"] for grade in GRADES)]
+        line = [scores["good"], *(scores[f"{kind}-{grade}"] for grade in GRADES)]
         falls &= line[-1] < min(line[0], line[1])
         print(f"{kind.replace('_', ' '):22}" + "".join(f"{score:9.3f}" for score in line))
     print("every kind of damage lowers the score" if falls else "NOT every kind of damage lowers the score")

@@ -8,20 +8,19 @@ import sys
 
 from media.make_clip import clip_frames
 
-from sdk import FiqaError, VideoScorer
-from sdk.video import BestShots, TrackShots
+from fiqa import BestShots, FiqaError, TrackShots, VideoScorer
 
 
-def person(word: TrackShots) -> None:
-    """Somebody was seen well enough (early), or has gone (final)."""
-    scores = ", ".join(f"{shot.score:.3f} in frame {shot.frame}" for shot in word.shots) or "no good face"
-    print(f"track {word.track} {'has ended' if word.final else 'can be recognised'}: {scores}")
+def tell(found: TrackShots) -> None:
+    """Print that a person was seen well enough, or has gone."""
+    scores = ", ".join(f"{shot.score:.3f} in frame {shot.frame}" for shot in found.shots) or "no good face"
+    print(f"track {found.track} {'has ended' if found.final else 'can be recognised'}: {scores}")
 
 
 def main() -> int:
     """Run until the end of the stream or Ctrl-C; returns the exit code."""
     source = sys.argv[1] if len(sys.argv) > 1 else clip_frames()
-    shots = BestShots(person, count=2, threshold=0.7)
+    shots = BestShots(tell, count=2, threshold=0.7)
     try:
         with VideoScorer(source, best_shots=shots, every=2, min_size=40) as video:
             for frame in video:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from sdk.images.decoding import load_image
     from sdk.models.card import InputSpec, ModelCard
     from sdk.results import Face, FaceQuality
-    from sdk.results_io.scoring import ScoredFace, score_files
+    from sdk.results_io.scored_face import ScoredFace
+    from sdk.results_io.scoring import score_files
     from sdk.scorer import QualityScorer
     from sdk.video import (
         BestShots,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         Frame,
         FrameResult,
         Shot,
+        ShotFolder,
         Source,
         TrackedFace,
         Tracker,
@@ -56,6 +58,7 @@ __all__ = [
     "ScoreError",
     "ScoredFace",
     "Shot",
+    "ShotFolder",
     "Source",
     "TrackShots",
     "TrackedFace",
@@ -71,7 +74,8 @@ __all__ = [
 
 _MODULES = {
     "sdk.alignment": ("align",),
-    "sdk.results_io.scoring": ("ScoredFace", "score_files"),
+    "sdk.results_io.scored_face": ("ScoredFace",),
+    "sdk.results_io.scoring": ("score_files",),
     "sdk.detection.face_detector": ("FaceDetector",),
     "sdk.errors": ("DeviceError", "FiqaError", "ImageError", "InputError", "ModelError", "OutputError", "ScoreError"),
     "sdk.results": ("Face", "FaceQuality"),
@@ -84,6 +88,7 @@ _MODULES = {
         "Frame",
         "FrameResult",
         "Shot",
+        "ShotFolder",
         "Source",
         "TrackShots",
         "TrackedFace",

@@ -43,6 +43,17 @@ def shortened(value: object, most: int = 200) -> str:
     return text if len(text) <= most else f"{text[:most]}..."
 
 
+def count(thing: str, number: int, things: str = "") -> str:
+    """Return a number of things in words: `1 face`, `2 faces`.
+
+    Args:
+        thing: Name of one.
+        number: How many.
+        things: Name of several; `thing` with an s unless given.
+    """
+    return f"{number} {thing if number == 1 else things or thing + 's'}"
+
+
 def _escape(match: re.Match[str]) -> str:
     character = match[0]
     code = ord(character)

@@ -24,7 +24,7 @@ sdk.video
 sdk
 sdk.commands
 fiqa
-train.lazy train.lock train.references train.stopping train.vectors train.yaml_files
+train.lazy train.lock train.references train.vectors train.yaml_files
 train.recipes train.run_state
 train.degradations
 train.networks

@@ -1,1 +1,1 @@
-"""The command `fiqa`: one file a command."""
+"""The command `fiqa`: one file per command."""

@@ -1,4 +1,4 @@
-"""What the commands share: errors as exit codes, plain lines, progress bars. Bars show on a terminal only."""
+"""Shared by all commands: exit codes of errors, plain lines, progress bars. Bars show on a terminal only."""
 
 import io
 import logging
@@ -19,14 +19,14 @@ from sdk.errors import FiqaError, InputError
 from sdk.text import shown
 
 FAILED, WRONG_USAGE, SOME_FAILED, INTERRUPTED, BROKEN_PIPE = 1, 2, 3, 130, 141
-"""Exit codes of every command: an error; wrong usage; some files have no score; stopped by the user; nobody reads."""
+"""Exit codes of every command: error, wrong usage, some files without a score, stopped, and no reader of stdout."""
 
 
 class Commands(TyperGroup):
-    """A group of commands whose own errors, which quote what was typed, are as plain as fiqa's."""
+    """Group of commands. Its own errors, which quote what was typed, are shown as plain as those of fiqa."""
 
     def main(self, *arguments: Any, **options: Any) -> Any:
-        """Run a command, the console prepared before the first word is read."""
+        """Prepare the console, and run a command."""
         prepare_console()
         return super().main(*arguments, **options)
 
@@ -53,7 +53,7 @@ def _plain_errors() -> Iterator[None]:
 
 
 def prepare_console() -> None:
-    """Make sure that printing never fails: on a console of any encoding, and where stdout or stderr is closed."""
+    """Make printing work on a console of any encoding, and where stdout or stderr is closed."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # its number is the lowest one free, and would be given to the next file
             setattr(sys, name, open(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8"))  # noqa: SIM115
@@ -63,7 +63,7 @@ def prepare_console() -> None:
 
 
 class PlainFormatter(logging.Formatter):
-    """Writes a record as one plain line, and its traceback below in plain lines."""
+    """Format a record as one plain line, and its traceback as plain lines below."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         """Return the line."""
@@ -76,22 +76,27 @@ class PlainFormatter(logging.Formatter):
 
 @contextmanager
 def error_exits() -> Iterator[None]:
-    """Turn fiqa's errors into a message on stderr and an exit code, and let bugs through with their traceback."""
+    """Turn an error of fiqa into a message on stderr and an exit code. A bug passes, with its traceback."""
     try:
         yield
     except FiqaError as error:
         print_plain(Console(stderr=True), f"error: {error}", "red")
         raise typer.Exit(WRONG_USAGE if isinstance(error, InputError) else FAILED) from error
     except KeyboardInterrupt as error:
-        print_plain(Console(stderr=True), "stopped", "yellow")
-        raise typer.Exit(INTERRUPTED) from error
+        print_plain(Console(stderr=True), str(error) or "stopped", "yellow")
+        raise typer.Exit(getattr(error, "code", INTERRUPTED)) from error
+    except ImportError as error:
+        if error.name != "cv2":
+            raise
+        say(f"error: OpenCV cannot be imported: {error}; `fiqa doctor` says what to do", "red")
+        raise typer.Exit(FAILED) from error
     except BrokenPipeError as error:
         drop_output()
         raise typer.Exit(BROKEN_PIPE) from error
 
 
 def drop_output() -> None:
-    """Send what is still to be printed nowhere, as nobody reads it any more."""
+    """Throw away what is still to be printed, as nobody reads it any more."""
     null = os.open(os.devnull, os.O_WRONLY)
     with suppress(OSError, ValueError):  # a stream without a number
         os.dup2(null, sys.stdout.fileno())
@@ -99,30 +104,35 @@ def drop_output() -> None:
 
 
 def print_plain(console: Console, text: str, style: str = "") -> None:
-    """Print one line, letter by letter: no markup, no wrapping, and what cannot be seen is shown escaped."""
+    """Print a text as one line: without markup and wrapping, and with control characters escaped."""
     console.print(Text(shown(text), style), soft_wrap=True)
 
 
+def say(text: str, style: str = "") -> None:
+    """Print one plain line on stderr."""
+    print_plain(Console(stderr=True), text, style)
+
+
 def cell(text: object, style: str = "") -> Text:
-    """Return a cell of a table that shows a text letter by letter, folded where it is long."""
+    """Return a cell of a table: without markup, with control characters escaped, folded where it is long."""
     return Text(shown(str(text)), style, overflow="fold")
 
 
 @contextmanager
-def progress_bar(what: str, total: int, hidden: bool = False) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr with the remaining time; gives the function that advances it."""
+def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show a bar on stderr with the remaining time; gives the function that advances it."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
     # Speed over ten minutes: a batch may take a minute, and over rich's half a minute there would be no estimate.
     with Progress(
-        *columns, console=console, transient=True, disable=hidden or not console.is_terminal, speed_estimate_period=600
+        *columns, console=console, transient=True, disable=not console.is_terminal, speed_estimate_period=600
     ) as bar:
         task = bar.add_task(what, total=total)
         yield lambda steps: bar.advance(task, steps)
 
 
 class Download:
-    """A bar as `pooch.HTTPDownloader` wants it, also a context manager."""
+    """Progress bar of a download, with the methods that `pooch.HTTPDownloader` calls. A context manager."""
 
     def __init__(self, what: str) -> None:
         console = Console(stderr=True)
@@ -134,7 +144,7 @@ class Download:
 
     @property
     def total(self) -> float | None:
-        """Bytes to come."""
+        """Size of the whole file, bytes."""
         return self._bar.tasks[0].total
 
     @total.setter
@@ -142,15 +152,15 @@ class Download:
         self._bar.update(self._task, total=size)
 
     def update(self, size: int) -> None:
-        """So many bytes more have come."""
+        """Count bytes that have come."""
         self._bar.advance(self._task, size)
 
     def reset(self) -> None:
-        """Back to nothing."""
+        """Count from 0 again."""
         self._bar.update(self._task, completed=0)
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self._bar.stop()
 
     def __enter__(self) -> "Download":

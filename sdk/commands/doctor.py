@@ -1,4 +1,4 @@
-"""What `fiqa doctor` looks at: versions, clashing packages, devices, the cache, models."""
+"""fiqa doctor: look at versions, clashing packages, the cache, models and devices, and say what is wrong."""
 
 import os
 import platform
@@ -9,7 +9,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Column, Table
 
+from sdk.commands.console import FAILED, cell
 from sdk.errors import DeviceError, FiqaError
 from sdk.files.cache import cache_dir
 from sdk.models.catalog import catalog
@@ -25,19 +29,19 @@ from sdk.runtimes.providers import (
 from sdk.runtimes.registry import NUMBERED
 from sdk.scorer import QualityScorer, available_cores
 
-PACKAGES = ("fiqa", "numpy", "pooch", "typer")
+PACKAGES = ("fiqa", "numpy", "pooch", "typer", "rich")
 OPENCV = r"opencv[-_](contrib[-_])?python([-_]headless)?"
 VARIABLES = ("FIQA_MODELS", "FIQA_CACHE", "FIQA_OFFLINE", "FIQA_MIRROR")
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the examination.
+    """One line of what was found.
 
     Attributes:
         what: What was looked at.
         found: What was found.
-        good: False where something should be done.
+        good: False when something is wrong.
         advice: What to do.
     """
 
@@ -45,6 +49,22 @@ class Finding:
     found: str
     good: bool = True
     advice: str = ""
+
+
+def doctor() -> None:
+    """Look at versions, clashing packages, the cache, models and devices, and say what is wrong.
+
+    On each device that a runtime offers one face is scored. Nothing is changed or downloaded. Exit code 1 when
+    something is wrong.
+    """
+    findings = examine()
+    table = Table(Column("", no_wrap=True), Column("found", overflow="fold"), Column("advice", overflow="fold"))
+    for finding in findings:
+        what = cell(finding.what) if finding.good else cell("wrong ", "red") + cell(finding.what)
+        table.add_row(what, cell(finding.found), cell(finding.advice))
+    Console().print(table)
+    if not all(finding.good for finding in findings):
+        raise typer.Exit(FAILED)
 
 
 def examine() -> list[Finding]:
@@ -55,6 +75,7 @@ def examine() -> list[Finding]:
         *(_package(package) for package in PACKAGES),
         _wheels("onnxruntime", ONNXRUNTIME, "onnxruntime for CPU, onnxruntime-gpu for CUDA"),
         _wheels("opencv", OPENCV, "opencv-python-headless"),
+        _opencv(),
         *(Finding(name, os.environ[name]) for name in VARIABLES if name in os.environ),
         _cache(),
     ]
@@ -79,7 +100,7 @@ def _found(module: str) -> bool:
 
 
 def _wheels(module: str, pattern: str, keep: str) -> Finding:
-    """Distributions that all bring one module: the one installed last overwrites the others' files."""
+    """Find several packages that bring the same module: the one installed last overwrites the others' files."""
     wheels = installed_wheels(pattern)
     if len(wheels) == 1:
         return Finding(module, wheels[0])
@@ -90,6 +111,16 @@ def _wheels(module: str, pattern: str, keep: str) -> Finding:
         module, ", ".join(wheels), False,
         f"they overwrite each other's files: pip uninstall {remove}, then install one ({keep})",
     )  # fmt: skip
+
+
+def _opencv() -> Finding:
+    """Import OpenCV, which needs libraries of the system in some of its packages."""
+    try:
+        import cv2
+    except Exception as error:  # noqa: BLE001 - whatever a broken package raises
+        advice = "pip install opencv-python-headless; it needs fewer libraries of the system than opencv-python"
+        return Finding("cv2", f"cannot be imported: {error}", False, advice)
+    return Finding("cv2", cv2.__version__)
 
 
 def _cache() -> Finding:
@@ -107,7 +138,7 @@ def _cache() -> Finding:
 
 
 def _model(name: str) -> Finding | None:
-    """A model on this machine; None where it is not, for that is no fault."""
+    """Look at a model; None where it is not on this machine, which is no fault."""
     try:
         path = locate_model(name)
     except FiqaError as error:
@@ -116,21 +147,21 @@ def _model(name: str) -> Finding | None:
 
 
 def _devices() -> list[Finding]:
-    """Score one face on every device that onnxruntime and OpenVINO promise, and say what really ran."""
+    """Score one face on every device that onnxruntime and OpenVINO offer, and say what really ran."""
     findings, wanted = [], []
     try:
         providers = load_onnxruntime().get_available_providers()
     except DeviceError as error:
         findings.append(Finding("onnxruntime", "cannot be loaded", False, str(error)))
     else:
-        findings.append(Finding("providers promised", ", ".join(providers)))
+        findings.append(Finding("providers offered", ", ".join(providers)))
         wanted += ["auto", "cpu", *(kind for kind, provider in PROVIDERS.items() if provider.name in providers)]
     wanted += ["openvino"] if _found("openvino") else []
     return findings + [_device(kind) for kind in wanted]
 
 
 def _device(kind: str) -> Finding:
-    """A device that is promised. That it is not here is no fault: packages for GPUs promise all that they could use."""
+    """Try a device that is offered. A missing one is no fault: packages for GPUs offer all that they could use."""
     try:
         with QualityScorer(device=kind, threads=1) as scorer:
             scorer.score(np.zeros((112, 112, 3), np.uint8))
@@ -142,7 +173,7 @@ def _device(kind: str) -> Finding:
 
 
 def _missing(kind: str) -> str:
-    """What a kind of device needs and this machine has not; empty where it has all, or nothing is known."""
+    """Return what a kind of device needs and this machine lacks; empty where it lacks nothing that is known."""
     if kind not in NUMBERED:
         return ""
     if gpu_architecture(0) is None:

@@ -1,43 +1,84 @@
 """fiqa models: list, show, fetch and verify."""
 
 import json
+import textwrap
+from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Column, Table
 
-from sdk.commands.console import FAILED, Download, cell, error_exits, print_plain
+from sdk.commands.console import FAILED, Download, cell, error_exits, print_plain, say
+from sdk.commands.options import complete_model, complete_name
 from sdk.errors import FiqaError
-from sdk.models.catalog import catalog, find_entry
+from sdk.models.catalog import CatalogEntry, catalog, find_entry
 from sdk.models.loading import is_path, load_model
 from sdk.models.store import fetch_model, locate_model
 
 models = typer.Typer(no_args_is_help=True, help="List, show, fetch and verify models.")
 
+LICENCE_WIDTH = 16
+"""Columns of a licence in the list; `fiqa models show` has the whole text."""
+
+Model = Annotated[
+    str,
+    typer.Argument(
+        help="Name from `fiqa models list`, or path of an .onnx, .xml or .engine file.", autocompletion=complete_model
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the card as one line of JSON.")]
+Names = Annotated[list[str], typer.Argument(help="Names from `fiqa models list`.", autocompletion=complete_name)]
+NamesOrFiles = Annotated[
+    list[str] | None,
+    typer.Argument(help="Names or model files.", show_default="all on this machine", autocompletion=complete_model),
+]
+
 
 @models.command("list")
 def list_models() -> None:
-    """All models that fiqa knows by name, and whether they are on this machine."""
-    table = Table(Column("name", no_wrap=True), "for", "on this machine", "licence", "summary")
-    damaged = False
+    """List the models that fiqa knows by name, one per line.
+
+    A file is embedded in the package, cached on this machine, or to fetch. `fiqa models show NAME` says more, such as
+    the whole licence. Exit code 1 when a file on this machine is damaged.
+    """
+    columns = (Column(name, no_wrap=name != "licence") for name in ("name", "task", "size", "file", "licence"))
+    table = Table(*columns, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    damaged = []
     for name, entry in catalog().items():
         try:
-            state = "yes" if locate_model(name) else "no"
+            path = locate_model(name)
         except FiqaError:
-            state, damaged = "damaged: fiqa models verify", True
-        table.add_row(*map(cell, (name, entry.card.task, state, entry.card.licence, entry.card.summary)))
+            damaged.append(name)
+            table.add_row(cell(name), entry.card.task, "", cell("damaged", "red"), _licence(entry))
+            continue
+        table.add_row(cell(name), entry.card.task, _size(entry, path), _place(entry, path), _licence(entry))
     Console().print(table)
     if damaged:
+        say(f"damaged: {', '.join(damaged)}; `fiqa models verify` says why", "yellow")
         raise typer.Exit(FAILED)
 
 
+def _size(entry: CatalogEntry, path: Path | None) -> str:
+    size = path.stat().st_size if path else entry.size
+    return f"{size / 1e6:.1f} MB" if size else ""
+
+
+def _place(entry: CatalogEntry, path: Path | None) -> str:
+    if path is None:
+        return "to fetch"
+    return "embedded" if path == entry.embedded else "cached"
+
+
+def _licence(entry: CatalogEntry) -> str:
+    """Return the short name of a licence, or the first words of a text that has none."""
+    return textwrap.shorten(entry.card.licence.removeprefix("Weights: "), LICENCE_WIDTH, placeholder=" ...")
+
+
 @models.command()
-def show(
-    model: Annotated[str, typer.Argument(help="Name or path of an .onnx, .xml or .engine file.")],
-    as_json: Annotated[bool, typer.Option("--json", help="As one line of JSON.")] = False,
-) -> None:
-    """A model's card: the file's own where it is on this machine, else the catalogue's."""
+def show(model: Model, as_json: AsJson = False) -> None:
+    """Show the card of a model: that of its file where it is on this machine, else that of the catalogue."""
     with error_exits():
         at_hand = is_path(model) or locate_model(model) is not None
         card = load_model(model).card if at_hand else find_entry(model).card
@@ -52,8 +93,8 @@ def show(
 
 
 @models.command()
-def fetch(names: Annotated[list[str], typer.Argument(help="Names in the catalogue.")]) -> None:
-    """Download models into the cache, their hashes checked; a model that is on this machine is not fetched again."""
+def fetch(names: Names) -> None:
+    """Download models into the cache and check their SHA-256. A model that is on this machine is not fetched again."""
     with error_exits():
         for name in names:
             find_entry(name)
@@ -64,12 +105,11 @@ def fetch(names: Annotated[list[str], typer.Argument(help="Names in the catalogu
 
 
 @models.command()
-def verify(
-    names: Annotated[
-        list[str] | None, typer.Argument(help="Names or model files; all on this machine if left out.")
-    ] = None,
-) -> None:
-    """Check hashes and forms of model files. Exit code 1 when one is wrong or, being named, is not there."""
+def verify(names: NamesOrFiles = None) -> None:
+    """Check that model files are whole and match their cards.
+
+    Exit code 1 when a file is wrong, or a model that was named is not on this machine.
+    """
     console = Console()
     wrong = False
     for name in names or catalog():

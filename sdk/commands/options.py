@@ -1,13 +1,61 @@
 """Options that several commands of `fiqa` take."""
 
+from glob import escape, glob
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-ModelOption = Annotated[str, typer.Option(help="Name (fiqa models list) or path of an .onnx, .xml or .engine file.")]
-DeviceOption = Annotated[
-    str, typer.Option(help="auto, cpu, cuda, cuda:1, tensorrt, tensorrt-rtx, openvino, openvino-ep.")
+from sdk.models.catalog import catalog
+from sdk.models.formats import SUFFIXES
+
+
+def complete_model(incomplete: str) -> list[str]:
+    """Complete the name of a model, or the path of a model file, for the shell."""
+    names = [name for name in catalog() if name.startswith(incomplete)]
+    paths = [Path(name) for name in glob(f"{escape(incomplete)}*")]
+    return names + [f"{path}/" if path.is_dir() else str(path) for path in paths if _may_be_model(path)]
+
+
+def complete_name(incomplete: str) -> list[str]:
+    """Complete the name of a model of the catalogue for the shell."""
+    return [name for name in catalog() if name.startswith(incomplete)]
+
+
+def complete_detector(incomplete: str) -> list[str]:
+    """Complete the name of a face detector for the shell."""
+    return [name for name in complete_name(incomplete) if catalog()[name].card.task == "detection"]
+
+
+def _may_be_model(path: Path) -> bool:
+    return path.is_dir() or path.suffix.lower() in SUFFIXES
+
+
+ModelOption = Annotated[
+    str,
+    typer.Option(
+        help="Name from `fiqa models list`, or path of an .onnx, .xml or .engine file.", autocompletion=complete_model
+    ),
 ]
-ThreadsOption = Annotated[int | None, typer.Option(help="CPU cores to use; all where left out.")]
-TrustOption = Annotated[bool, typer.Option("--trust", help="Load an engine that was built on another machine.")]
-PrecisionOption = Annotated[str | None, typer.Option(help="bf16, where device and CPU can; else the file's own.")]
+DetectorOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Face detector. fiqa-detector is in the package; yunet finds more faces and is fetched once.",
+        show_default="fiqa-detector",
+        autocompletion=complete_detector,
+    ),
+]
+DeviceOption = Annotated[
+    str, typer.Option(help="Device: auto, cpu, cuda, cuda:1, tensorrt, tensorrt-rtx, openvino or openvino-ep.")
+]
+ThreadsOption = Annotated[int | None, typer.Option(help="Number of CPU cores to use.", show_default="all")]
+PrecisionOption = Annotated[
+    str | None,
+    typer.Option(help="bf16, on a device and a CPU that can compute in it.", show_default="that of the file"),
+]
+TrustOption = Annotated[
+    bool, typer.Option("--trust", help="Load an engine file from another machine. Such a file is code.")
+]
+FacesOption = Annotated[
+    Path | None, typer.Option(help="Folder of aligned 112 x 112 face crops, of good and of bad quality.")
+]

@@ -1,193 +1,184 @@
-"""fiqa video: score a stream live."""
+"""fiqa video: score a stream while it runs."""
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import cv2
-import numpy as np
 import typer
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.status import Status
 
-from sdk.commands.console import INTERRUPTED, error_exits, print_plain
-from sdk.errors import InputError
-from sdk.files import check_outputs
+from sdk.commands.console import INTERRUPTED, error_exits, say
+from sdk.commands.options import DetectorOption, DeviceOption, ModelOption
 from sdk.scorer import QualityScorer
-from sdk.video.best_shot import BestShots, TrackShots
-from sdk.video.ending import Signals, leaving_at_once, wait_for
-from sdk.video.meter import Counters
-from sdk.video.outputs import SHOT_LINES, ShotFolder, VideoFile, check_records, check_video, open_records
-from sdk.video.overlay import Overlay
-from sdk.video.reading.sources import find_file, open_source
-from sdk.video.video_scorer import DETECTION_SIDE, VideoScorer, default_detectors
-from sdk.video.web.page import Page
+from sdk.stopping import OrderlyEnd, leave, wait_for
+from sdk.text import count
 
-WINDOW = "fiqa video (q ends)"
+if TYPE_CHECKING:
+    from sdk.video import Counters, VideoScorer
+    from sdk.video.outputs import Outputs, OutputSettings
+
+Source = Annotated[
+    str,
+    typer.Argument(
+        help="Index of a camera, video file, folder of frames, rtsp:// or http:// URL, GStreamer pipeline, or preset "
+        "of a Jetson (csi:0, usb:0, nvdec:rtsp://...).",
+        envvar="FIQA_SOURCE",
+    ),
+]
+ShotsFolder = Annotated[Path | None, typer.Option(help="Folder for the best faces of each track.")]
+Save = Annotated[Path | None, typer.Option(help="Video to write, with boxes and scores: .mp4, .avi or .mkv.")]
+Out = Annotated[Path | None, typer.Option(help="Table to write, one row per frame: .jsonl or .parquet.")]
+Show = Annotated[bool, typer.Option("--show", help="Open a window. Needs an OpenCV with windows.")]
+Serve = Annotated[int | None, typer.Option(help="Port of a page with the picture, the counters and the best shots.")]
+Host = Annotated[str, typer.Option(help="Address of the page. 0.0.0.0 lets every machine see it, without a password.")]
+MinSize = Annotated[float, typer.Option(help="Smallest face that is scored: shorter side of its box, pixels.")]
+MinSharpness = Annotated[float, typer.Option(help="Least sharpness of a best shot. 50 is blurred, 300 is sharp.")]
+Floor = Annotated[float | None, typer.Option(help="Least score of a best shot.")]
+Threshold = Annotated[
+    float | None, typer.Option(help="Write a track's first face with this score at once, not only at its end.")
+]
+Keep = Annotated[int, typer.Option(help="Number of best shots of each track.")]
+Every = Annotated[int, typer.Option(help="Look for faces in every n-th frame, and follow them in the others.")]
+MaxFps = Annotated[float | None, typer.Option(help="Most frames per second; others are skipped.")]
+DetectionSide = Annotated[
+    int | None,
+    typer.Option(
+        help="Longest side to which a frame is scaled for the detector, pixels. More finds smaller faces and takes "
+        "longer.",
+        show_default="640",
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class VideoSettings:
+    """The options of `fiqa video` but for its outputs; see its help."""
+
+    source: str
+    min_size: float
+    min_sharpness: float
+    floor: float | None
+    threshold: float | None
+    keep: int
+    every: int
+    max_fps: float | None
+    detection_side: int | None
+    detector: str | None
+    model: str
+    device: str
 
 
 def video(
-    source: Annotated[
-        str,
-        typer.Argument(
-            help="Index of a camera, video file, folder of frames, rtsp:// or http:// URL, GStreamer pipeline, "
-            "Jetson preset (csi:0, usb:0, nvdec:rtsp://...).",
-            envvar="FIQA_SOURCE",
-        ),
-    ],
-    best_shots: Annotated[Path | None, typer.Option(help="Folder for the best faces of each track.")] = None,
-    save: Annotated[Path | None, typer.Option(help="Video with overlay to write: .mp4, .avi or .mkv.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Results of each frame to write: .jsonl or .parquet.")] = None,
-    show: Annotated[bool, typer.Option("--show", help="Open a window; needs an OpenCV that has them.")] = False,
-    serve: Annotated[int | None, typer.Option(help="Port of a page with picture, counters, best shots.")] = None,
-    host: Annotated[str, typer.Option(help="Address of the page; 0.0.0.0 for all, without a password.")] = "127.0.0.1",
-    min_size: Annotated[float, typer.Option(help="Least side of a face to be scored, pixels.")] = 40,
-    min_sharpness: Annotated[float, typer.Option(help="Least sharpness of a best shot; 50 is blurred.")] = 0,
-    floor: Annotated[float | None, typer.Option(help="Least score of a best shot.")] = None,
-    threshold: Annotated[float | None, typer.Option(help="Report a track as soon as a face has this score.")] = None,
-    keep: Annotated[int, typer.Option(help="Best shots of each track.")] = 3,
-    every: Annotated[int, typer.Option(help="Look for faces in every n-th frame, follow them between.")] = 1,
-    max_fps: Annotated[float | None, typer.Option(help="Skip frames above this rate.")] = None,
-    detection_side: Annotated[
-        int, typer.Option(help="Longest side at which the detector sees a frame; more finds smaller faces, slower.")
-    ] = DETECTION_SIDE,
-    detector: Annotated[
-        str, typer.Option(help="Face detector: fiqa-detector, in the package; yunet finds more.")
-    ] = "fiqa-detector",
-    model: Annotated[str, typer.Option(help="Name (fiqa models list) or path of a model file.")] = "fiqa-nano",
-    device: Annotated[str, typer.Option(help="As fiqa score has it.")] = "auto",
+    source: Source,
+    best_shots: ShotsFolder = None,
+    save: Save = None,
+    out: Out = None,
+    show: Show = False,
+    serve: Serve = None,
+    host: Host = "127.0.0.1",
+    min_size: MinSize = 40,
+    min_sharpness: MinSharpness = 0,
+    floor: Floor = None,
+    threshold: Threshold = None,
+    keep: Keep = 3,
+    every: Every = 1,
+    max_fps: MaxFps = None,
+    detection_side: DetectionSide = None,
+    detector: DetectorOption = None,
+    model: ModelOption = "fiqa-nano",
+    device: DeviceOption = "auto",
 ) -> None:
     """Find, follow and score the faces of a stream, and keep the best of each person.
 
-    Files and folders are read to their end; cameras and streams until Ctrl-C or SIGTERM, and they are opened again when
-    they fail. Counters go to stderr: live on a terminal, and at the end.
+    Files and folders are read to their end. Cameras and streams are read until Ctrl-C or SIGTERM, and are opened again
+    when they fail. Counters go to stderr: at the end, and on a terminal all the time.
 
-    Files of an earlier run are never emptied: --out adds lines to a .jsonl, and what else is there is refused.
+    Files of an earlier run are never emptied: --out and --best-shots add lines to a .jsonl file, and any other file
+    that is there is refused.
 
-    Exit codes: 0 the end was reached, or SIGTERM, or SIGHUP; 1 an error, such as a full disk; 2 wrong usage, or no
-    such source; 130 interrupted. What was written until then is whole, and the tracks that were in sight are written,
-    too.
+    Exit codes: 0 the end was reached, or SIGTERM or SIGHUP came; 1 an error, such as a full disk; 2 a wrong path or
+    option; 130 stopped by Ctrl-C. What was written is whole in every case, with the faces that were in sight.
     """
-    interrupted = False
-    with leaving_at_once(), error_exits(), Signals() as signals:
-        try:
-            with ExitStack() as stack:
-                _quieten_libraries()
-                _check_outputs(source, model, out=out, save=save, best_shots=best_shots)
-                window = _window(stack) if show else None
-                scorer = stack.enter_context(QualityScorer(model, device))
-                overlay = Overlay(scorer.card.score_range)
-                detectors = default_detectors(detection_side, detector)
-                folder: ShotFolder | None = None
-                page: Page | None = None
+    from sdk.video.outputs import OutputSettings
 
-                def tell(word: TrackShots) -> None:
-                    if folder is not None:
-                        folder.write(word)
-                    if page is not None:
-                        page.add(word)
+    settings = VideoSettings(
+        source, min_size, min_sharpness, floor, threshold, keep, every, max_fps, detection_side, detector, model, device
+    )
+    outputs = OutputSettings(out, save, best_shots, show, serve, host)
+    threads = threading.enumerate()
+    try:
+        with error_exits(), OrderlyEnd() as signals:
+            code = _run(settings, outputs, signals)
+    except typer.Exit as end:
+        code = end.exit_code
+    leave(code, "fiqa-", threads)
+    raise typer.Exit(code)
 
-                shots = BestShots(tell, count=keep, threshold=threshold, floor=floor, min_sharpness=min_sharpness)
-                opened = wait_for(lambda: open_source(source))
-                stream = VideoScorer(
-                    opened, scorer, detectors, best_shots=shots, every=every, max_fps=max_fps, min_size=min_size
-                )
-                stack.callback(stream.close)  # where an output cannot be opened
-                if best_shots is not None:
-                    folder = ShotFolder(best_shots)
-                    stack.callback(folder.close)
-                records = None if out is None else open_records(out)
-                if records is not None:
-                    stack.callback(records.close)
-                recording = None if save is None else VideoFile(save, stream.fps)
-                if recording is not None:
-                    stack.callback(recording.close)
-                if serve is not None:
-                    page = Page(stream.name, lambda: stream.counters, serve, host, Overlay(scorer.card.score_range))
-                    stack.callback(page.close)
-                    print_plain(Console(stderr=True), f"page: {page.address}")
-                stack.callback(lambda: _summarise(stream.counters))
-                stack.callback(stream.close)  # first of all: it flushes the tracks to the others
-                stack.callback(signals.close)
-                signals.watch(stream)
-                with _status(stream) as status:
-                    for result in stream:
-                        if records is not None:
-                            records.write(result)
-                        if page is not None:
-                            page.show(result)
-                        if recording is not None or window is not None:
-                            overlay.note(result)
-                            drawn = overlay.draw(result, stream.counters)
-                            if recording is not None:
-                                recording.write(drawn, result.timestamp)
-                            if window is not None and not window(drawn):
-                                break
-                        status()
-        except KeyboardInterrupt:
-            interrupted = True
-        if interrupted:
-            print_plain(Console(stderr=True), "interrupted: what was scored until then is written", "yellow")
-            raise typer.Exit(INTERRUPTED)
+
+def _run(settings: VideoSettings, wanted: "OutputSettings", signals: OrderlyEnd) -> int:
+    """Score the stream to its end or until a signal; returns the exit code."""
+    from sdk.video.outputs import Outputs
+
+    _quieten_libraries()
+    wanted.check(settings.source, settings.model)
+    try:
+        with ExitStack() as stack:
+            scorer = stack.enter_context(QualityScorer(settings.model, settings.device))
+            outputs = Outputs(wanted, scorer.card.score_range)
+            stack.callback(outputs.close)
+            stream = _open_stream(settings, scorer, outputs)
+            stack.callback(stream.close)  # where an output cannot be opened
+            outputs.open(stream)
+            if outputs.page is not None:
+                say(f"page: {outputs.page.address}")
+            stack.callback(lambda: say(_summary(stream.counters)))
+            stack.callback(stream.close)  # first of all: it flushes the tracks to the outputs
+            stack.callback(signals.close)
+            signals.watch(stream.stop)
+            with _status(stream) as update:
+                for result in stream:
+                    if not outputs.add(result):
+                        break
+                    update()
+    except KeyboardInterrupt as stopped:
+        code = getattr(stopped, "code", INTERRUPTED)
+        if code:
+            say("interrupted: what was scored until then is written", "yellow")
+        return int(code)
+    return 0
+
+
+def _open_stream(settings: VideoSettings, scorer: QualityScorer, outputs: "Outputs") -> "VideoScorer":
+    from sdk.video import BestShots, VideoScorer, open_source
+    from sdk.video.video_scorer import DETECTION_SIDE, default_detectors
+
+    detectors = default_detectors(settings.detection_side or DETECTION_SIDE, settings.detector or "fiqa-detector")
+    shots = BestShots(
+        outputs.add_shots, count=settings.keep, threshold=settings.threshold, floor=settings.floor,
+        min_sharpness=settings.min_sharpness,
+    )  # fmt: skip
+    opened = wait_for(lambda: open_source(settings.source))
+    return VideoScorer(
+        opened, scorer, detectors, best_shots=shots, every=settings.every, max_fps=settings.max_fps,
+        min_size=settings.min_size,
+    )  # fmt: skip
 
 
 def _quieten_libraries() -> None:
-    """Keep OpenCV, FFmpeg and GStreamer from writing addresses, with passwords, unless their variables are set."""
+    """Keep FFmpeg and GStreamer from writing addresses, with passwords, unless their variables are set."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("GST_DEBUG", "0")
-    if "OPENCV_LOG_LEVEL" not in os.environ:
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-
-
-def _check_outputs(source: str, model: str, *, out: Path | None, save: Path | None, best_shots: Path | None) -> None:
-    """Refuse outputs that would destroy something, before there is work to lose.
-
-    Raises:
-        InputError: One is the source, the model or another output, is there already, or has a wrong suffix.
-    """
-    read = find_file(source)
-    if (
-        best_shots is not None
-        and read is not None
-        and read.is_dir()
-        and best_shots.is_dir()
-        and best_shots.samefile(read)
-    ):
-        raise InputError(f"--best-shots {best_shots} is the folder of the frames, {source}; choose another folder")
-    if out is not None:
-        check_records(out)
-    if save is not None:
-        check_video(save)
-    lines = None if best_shots is None else best_shots / SHOT_LINES
-    inputs = [Path(model), *([read] if read is not None else [])]
-    check_outputs({"--out": out, "--save": save, "--best-shots": lines}, inputs)
-
-
-def _window(stack: ExitStack) -> Callable[[NDArray[np.uint8]], bool]:
-    """A window; gives the function that shows a frame and tells whether to go on."""
-    try:
-        cv2.namedWindow(WINDOW, cv2.WINDOW_NORMAL)
-    except cv2.error as error:
-        raise InputError(
-            f"--show needs windows, which this OpenCV ({cv2.__version__}) is built without; use --serve PORT and a "
-            "browser, or: pip uninstall opencv-python-headless && pip install opencv-python"
-        ) from error
-    stack.callback(cv2.destroyAllWindows)
-
-    def show(image: NDArray[np.uint8]) -> bool:
-        cv2.imshow(WINDOW, image)
-        return cv2.waitKey(1) & 0xFF not in (ord("q"), 27)
-
-    return show
 
 
 @contextmanager
-def _status(stream: VideoScorer) -> Iterator[Callable[[], None]]:
-    """A line of counters on stderr, twice a second; on a terminal only."""
+def _status(stream: "VideoScorer") -> Iterator[Callable[[], None]]:
+    """Show a line of counters on stderr, twice a second; on a terminal only."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield lambda: None
@@ -204,24 +195,26 @@ def _status(stream: VideoScorer) -> Iterator[Callable[[], None]]:
         yield update
 
 
-def _line(counters: Counters) -> str:
+def _line(counters: "Counters") -> str:
     return (
         f"{counters.fps_in:.1f} frames/s in, {counters.fps_scored:.1f} scored; {counters.dropped} dropped; latency "
-        f"{counters.latency_p50 * 1000:.0f} ms, p95 {counters.latency_p95 * 1000:.0f} ms; {counters.faces} faces; "
-        f"{counters.reconnects} reconnects"
+        f"{_latency(counters)}; {count('face', counters.faces)}; {count('reconnect', counters.reconnects)}"
     )
 
 
-def _summarise(counters: Counters) -> None:
+def _summary(counters: "Counters") -> str:
     rest = ", ".join(
         f"{value} {name}"
         for name in ("skipped", "dropped", "corrupt", "stale", "blank")
         if (value := getattr(counters, name))
     )
     unscored = f" ({counters.unscored} more without a score: the model gave no number)" if counters.unscored else ""
-    print_plain(
-        Console(stderr=True),
-        f"{counters.captured} frames{f' ({rest})' if rest else ''}, {counters.scored} of them scored, "
-        f"{counters.faces} faces{unscored}; latency {counters.latency_p50 * 1000:.0f} ms, "
-        f"p95 {counters.latency_p95 * 1000:.0f} ms; {counters.reconnects} reconnects",
+    return (
+        f"{count('frame', counters.captured)}{f' ({rest})' if rest else ''}, {counters.scored} of them scored, "
+        f"{count('face', counters.faces)}{unscored}; latency {_latency(counters)}; "
+        f"{count('reconnect', counters.reconnects)}"
     )
+
+
+def _latency(counters: "Counters") -> str:
+    return f"{counters.latency_p50 * 1000:.0f} ms, p95 {counters.latency_p95 * 1000:.0f} ms"

@@ -175,8 +175,8 @@ def read_with_card(path: Path, card: ModelCard | None, trust: bool) -> Model:
     wanted, digest = model.card.engine.sha256, hashlib.sha256(data + weights).hexdigest()
     if not wanted and not trust:
         raise ModelError(
-            f"{path}: its card names no SHA-256, so nobody knows whether this is the file that it describes; export "
-            "the model again, or, if it is your own, give trust=True (--trust)"
+            f"{path}: its card names no SHA-256, so the file cannot be compared with it; export the model "
+            "again, or, if it is your own, give trust=True (--trust)"
         )
     if wanted and wanted != digest:
         raise ModelError(

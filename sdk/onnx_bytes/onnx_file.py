@@ -126,7 +126,7 @@ def check_onnx(data: bytes) -> None:
                 continue
             if field.wire not in rule.wires or (field.number in found and not rule.many):
                 raise ModelError(
-                    f"not an ONNX file: field {field.number} of a {form} is of another type, or stands there twice; "
+                    f"not an ONNX file: field {field.number} of a {form} has a wrong type or occurs twice; "
                     "fetch or export it again"
                 )
             found[field.number] = field

@@ -1,1 +1,1 @@
-"""Proof that a file scores as its source does, and how fast it is."""
+"""Prove that a model file scores as its source does, and measure how fast it is."""

@@ -1,7 +1,8 @@
-"""One configuration of `fiqa bench`, in a process of its own: `python -m sdk.proof.bench_worker`.
+"""Measure one configuration of `fiqa bench`, in a process of its own: `python -m sdk.proof.bench_worker`.
 
-It talks in lines of JSON: reads `Work`, answers with the scores of all faces; then for each number that it reads it
-calls the model for so many seconds, and answers with the seconds of every call, the whole time and the memory.
+It speaks in lines of JSON. It reads a configuration and answers with the scores of all faces. Then it reads numbers:
+for each it calls the model for that many seconds, and answers with the seconds of every call, the whole time and the
+memory.
 """
 
 import json
@@ -21,7 +22,7 @@ from sdk.runtimes.shared_runtime import prepare
 
 
 def main() -> None:
-    """Serve until the input ends."""
+    """Answer until the input ends."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print must not come between the answers
 
@@ -62,7 +63,7 @@ def main() -> None:
 
 
 def peak_memory() -> int | None:
-    """Most bytes that this process has held in memory; None where the system does not say."""
+    """Return the most bytes that this process has held in memory; None where the system does not say."""
     try:
         # Not getrusage: there the parent's memory counts, from before this program was started in its copy.
         for line in Path("/proc/self/status").read_text().splitlines():

@@ -1,4 +1,4 @@
-"""Does a file score as its source does? Differences, rank correlation, and what each precision may differ."""
+"""Prove that a model file scores as its source does: differences, rank correlation, tolerances of each precision."""
 
 import dataclasses
 import logging
@@ -29,24 +29,24 @@ Faces = NDArray[np.uint8]
 Scores = NDArray[np.float32]
 
 PROOF_FILE = "proof.npz"
-"""In the folder of an export: `faces` uint8 (N, 112, 112, 3) BGR, `scores` float32 (N,) of the export's source, and
-`source`, the SHA-256 of that, as it stands on the cards of the folder's files."""
+"""Name of the proof in the folder of an export. It holds `faces`, uint8 BGR (N, 112, 112, 3); `scores`, float32 (N,),
+which the source of the export gives them; and `source`, the SHA-256 of that source, which the cards hold, too."""
 
 FEWEST, MOST = 8, 512
-"""How many faces a proof takes; of more, evenly spread ones."""
+"""Least and most faces of a proof; of more faces, some are taken in equal steps."""
 
 
 TOLERANCES: Mapping[str, Tolerance] = MappingProxyType(
     {name: precision.tolerance for name, precision in PRECISIONS.items()}
 )
-"""By precision."""
+"""Tolerance of each precision."""
 
 _MOST_BYTES = MOST * (112 * 112 * 3 + 8) + 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How two sets of scores of the same faces compare.
+    """Comparison of two sets of scores of the same faces.
 
     Attributes:
         count: Faces.
@@ -67,15 +67,15 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What `prove` found.
+    """Result of `prove`.
 
     Attributes:
-        card: The file's card, as it was.
-        device: Where it ran.
-        precision: What it was computed in.
-        reference: Where the reference scores came from.
+        card: Card of the file, before the proof.
+        device: Device that the file ran on.
+        precision: Precision that it was computed in.
+        reference: File that the reference scores came from.
         agreement: How the scores compare.
-        failures: Why it is no proof; empty where it is one.
+        failures: Why the file is not proven; empty where it is.
     """
 
     card: ModelCard
@@ -87,10 +87,10 @@ class Proof:
 
 
 def compare_scores(scores: Scores, reference: Scores) -> Agreement:
-    """Compare scores with those of their source.
+    """Compare scores with those of the source.
 
     Raises:
-        InputError: There are fewer than two faces, or not as many of one as of the other.
+        InputError: There are fewer than two scores, or not as many of one as of the other.
     """
     if scores.shape != reference.shape or scores.ndim != 1 or len(scores) < 2:
         raise InputError(f"scores are {scores.shape} and {reference.shape}, wanted (N,) twice and at least two faces")
@@ -110,7 +110,7 @@ def compare_scores(scores: Scores, reference: Scores) -> Agreement:
 
 
 def find_failures(agreement: Agreement, precision: str) -> tuple[str, ...]:
-    """What of an agreement is beyond the tolerance of a precision, in words; empty where nothing is.
+    """Return in words what is beyond the tolerance of a precision; empty where nothing is.
 
     Raises:
         InputError: The precision is unknown.
@@ -130,7 +130,7 @@ def find_failures(agreement: Agreement, precision: str) -> tuple[str, ...]:
 
 
 def spearman(first: NDArray[Any], second: NDArray[Any]) -> float:
-    """Spearman's rank correlation; equal values share the mean of their ranks. 0 where one side has one value only."""
+    """Return Spearman's rank correlation; equal values share the mean of their ranks. 0 where all of one are equal."""
     one, other = (ranks - ranks.mean() for ranks in (_ranks(first), _ranks(second)))
     scale = float(np.sqrt((one * one).sum() * (other * other).sum()))
     return float((one * other).sum()) / scale if scale else 0.0
@@ -150,13 +150,13 @@ def prove(
     precision: str | None = None,
     trust: bool = False,
 ) -> Proof:
-    """Run a file in its runtime on this device and compare it with its source.
+    """Run a model file on this device, and compare its scores with those of its source.
 
     Args:
         file: The model file, or a name in the catalogue.
-        against: Its source in fp32, run by onnxruntime on the CPU. Without it the reference is `proof.npz` beside the
-            file, else the fp32 ONNX file of the same name there.
-        faces: Folder of aligned 112 x 112 crops; without it those in `proof.npz`.
+        against: Source of the file, an fp32 .onnx file, which runs on the CPU. None for the scores in `proof.npz`
+            beside the file, or else for the fp32 ONNX file of the same name there.
+        faces: Folder of aligned 112 x 112 crops; None for those in `proof.npz`.
         device: See `QualityScorer`.
         precision: See `QualityScorer`.
         trust: See `QualityScorer`.
@@ -187,7 +187,7 @@ def prove(
 
 
 def record_proof(file: Path, proof: Proof) -> Path | None:
-    """Write a proof that holds into the card beside a file that had none yet; returns the card's path if it was.
+    """Write a proof into the card beside a file that is not proven yet; returns the path of the card, if written.
 
     Raises:
         InputError: The card cannot be written.
@@ -205,14 +205,14 @@ def record_proof(file: Path, proof: Proof) -> Path | None:
 
 
 def load_proof(folder: Path, card: ModelCard) -> tuple[Faces, Scores, str]:
-    """Faces, the source's scores, and the path of a folder's `proof.npz`.
+    """Read the `proof.npz` of a folder: faces, scores of the source, and path of the proof.
 
     Args:
-        folder: Where it is.
-        card: Of the file that is to be proven.
+        folder: Folder of the proof.
+        card: Card of the file that is to be proven.
 
     Raises:
-        InputError: The file is not what `PROOF_FILE` says, or is of another source than the card.
+        InputError: The proof does not hold what it should, or belongs to another source than the card.
     """
     path, advice = folder / PROOF_FILE, "export the model again, or give --against"
     wanted: dict[str, Wanted] = {"faces": ("u", (None, 112, 112, 3)), "scores": ("f", (None,)), "source": ("U", ())}
@@ -233,10 +233,10 @@ def load_proof(folder: Path, card: ModelCard) -> tuple[Faces, Scores, str]:
 
 
 def proof_source(folder: Path) -> str | None:
-    """SHA-256 of the source that a folder's `proof.npz` is of; None where there is no proof.
+    """Return the SHA-256 of the source that the `proof.npz` of a folder belongs to; None where there is no proof.
 
     Raises:
-        InputError: The file is no proof.
+        InputError: The proof cannot be read.
     """
     path = folder / PROOF_FILE
     if not os.path.lexists(path):
@@ -245,7 +245,7 @@ def proof_source(folder: Path) -> str | None:
 
 
 def read_faces(folder: Path) -> Faces:
-    """Aligned crops of a folder, at most `MOST`, evenly spread over the sorted names: uint8 (N, 112, 112, 3).
+    """Read aligned crops of a folder, at most `MOST`, in equal steps over the sorted names: uint8 (N, 112, 112, 3).
 
     Raises:
         InputError: There are fewer than `FEWEST` crops.
@@ -265,7 +265,7 @@ def read_faces(folder: Path) -> Faces:
 
 
 def find_source(file: Path) -> Path:
-    """The fp32 ONNX file of the same name beside a file.
+    """Find the fp32 ONNX file of the same name beside a file.
 
     Raises:
         InputError: There is none.

@@ -1,1 +1,1 @@
-"""Files of images in, tables and the HTML report out."""
+"""Score files of images; write tables and the HTML report."""

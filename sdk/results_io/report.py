@@ -1,6 +1,6 @@
-"""One self-contained HTML page: figures, histogram, the best and the worst faces, files that could not be scored.
+"""The report: one HTML page with figures, a histogram, the best and the worst faces, and files without a score.
 
-Its size does not grow with the number of files.
+It needs no other file, and its size does not grow with the number of files.
 """
 
 import base64
@@ -16,26 +16,26 @@ from types import MappingProxyType
 
 from sdk.files import write_file
 from sdk.models.card import ModelCard
-from sdk.results_io.scoring import ScoredFace
+from sdk.results_io.scored_face import ScoredFace
 from sdk.results_io.tally import Histogram, Tally
-from sdk.text import path_text, shown
+from sdk.text import count, path_text, shown
 
 BINS = 40
 WIDTH, HEIGHT, MARGIN = 960, 180, 22
-"""Of the histogram, in its own units."""
+"""Size of the histogram and its margin, in units of its own."""
 NONE: Mapping[ScoredFace, bytes] = MappingProxyType({})
 REASONS = 30
-"""Reasons of failures that are listed."""
+"""Most reasons of failures that are listed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """How the scores of a page were made.
+class Origin:
+    """Origin of the scores of a page.
 
     Attributes:
-        card: The model's.
-        device: Where it ran.
-        seconds: How long it took.
+        card: Card of the model.
+        device: Device that it ran on.
+        seconds: Seconds that the run took.
     """
 
     card: ModelCard
@@ -43,25 +43,25 @@ class Run:
     seconds: float
 
 
-def write_page(path: Path, tally: Tally, run: Run, pictures: Mapping[ScoredFace, bytes] = NONE) -> None:
+def write_page(path: Path, tally: Tally, origin: Origin, pictures: Mapping[ScoredFace, bytes] = NONE) -> None:
     """Write the page.
 
     Args:
-        path: The page.
-        tally: What was scored; its best and worst faces, with their pictures, are shown.
-        run: How it was scored.
-        pictures: Of faces that bring none.
+        path: File to write.
+        tally: What was scored. The faces that it keeps are shown with their pictures.
+        origin: How it was scored.
+        pictures: Pictures of faces that have no thumbnail.
 
     Raises:
         InputError: The file cannot be written.
         OutputError: The disk is full.
     """
-    write_file(path, make_page(tally, run, pictures))
+    write_file(path, make_page(tally, origin, pictures))
 
 
-def make_page(tally: Tally, run: Run, pictures: Mapping[ScoredFace, bytes] = NONE) -> str:
-    """Return the page's HTML; it refers to nothing outside itself."""
-    card, scores = run.card, tally.scores
+def make_page(tally: Tally, origin: Origin, pictures: Mapping[ScoredFace, bytes] = NONE) -> str:
+    """Return the HTML of the page; it needs nothing else."""
+    card, scores = origin.card, tally.scores
     low, high = _range(scores, card)
     ranked = tally.ranked()
     return Template(Path(__file__).with_name("report.html").read_text(encoding="utf-8")).substitute(
@@ -69,8 +69,8 @@ def make_page(tally: Tally, run: Run, pictures: Mapping[ScoredFace, bytes] = NON
         model=_safe(" · ".join(filter(None, (card.name, card.precision, card.licence)))),
         summary=_safe(card.summary),
         made=_safe(
-            f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z} · fiqa {version('fiqa')} · {run.device} · "
-            f"{run.seconds:.1f} s"
+            f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z} · fiqa {version('fiqa')} · {origin.device} · "
+            f"{origin.seconds:.1f} s"
         ),
         tiles="".join(_tile(name, value) for name, value in _figures(tally)),
         histogram=_histogram(scores, low, high),
@@ -86,18 +86,18 @@ def make_page(tally: Tally, run: Run, pictures: Mapping[ScoredFace, bytes] = NON
 
 
 def _safe(text: str) -> str:
-    """Text for a page: no markup, and nothing that turns its direction round."""
+    """Return a text for a page: without markup, and without characters that turn its direction round."""
     return escape(shown(text))
 
 
-def _which(kept: int, count: int) -> str:
-    if kept == count:
+def _which(kept: int, total: int) -> str:
+    if kept == total:
         return ""
-    return f"<p>The {kept - kept // 2:,} best and the {kept // 2:,} worst of {count:,} faces.</p>"
+    return f"<p>The {kept - kept // 2:,} best and the {kept // 2:,} worst of {total:,} faces.</p>"
 
 
 def _range(scores: Histogram, card: ModelCard) -> tuple[float, float]:
-    """The model's range, widened in tenths to hold the scores found."""
+    """Return the range of the model, widened in tenths to hold the scores found."""
     low, high = card.score_range
     if scores.count:
         low, high = min(low, math.floor(10 * scores.least) / 10), max(high, math.ceil(10 * scores.most) / 10)
@@ -107,7 +107,7 @@ def _range(scores: Histogram, card: ModelCard) -> tuple[float, float]:
 def _figures(tally: Tally) -> list[tuple[str, str]]:
     scores = tally.scores
     figures = [("files", tally.files), ("faces", scores.count), ("without a score", tally.failed)]
-    found = [(name, f"{count:,}") for name, count in figures]
+    found = [(name, f"{number:,}") for name, number in figures]
     if scores.count:
         values = (("best", scores.most), ("median", scores.median()), ("worst", scores.least))
         found += [(name, f"{value:.3f}") for name, value in values]
@@ -124,10 +124,10 @@ def _histogram(scores: Histogram, low: float, high: float) -> str:
     top = max(1, *counts)
     step = WIDTH / BINS
     bars = "".join(
-        f'<rect x="{index * step + 1:.1f}" y="{HEIGHT - HEIGHT * count / top:.1f}" width="{step - 2:.1f}" '
-        f'height="{HEIGHT * count / top:.1f}" rx="2" data-from="{start:.6f}" data-to="{end:.6f}">'
-        f"<title>{start:.3f} to {end:.3f}: {count} faces</title></rect>"
-        for index, (count, start, end) in enumerate(zip(counts, edges, edges[1:], strict=False))
+        f'<rect x="{index * step + 1:.1f}" y="{HEIGHT - HEIGHT * number / top:.1f}" width="{step - 2:.1f}" '
+        f'height="{HEIGHT * number / top:.1f}" rx="2" data-from="{start:.6f}" data-to="{end:.6f}">'
+        f"<title>{start:.3f} to {end:.3f}: {count('face', number)}</title></rect>"
+        for index, (number, start, end) in enumerate(zip(counts, edges, edges[1:], strict=False))
     )
     tallest = f'<text x="{(counts.index(max(counts)) + 0.5) * step:.1f}" y="-5" text-anchor="middle">{top:,}</text>'
     places = (("start", 0.0), *(("middle", share) for share in (0.25, 0.5, 0.75)), ("end", 1.0))
@@ -174,8 +174,8 @@ def _failures(tally: Tally) -> str:
 
 def _reasons(tally: Tally) -> str:
     common = tally.reasons.most_common(REASONS)
-    rest = tally.failed - sum(count for _, count in common)
-    rows = "".join(_row(f"{count:,}", reason) for reason, count in [*common, *([("others", rest)] if rest else [])])
+    rest = tally.failed - sum(number for _, number in common)
+    rows = "".join(_row(f"{number:,}", reason) for reason, number in [*common, *([("others", rest)] if rest else [])])
     return f"<table><thead><tr><th>Count</th><th>Reason</th></tr></thead><tbody>{rows}</tbody></table>"
 
 

@@ -1,4 +1,4 @@
-"""Adds scores up in little memory: counts, a histogram, the best and the worst faces, the reasons of failures."""
+"""Add scores up in little memory: counts, a histogram, the best and the worst faces, the reasons of failures."""
 
 import heapq
 import math
@@ -6,16 +6,16 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import accumulate
 
-from sdk.results_io.scoring import ScoredFace
+from sdk.results_io.scored_face import ScoredFace
 
 FACES = 200
-"""Faces that are kept at either end, where nothing else is said."""
+"""Best faces that are kept unless told otherwise, and as many worst ones."""
 
 FAILURES = 200
-"""Files without a score that are kept."""
+"""Most files without a score that are kept."""
 
 _FINEST = 0.00025
-"""Width of a bin at first: a fortieth of a tenth of a tenth, so that bars begin and end where bins do."""
+"""Width of a bin at first. 40 bars over a range in tenths begin and end where bins do."""
 _MOST_BINS = 20_000
 _MOST_REASONS = 1_000
 OTHER_REASONS = "other reasons"
@@ -25,9 +25,9 @@ class Histogram:
     """Counts of values in bins of one width, which doubles when there are too many of them.
 
     Attributes:
-        count: Of all values.
-        least: The smallest value; infinity where there is none.
-        most: The largest value; minus infinity where there is none.
+        count: Number of values.
+        least: Smallest value; infinity where there is none.
+        most: Largest value; minus infinity where there is none.
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class Histogram:
         return (self._at((self.count - 1) // 2, bins) + self._at(self.count // 2, bins)) / 2 if indices else math.nan
 
     def bars(self, low: float, high: float, count: int) -> list[int]:
-        """Return the counts of so many equal bars from `low` to `high`; what lies outside is in the outermost."""
+        """Return the counts of equal bars from `low` to `high`. Values outside count in the first or the last bar."""
         bars = [0] * count
         for index, found in self._bins.items():
             place = ((index + 0.5) * self._width - low) / (high - low)
@@ -62,24 +62,24 @@ class Histogram:
         return bars
 
     def _at(self, place: int, bins: tuple[list[int], list[int]]) -> float:
-        """Return the middle of the bin of the value that stands at a place, were all sorted."""
+        """Return the middle of the bin that holds a value, given its place among all values in order."""
         index = next(index for index, upto in zip(*bins, strict=True) if place < upto)
         return min(max((index + 0.5) * self._width, self.least), self.most)
 
 
 class Tally:
-    """Adds up what was scored.
+    """Add up what was scored.
 
     Args:
-        keep: Faces to keep at either end, with their pictures.
+        keep: Number of best faces to keep with their pictures, and of worst ones.
 
     Attributes:
-        files: Counted so far.
-        scored_files: Those with a score.
-        scores: Of all faces.
-        failed: Files without a score, and faces that the model gives no number for.
-        reasons: Failures by what was wrong; few enough to be listed.
-        failures: The first of them.
+        files: Number of files so far.
+        scored_files: Number of files with a score.
+        scores: Histogram of the scores of all faces.
+        failed: Number of files without a score, and of faces for which the model gave no number.
+        reasons: Number of failures by reason; few enough reasons to be listed.
+        failures: The first failures.
     """
 
     def __init__(self, keep: int = 0) -> None:
@@ -105,7 +105,7 @@ class Tally:
                 _keep_largest(self._worst, (-face.score, order, face), self._keep)
 
     def ranked(self) -> list[tuple[int, ScoredFace]]:
-        """Return the faces that were kept, best first, each with its rank among all: 1 is the best."""
+        """Return the faces that were kept, best first, with their ranks among all faces; 1 is the best."""
         best = sorted(self._best, key=lambda entry: entry[:2], reverse=True)
         worst = sorted(self._worst, key=lambda entry: entry[:2])
         seen = {-order for _, order, _ in best}

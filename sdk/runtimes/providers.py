@@ -203,7 +203,7 @@ def check_assignment(session: Any, provider: Provider, device: str) -> None:
     running = session.get_providers()
     if provider.name not in running:
         raise DeviceError(
-            f"{device} was asked for, but onnxruntime runs on {', '.join(running)}; mostly a library of "
+            f"{device} was asked for, but onnxruntime runs on {', '.join(running)}; usually a library of "
             f"{provider.libraries} is missing: run `fiqa -v doctor`, or use device='cpu'"
         )
     if not hasattr(session, "get_provider_graph_assignment_info"):

@@ -10,9 +10,11 @@ with VideoScorer(0, best_shots=BestShots(print, threshold=0.7)) as video:
 from sdk.video.best_shot import BestShots, Shot, TrackShots, sharpness
 from sdk.video.frames import Frame, FrameResult, TrackedFace
 from sdk.video.meter import Counters
-from sdk.video.reading.sources import Source, open_source
+from sdk.video.reading.source import Source
+from sdk.video.reading.sources import open_source
 from sdk.video.tracking import Tracker
 from sdk.video.video_scorer import VideoScorer
+from sdk.video.writing.shot_folder import ShotFolder
 
 __all__ = [
     "BestShots",
@@ -20,6 +22,7 @@ __all__ = [
     "Frame",
     "FrameResult",
     "Shot",
+    "ShotFolder",
     "Source",
     "TrackShots",
     "TrackedFace",

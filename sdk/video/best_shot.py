@@ -1,4 +1,4 @@
-"""Best shot: of each track the faces worth keeping, and word of them early and at its end."""
+"""Best shots: the best faces of each track, told of at its end, and of the first good one at once."""
 
 import math
 from collections import Counter
@@ -13,49 +13,51 @@ from sdk.errors import InputError
 from sdk.video.frames import FrameResult, TrackedFace
 
 MARGIN = 0.4
-"""What a picture shows around the box, in sides of the box."""
+"""Width of the surroundings that a picture shows, in sides of the box."""
 
 PICTURE_SIDE = 320
-"""Longest side of a picture, pixels: with the crop, at most 350 kB a face are kept."""
+"""Longest side of a picture, pixels. With the crop, at most 350 kB are kept for a face."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shot:
-    """A face worth keeping.
+    """One of the best faces of a track.
 
     Attributes:
-        frame: Index of its frame.
-        timestamp: Of its frame, seconds.
+        frame: Index of the frame.
+        timestamp: Timestamp of the frame, seconds.
         face: The face, with its score and its aligned crop.
-        sharpness: See `sharpness`.
-        picture: uint8 BGR: the face with its surroundings, at most 320 pixels a side.
+        sharpness: Sharpness of the crop; see `sdk.sharpness`.
+        picture: uint8 BGR (H, W, 3): the face with its surroundings; no side is longer than 320 pixels.
     """
 
     frame: int
     timestamp: float
     face: TrackedFace
     sharpness: float
-    picture: NDArray[np.uint8]
+    picture: NDArray[np.uint8] = field(repr=False)
 
     @property
     def score(self) -> float:
-        """The face's score; those without one are never kept."""
+        """Score of the face; a face without one is never kept."""
         assert self.face.score is not None
         return self.face.score
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrackShots:
-    """Word of a track.
+    """The best faces of a track.
 
     Attributes:
-        track: Its number.
-        final: The track has ended; else this is the early word, of the first face that reached the threshold.
-        shots: Best first; empty where no face passed the gates.
-        first: Seconds at which the track was first seen.
-        last: Seconds at which it was last seen.
-        faces: How many faces were scored or refused.
-        refused: How many were `small`, `blurred`, `low` in score, or `unscored`: the model gave no number.
+        track: Number of the track.
+        final: True when the track has ended. False for the early call, which tells of the first face that reached the
+            threshold.
+        shots: The faces, best first; empty where none was good enough.
+        first: Timestamp of the first frame of the track, seconds.
+        last: Timestamp of the last frame of the track, seconds.
+        faces: Number of faces that were scored or refused.
+        refused: Number of faces refused by reason: `small`, `blurred`, `low` in score, or `unscored` where the model
+            gave no number.
     """
 
     track: int
@@ -78,18 +80,18 @@ class _Kept:
 
 
 class BestShots:
-    """Keeps the best faces of every track, and calls back.
+    """Keep the best faces of every track, and call back when a track ends.
 
     Args:
-        on_shots: Called with word of a track: early, once, when a face reaches the threshold, and when it ends. Runs
-            in the thread that iterates. If it raises, the error passes to the iteration, and it is not called again.
-        count: So many faces are kept of a track.
-        threshold: Score of the early word; None for none.
-        floor: Faces of a lower score are not kept; None to keep all.
-        min_sharpness: Nor are less sharp ones; see `sharpness`.
+        on_shots: Called with the best faces of a track when it ends, and once before when a face reaches `threshold`.
+            It runs in the thread that iterates. An error of it passes to the iteration, and it is not called again.
+        count: Number of faces that are kept of a track.
+        threshold: Score of the early call; None for no early call.
+        floor: Least score of a face that is kept; None for any.
+        min_sharpness: Least sharpness of a face that is kept; see `sdk.sharpness`.
 
     Raises:
-        InputError: `count` is not positive, or another value is no number.
+        InputError: `count` is less than 1, or another value is no number.
     """
 
     def __init__(
@@ -102,7 +104,7 @@ class BestShots:
         min_sharpness: float = 0.0,
     ) -> None:
         if not isinstance(count, int) or count < 1:
-            raise InputError(f"count is {count}, wanted a whole number of at least 1 face a track")
+            raise InputError(f"count is {count}, wanted a whole number of at least 1")
         for name, value in (("threshold", threshold), ("floor", floor), ("min_sharpness", min_sharpness)):
             if value is not None and not math.isfinite(value):
                 raise InputError(f"{name} is {value}, wanted a number")
@@ -112,10 +114,10 @@ class BestShots:
         self._floor = floor
         self._min_sharpness = min_sharpness
         self._tracks: dict[int, _Kept] = {}
-        self._broken = False
+        self._failed = False
 
     def update(self, result: FrameResult) -> None:
-        """Take in a frame; may call back."""
+        """Take in a result; may call back."""
         self._finish(result.ended)
         if result.state != "new":
             return
@@ -126,14 +128,14 @@ class BestShots:
             shot = self._examine(face, result, kept)
             if shot is not None and not kept.early and self._threshold is not None and shot.score >= self._threshold:
                 kept.early = True
-                self._tell(_word(face.track, kept, (shot,), final=False))
+                self._call(_track_shots(face.track, kept, (shot,), final=False))
 
     def flush(self) -> None:
-        """End all tracks; calls back."""
+        """End all tracks, and call back for each."""
         self._finish(list(self._tracks))
 
     def _examine(self, face: TrackedFace, result: FrameResult, kept: _Kept) -> Shot | None:
-        """Keep a face if it is good enough; returns the shot if the face passed the gates and is among the best."""
+        """Keep a face that is good enough and among the best of its track; returns its shot, else None."""
         if face.score is None or face.crop is None:
             kept.refused["small" if face.crop is None else "unscored"] += 1
             return None
@@ -154,18 +156,20 @@ class BestShots:
         for track in tracks:
             kept = self._tracks.pop(track, None)
             if kept is not None:
-                self._tell(_word(track, kept, tuple(kept.shots), final=True))
+                self._call(_track_shots(track, kept, tuple(kept.shots), final=True))
 
-    def _tell(self, word: TrackShots) -> None:
-        if self._broken:
+    def _call(self, found: TrackShots) -> None:
+        if self._failed:
             return
-        self._broken = True  # until it has returned
-        self._on_shots(word)
-        self._broken = False
+        self._failed = True  # unless it returns
+        self._on_shots(found)
+        self._failed = False
 
 
 def sharpness(crop: NDArray[np.uint8]) -> float:
-    """Variance of the Laplacian of an aligned face in grey: below 50 blurred, above 300 sharp, more with noise.
+    """Return the sharpness of an aligned face: the variance of the Laplacian of its grey values.
+
+    Below 50 it is blurred, above 300 sharp. Noise makes it larger.
 
     Args:
         crop: uint8 BGR (112, 112, 3).
@@ -173,7 +177,7 @@ def sharpness(crop: NDArray[np.uint8]) -> float:
     return float(cv2.Laplacian(cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY), cv2.CV_32F).var())
 
 
-def _word(track: int, kept: _Kept, shots: tuple[Shot, ...], final: bool) -> TrackShots:
+def _track_shots(track: int, kept: _Kept, shots: tuple[Shot, ...], final: bool) -> TrackShots:
     return TrackShots(track, final, shots, kept.first, kept.last, kept.faces, dict(kept.refused))
 
 

@@ -8,15 +8,15 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 
 WAKE = 0.5
-"""Seconds after which a waiting thread looks up, so that Ctrl-C reaches it on Windows, too."""
+"""Seconds after which a waiting thread wakes up, so that Ctrl-C reaches it on Windows, too."""
 
 
 class Channel(Generic[Item]):
-    """First in, first out; one thread puts, one thread takes.
+    """Pass items from the thread that puts to the thread that takes, first in, first out.
 
     Args:
         size: Most items that wait.
-        drop_oldest: A full channel gives up its oldest item; otherwise whoever puts waits.
+        drop_oldest: A full channel drops its oldest item; otherwise the thread that puts waits.
     """
 
     def __init__(self, size: int, drop_oldest: bool = False) -> None:
@@ -28,11 +28,16 @@ class Channel(Generic[Item]):
         self._closed = False
         self._error: BaseException | None = None
 
+    @property
+    def closed(self) -> bool:
+        """True when it takes nothing more."""
+        return self._closed
+
     def put(self, item: Item) -> Item | None:
         """Add an item; waits for room unless the oldest is dropped.
 
         Returns:
-            The item that found no place: the oldest, or the new one where the channel is closed.
+            The item that is dropped: the oldest of a full channel, or the new one if the channel is closed.
         """
         with self._changed:
             while len(self._items) >= self._size and not self._closed and not self._drop_oldest:
@@ -45,13 +50,13 @@ class Channel(Generic[Item]):
             return dropped
 
     def finish(self, error: BaseException | None = None) -> None:
-        """Say that nothing more comes; an error is raised where the items are taken, after the last of them."""
+        """Say that nothing more comes. An error is raised in the thread that takes, after the last item."""
         with self._changed:
             self._finished, self._error = True, error
             self._changed.notify_all()
 
     def close(self) -> list[Item]:
-        """Take nothing more; wakes whoever puts. Returns what was waiting."""
+        """Take nothing more, and wake the threads that wait. Returns the items that were waiting."""
         with self._changed:
             self._closed = True
             left = list(self._items)

@@ -1,6 +1,6 @@
-"""What flows through the pipeline: frames, tracked faces, and results; and whether a frame shows anything new."""
+"""Frames, tracked faces and results; and whether a frame shows anything new."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -9,32 +9,38 @@ from numpy.typing import NDArray
 from sdk.results import Face
 
 FrameState: TypeAlias = Literal["new", "between", "stale", "blank"]
-"""`new`: faces were looked for and scored; `between`: only tracked, as `every` has it; `stale`: the same picture as the
-frame before; `blank`: black or of one colour. Only faces of a new frame have scores."""
+"""State of a frame:
+
+- `new`: faces are looked for and scored.
+- `between`: faces are only followed, because of `every`.
+- `stale`: the same picture as the frame before.
+- `blank`: black, or of one colour.
+
+Only faces of a new frame have scores."""
 
 GRID = 8
 """Every 8th pixel of every 8th row is compared with the frame before: 32,000 of a full-HD frame, in under 1 ms."""
 
 BLANK_SPREAD = 12
-"""A frame is blank when 98 of 100 of its pixels lie within so many grey levels: black with noise, or one colour."""
+"""A frame is blank when 98 % of its pixels lie within so many grey levels: black with noise, or one colour."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """A frame as it came.
+    """A frame of a source.
 
     Attributes:
-        index: Number of the frame in the source, from 0; frames that were dropped, skipped or corrupt count.
-        timestamp: Seconds since the first frame: of a file its own, of a live source the time of arrival.
-        arrived: `time.monotonic()` when it was read.
+        index: Number of the frame in the source, from 0. Frames that are dropped, skipped or corrupt count, too.
+        timestamp: Seconds since the first frame: as a file says, or as a live source delivers.
+        arrived: `time.monotonic()` when the frame was read.
         image: uint8 BGR (H, W, 3).
         state: See `FrameState`.
     """
 
     index: int
     timestamp: float
-    arrived: float
-    image: NDArray[np.uint8]
+    arrived: float = field(repr=False)
+    image: NDArray[np.uint8] = field(repr=False)
     state: FrameState
 
 
@@ -43,25 +49,25 @@ class TrackedFace(Face):
     """A face of a track.
 
     Attributes:
-        track: Number of the track, from 1; a person who stays in sight keeps it.
-        score: Quality, higher is better. None where the face was not scored: in a frame that is not `new`, where box
-            and landmarks are predicted, because it is smaller than the least size, or because the model gave no number.
-        crop: uint8 BGR (112, 112, 3): the aligned face that was given to the scorer; None where it was not.
+        track: Number of the track, from 1. A person who stays in sight keeps it.
+        score: Quality; higher is better. None where the face is not scored: in a frame that is not `new`, where box and
+            landmarks are predicted; where the face is smaller than `min_size`; where the model gave no number.
+        crop: uint8 BGR (112, 112, 3): the aligned face that the scorer got; None where it got none.
     """
 
     track: int
     score: float | None = None
-    crop: NDArray[np.uint8] | None = None
+    crop: NDArray[np.uint8] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameResult(Frame):
-    """A frame and what was found in it.
+    """A frame and its faces.
 
     Attributes:
-        faces: Largest first.
-        ended: Tracks that ended before this frame: their faces were not seen for a while, or the picture changed
-            its size.
+        faces: The faces, largest first.
+        ended: Numbers of the tracks that ended before this frame: their faces were not seen for a while, or the frames
+            changed their size.
     """
 
     faces: tuple[TrackedFace, ...] = ()
@@ -75,7 +81,7 @@ class Freshness:
         self._last: NDArray[np.uint8] | None = None
 
     def state(self, image: NDArray[np.uint8]) -> FrameState:
-        """State of the next frame.
+        """Return the state of the next frame.
 
         Args:
             image: uint8 (H, W, 3).

@@ -1,40 +1,42 @@
-"""Counters of a pipeline: every frame that was captured is accounted for."""
+"""Count the frames of a stream: how many came, and what became of each."""
 
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
 from sdk.video.frames import FrameResult
 
 WINDOW = 5.0
-"""Seconds over which rates are taken."""
+"""Seconds over which rates are measured."""
 
 LATENCIES = 512
-"""So many of the last latencies are kept for the percentiles."""
+"""Number of latencies, the newest, that the percentiles are of."""
 
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """Since the start: captured = corrupt + skipped + dropped + delivered, once the pipeline is closed.
+    """Counts of the frames of a stream since its start.
+
+    Once the stream is closed, captured = corrupt + skipped + dropped + delivered.
 
     Attributes:
         captured: Frames that the source gave.
-        corrupt: Of these: could not be decoded.
-        skipped: Of these: left out because of `max_fps`.
-        dropped: Of these: given up because the pipeline was full, or closed.
-        delivered: Of these: results that the consumer got.
-        stale: Of those delivered: the same picture again.
-        blank: Of those delivered: black, or of one colour.
-        scored: Of those delivered: looked for faces.
-        faces: Faces scored.
+        corrupt: Captured frames that could not be decoded.
+        skipped: Captured frames left out because of `max_fps`.
+        dropped: Captured frames given up because the pipeline was full, or was closed.
+        delivered: Captured frames whose results the consumer got.
+        stale: Delivered frames that show the same picture as the frame before.
+        blank: Delivered frames that are black, or of one colour.
+        scored: Delivered frames in which faces were looked for.
+        faces: Faces that were scored.
         reconnects: How often the source was opened again.
         fps_in: Frames per second from the source, over the last five seconds.
-        fps_scored: Frames per second that were looked for faces, likewise.
-        latency_p50: Seconds from a frame's arrival to its result, median of the last 512.
-        latency_p95: 95th percentile.
+        fps_scored: Frames per second in which faces were looked for, over the last five seconds.
+        latency_p50: Seconds from the arrival of a frame to its result: median of the last 512.
+        latency_p95: 95th percentile of the same.
         age: Seconds since the source gave a frame; None before the first.
         unscored: Faces for which the model gave NaN or infinity.
     """
@@ -56,9 +58,16 @@ class Counters:
     age: float | None = None
     unscored: int = 0
 
+    def __repr__(self) -> str:
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        shown = (
+            f"{name}={value if isinstance(value, int) else f'{value:.4g}'}" for name, value in values.items() if value
+        )
+        return f"Counters({', '.join(shown)})"
+
 
 class Meter:
-    """Counts; may be used from several threads."""
+    """Counts frames and faces; several threads may use it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -76,8 +85,13 @@ class Meter:
         with self._lock:
             self._counts[what] += by
 
+    def count_dropped(self, item: object) -> None:
+        """Count a frame as dropped; None is no frame."""
+        if item is not None:
+            self.count("dropped")
+
     def captured(self, now: float) -> int:
-        """A frame has come; returns its index."""
+        """Count a frame that has come, and return its index."""
         with self._lock:
             self._counts["captured"] += 1
             self._last = now
@@ -85,7 +99,7 @@ class Meter:
             return self._counts["captured"] - 1
 
     def delivered(self, result: FrameResult) -> None:
-        """A result is handed out."""
+        """Count a result that the consumer gets."""
         now = time.monotonic()
         with self._lock:
             self._counts["delivered"] += 1
@@ -99,7 +113,7 @@ class Meter:
                 _note(self._scored, now)
 
     def read(self, reconnects: int) -> Counters:
-        """All counters as of now."""
+        """Return all counters as of now."""
         now = time.monotonic()
         with self._lock:
             p50, p95 = np.percentile(self._latencies, (50, 95)) if self._latencies else (0.0, 0.0)

@@ -1,4 +1,4 @@
-"""Results drawn into their frame."""
+"""Draw results into their frame."""
 
 import cv2
 import numpy as np
@@ -13,10 +13,10 @@ UNSCORED = (160, 160, 160)
 
 
 class Overlay:
-    """Draws boxes in the colour of their score, track numbers and counters; remembers each track's last score.
+    """Draw boxes in the colour of their score, track numbers, and counters. Remembers the last score of each track.
 
     Args:
-        score_range: Scores of pure red and of pure green.
+        score_range: Scores of full red and of full green.
     """
 
     def __init__(self, score_range: tuple[float, float] = (0.0, 1.0)) -> None:
@@ -30,7 +30,7 @@ class Overlay:
         self._scores |= {face.track: face.score for face in result.faces if face.score is not None}
 
     def draw(self, result: FrameResult, counters: Counters) -> NDArray[np.uint8]:
-        """A copy of the frame with all that is known: uint8 BGR (H, W, 3)."""
+        """Return a copy of the frame with boxes, scores and counters: uint8 BGR (H, W, 3)."""
         image = result.image.copy()
         size = max(image.shape[0] / 900, 0.4)
         thick = max(1, round(2 * size))
@@ -59,7 +59,7 @@ class Overlay:
 def _label(
     image: NDArray[np.uint8], text: str, corner: tuple[int, int], size: float, colour: tuple[int, int, int]
 ) -> None:
-    """White text on a plate whose lower left corner is given."""
+    """Draw white text on a plate; `corner` is the lower left one of the plate."""
     thick = max(1, round(1.5 * size))
     (width, height), base = cv2.getTextSize(text, FONT, 0.7 * size, thick)
     x, y = corner

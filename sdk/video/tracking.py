@@ -1,9 +1,9 @@
-"""Which face of this frame is which of the last: association by overlap in two rounds, and a constant-velocity filter.
+"""Follow faces from frame to frame: match them with tracks by overlap, and predict with a constant-velocity filter.
 
 After ByteTrack (Zhang et al., "ByteTrack: Multi-Object Tracking by Associating Every Detection Box", ECCV 2022): faces
-of high confidence are matched first, and those of low confidence may then continue a track, but never begin one.
-Written here because no library fits a base install (docs/video.md names them). Time is in seconds, not in frames, so
-that dropped frames do no harm.
+of high confidence are matched first; those of low confidence may then continue a track, but never begin one. It is
+written here because no library fits a base install (docs/video.md names them). Time is in seconds, not in frames, so
+dropped frames do no harm.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,7 +20,7 @@ FIRST_OVERLAP, SECOND_OVERLAP = 0.2, 0.5
 """Least intersection over union of a track's predicted box and a face of high, and of low confidence."""
 
 MAX_TRACKS = 256
-"""Beyond so many tracks, those not seen for longest end: memory stays bounded whatever a detector finds."""
+"""Most tracks. Beyond, those end that were not seen for longest, so memory stays bounded."""
 
 JITTER = 0.05
 """Standard deviation of a detector's box, in widths of the box."""
@@ -30,18 +30,18 @@ ACCELERATION = 4.0
 
 
 class Tracking(Protocol):
-    """What the pipeline wants of a tracker."""
+    """Interface of a tracker; `Tracker` is one."""
 
     def update(self, faces: Sequence[Face], timestamp: float) -> list[tuple[int, Face]]:
-        """Take the faces of a frame; gives those that belong to a track, with its number."""
+        """Take the faces of a frame, and return those of a track with the number of the track."""
         ...
 
     def predict(self, timestamp: float) -> list[tuple[int, Face]]:
-        """Where the faces of the last frame are now, without looking."""
+        """Predict where the faces of the last frame are now."""
         ...
 
     def take_ended(self) -> tuple[int, ...]:
-        """Tracks that ended since it was last asked."""
+        """Return the tracks that ended since the last call."""
         ...
 
     def reset(self) -> None:
@@ -50,11 +50,11 @@ class Tracking(Protocol):
 
 
 class Tracker:
-    """Follows faces.
+    """Follow faces by their boxes.
 
     Args:
-        confidence: From here on a face may begin a track.
-        max_age: Seconds that a track lives without being seen.
+        confidence: Least confidence of a face that begins a track.
+        max_age: Seconds after which a track ends that is not seen.
 
     Raises:
         InputError: A value is out of its range.
@@ -76,24 +76,24 @@ class Tracker:
 
         Args:
             faces: What the detector found, of low confidence, too.
-            timestamp: Seconds; never less than before.
+            timestamp: Seconds; never less than in the call before.
 
         Returns:
-            Number of the track and face, in the order given. Faces of low confidence that continue no track, and those
-            without area, are not among them.
+            Pairs of a track's number and its face, in the order given. Faces of low confidence that continue no track,
+            and faces without area, are left out.
         """
         faces = [face for face in faces if min(face.box[2:]) > 0]
         self._expire(timestamp)
         boxes = [track.box_at(timestamp) for track in self._tracks]
-        sure = [index for index, face in enumerate(faces) if face.confidence >= self._confidence]
-        unsure = [index for index, face in enumerate(faces) if face.confidence < self._confidence]
+        certain = [index for index, face in enumerate(faces) if face.confidence >= self._confidence]
+        uncertain = [index for index, face in enumerate(faces) if face.confidence < self._confidence]
         free = list(range(len(self._tracks)))
         owner: dict[int, _Track] = {}
-        for candidates, least in ((sure, FIRST_OVERLAP), (unsure, SECOND_OVERLAP)):
+        for candidates, least in ((certain, FIRST_OVERLAP), (uncertain, SECOND_OVERLAP)):
             pairs = _match([boxes[row] for row in free], [faces[index].box for index in candidates], least)
             owner |= {candidates[column]: self._tracks[free[row]] for row, column in pairs}
             free = [row for index, row in enumerate(free) if index not in dict(pairs)]
-        for index in sure:
+        for index in certain:
             if index not in owner:
                 self._made += 1
                 owner[index] = _Track(self._made, faces[index], timestamp)
@@ -105,17 +105,17 @@ class Tracker:
         return [(owner[index].number, faces[index]) for index in sorted(owner)]
 
     def predict(self, timestamp: float) -> list[tuple[int, Face]]:
-        """Where the faces of the last frame are now; landmarks move with their box.
+        """Predict where the faces of the last frame are now; landmarks move with their box.
 
         Args:
-            timestamp: Seconds; never less than before.
+            timestamp: Seconds; never less than in the call before.
         """
         self._expire(timestamp)
         last = max((track.seen for track in self._tracks), default=0)
         return [(track.number, track.face_at(timestamp)) for track in self._tracks if track.seen == last]
 
     def take_ended(self) -> tuple[int, ...]:
-        """Tracks that ended since it was last asked."""
+        """Return the tracks that ended since the last call."""
         ended, self._ended = tuple(self._ended), []
         return ended
 
@@ -147,7 +147,7 @@ class _Track:
         self._covariance = np.diag([JITTER**2, 1.0])  # at first it may move at a width of itself per second
 
     def correct(self, face: Face, timestamp: float) -> None:
-        """Take in where the face really is."""
+        """Take in where the face was found."""
         step = timestamp - self.seen
         move = np.array([[1.0, step], [0.0, 1.0]])
         drift = ACCELERATION**2 * np.array([[step**4 / 4, step**3 / 2], [step**3 / 2, step**2]])
@@ -158,12 +158,12 @@ class _Track:
         self._face, self.seen = face, timestamp
 
     def box_at(self, timestamp: float) -> tuple[float, float, float, float]:
-        """Predicted box."""
+        """Return the predicted box."""
         x, y, width, height = self._state[0] + (timestamp - self.seen) * self._state[1] * (1, 1, 0, 0)
         return x - width / 2, y - height / 2, width, height
 
     def face_at(self, timestamp: float) -> Face:
-        """The face as it was seen last, moved to the predicted box."""
+        """Return the face as it was seen last, moved to the predicted box."""
         box = np.array(self.box_at(timestamp))
         corner, size = np.split(np.array(self._face.box), 2)
         points = (self._face.landmarks - corner) / size * box[2:] + box[:2]
@@ -181,7 +181,7 @@ def _match(
     columns: Sequence[tuple[float, float, float, float]],
     least: float,
 ) -> list[tuple[int, int]]:
-    """Pairs of boxes, the greatest overlap first: faces hardly overlap one another, so nothing is won by more."""
+    """Pair boxes, the greatest overlap first. An optimal assignment gains nothing: faces hardly overlap one another."""
     overlap = intersection_over_union(*(np.array(boxes, np.float64).reshape(-1, 4) for boxes in (rows, columns)))
     pairs: list[tuple[int, int]] = []
     while overlap.size and overlap.max() >= least:

@@ -1,6 +1,5 @@
-"""VideoScorer: frames in, tracked and scored faces out; `sdk.video.pipeline` is how."""
+"""VideoScorer: frames in, tracked and scored faces out. `sdk.video.pipeline` does the work."""
 
-import math
 import os
 import threading
 import weakref
@@ -13,41 +12,44 @@ from sdk.scorer import QualityScorer, available_cores
 from sdk.video.best_shot import BestShots
 from sdk.video.frames import FrameResult
 from sdk.video.meter import Counters
-from sdk.video.pipeline import Detector, FaceScorer, Pipeline
-from sdk.video.reading.sources import Source, VideoSource, open_source
+from sdk.video.pipeline import Pipeline
+from sdk.video.reading.sources import VideoSource, open_source
+from sdk.video.settings import Settings
+from sdk.video.stages.detection import Detector
+from sdk.video.stages.scoring import FaceScorer
 from sdk.video.tracking import Tracker, Tracking
 
 DETECTION_SIDE = 640
-"""Longest side at which the default detectors see a frame, pixels: one pass, for a stream has no time for more."""
+"""Longest side to which a frame is scaled for the default detectors, pixels."""
 
 LOW_CONFIDENCE = 0.4
-"""The default detector also gives faces that may continue a track, but not begin one."""
+"""Least confidence of the default detectors: such faces may continue a track, but not begin one."""
 
 MAX_DETECTORS = 4
-"""Most frames in which the default detectors look at once."""
+"""Most default detectors."""
 
 
 class VideoScorer:
-    """Finds, follows and scores the faces of a stream. Iterate over it; use it as a context manager.
+    """Find, follow and score the faces of a stream. Iterate over it; use it as a context manager.
 
     Args:
         source: Index of a camera, path of a video or of a folder of frames, URL, GStreamer pipeline, Jetson preset, or
             any iterable of uint8 BGR frames; see `sdk.video.reading.sources.open_source`.
         scorer: Scores the faces, of several frames at once; stays open. None for `QualityScorer()`, closed with this.
-        detector: Finds the faces. Several, and as many frames are looked at at once, each by one thread. None for
+        detector: Finds the faces. Of several, each looks at a frame of its own, in a thread of its own. None for
             `default_detectors()`.
-        best_shots: Told of every frame, and flushed at the end, also at Ctrl-C.
-        every: Faces are looked for and scored in every n-th frame; between, they are followed. So often that it is more
-            than once in the second for which a track lives unseen.
+        best_shots: Gets every result, and is flushed at the end, also at Ctrl-C.
+        every: Faces are looked for and scored in every n-th frame, and followed in the frames between. Choose it so
+            that faces are looked for more often than once a second: a track ends when it is not seen for a second.
         max_fps: Frames above this rate are skipped, by their timestamps.
-        min_size: Faces with a shorter side of the box, pixels, are followed but not scored.
-        queue: Most items in each queue.
-        live: Whether an iterable or a URL is live; None for its kind. See `open_source`.
+        min_size: Faces are scored when the shorter side of the box has this many pixels. Smaller ones are followed.
+        queue: Most frames that wait between two stages.
+        live: Whether an iterable or a URL is live; None for the default of its kind. See `open_source`.
         tracker: Follows the faces; None for `Tracker()`.
 
     Raises:
         InputError: The source is not there or gives nothing, or a number is out of its range.
-        ModelError: A model cannot be had.
+        ModelError: A model cannot be fetched or loaded.
 
     Examples:
         >>> import numpy as np
@@ -75,61 +77,52 @@ class VideoScorer:
         live: bool | None = None,
         tracker: Tracking | None = None,
     ) -> None:
-        for name, value in (("every", every), ("queue", queue)):
-            if not isinstance(value, int) or value < 1:
-                raise InputError(f"{name} is {value}, wanted a whole number of at least 1")
-        if max_fps is not None and not max_fps > 0:
-            raise InputError(f"max_fps is {max_fps}, wanted more than 0 frames per second, or None for all")
-        if not 0 <= min_size < math.inf:
-            raise InputError(f"min_size is {min_size}, wanted 0 pixels or more")
+        settings = Settings(every, max_fps, min_size, queue)
         detectors = _detectors(detector)
         self._best_shots = best_shots
-        self._own_scorer = QualityScorer() if scorer is None else None
+        self._own_scorer = None if scorer is not None else QualityScorer()
         try:
-            opened: Source = open_source(source, live)  # last: what a live one gives meanwhile grows old
+            opened = open_source(source, live)  # last: what a live one gives meanwhile grows old
         except BaseException:
             if self._own_scorer is not None:
                 self._own_scorer.close()
             raise
-        self._pipeline = Pipeline(
-            opened,
-            scorer if scorer is not None else self._own_scorer,  # type: ignore[arg-type]
-            detectors,
-            Tracker() if tracker is None else tracker,
-            every=every,
-            max_fps=max_fps,
-            min_size=min_size,
-            queue=queue,
-        )
-        self._turn = threading.RLock()  # of `best_shots`: a callback may close
+        used: FaceScorer = scorer if scorer is not None else self._own_scorer  # type: ignore[assignment]
+        self._pipeline = Pipeline(opened, used, detectors, Tracker() if tracker is None else tracker, settings)
+        self._shots_lock = threading.RLock()  # a callback of `best_shots` may close
         weakref.finalize(self, self._pipeline.abandon).atexit = False
 
     @property
     def name(self) -> str:
-        """The source, without its secrets."""
+        """Name of the source, without its secrets."""
         return self._pipeline.source.name
 
     @property
     def live(self) -> bool:
-        """Whether the source is live."""
+        """True for a live source, which drops frames that come too fast."""
         return self._pipeline.source.live
 
     @property
     def fps(self) -> float:
-        """Frames per second of the source, as far as it says."""
+        """Frames per second of the source; 25 where it does not say."""
         return self._pipeline.source.fps
 
     @property
     def counters(self) -> Counters:
-        """What was captured, dropped, scored until now, and how fast; may be read from any thread."""
+        """Counts of frames that were captured, dropped and scored until now, and rates; any thread may read them."""
         self._check_process()
         return self._pipeline.meter.read(self._pipeline.source.reconnects)
+
+    def __repr__(self) -> str:
+        kind = "live" if self.live else "not live"
+        state = "closed" if self._pipeline.closed else "open"
+        return f"VideoScorer({self.name!r}, {kind}, {self.fps:g} frames/s, {state})"
 
     def __iter__(self) -> Iterator[FrameResult]:
         return self
 
     def __next__(self) -> FrameResult:
-        """The next result, in order; closes at the end, and on any error.
+        """Return the next result, in order; closes at the end, and on any error.
 
         Raises:
             InputError: The source ended without a frame that can be used; or this was made by another process.
@@ -138,9 +131,9 @@ class VideoScorer:
         self._check_process()
         try:
             result = self._pipeline.take()
-            with self._turn:
+            with self._shots_lock:
                 if self._pipeline.closed:  # by another thread, which has flushed the tracks
-                    self._pipeline.meter.count("dropped")
+                    self._pipeline.meter.count_dropped(result)
                     raise StopIteration
                 self._pipeline.meter.delivered(result)
                 if self._best_shots is not None:
@@ -151,22 +144,22 @@ class VideoScorer:
             raise
 
     def stop(self) -> None:
-        """End the source: the frames on their way still come, then the iteration ends. From any thread."""
+        """End the source: frames on their way still come, then the iteration ends. Any thread may call it."""
         if self._pipeline.process == os.getpid():
             self._pipeline.stop()
 
     def close(self) -> None:
-        """Stop at once: frames on their way are dropped, tracks are flushed to `best_shots`. Twice is harmless.
+        """Stop at once: frames on their way are dropped, and `best_shots` is flushed. Closing twice is harmless.
 
-        From any thread. A frame that is just being read or looked at is waited for, at most 1.5 s. In a forked child,
-        which has none of the threads, this does nothing.
+        Any thread may call it. It waits for a frame that is just being read or scored, at most 1.5 s. In a forked
+        child, which has none of the threads, it does nothing.
         """
         if self._pipeline.process != os.getpid() or not self._pipeline.close():
             return
         if self._own_scorer is not None:
             self._own_scorer.close()
         if self._best_shots is not None:
-            with self._turn:
+            with self._shots_lock:
                 self._best_shots.flush()
 
     def _check_process(self) -> None:
@@ -186,11 +179,11 @@ class VideoScorer:
 
 
 def default_detectors(side: int = DETECTION_SIDE, model: str = "fiqa-detector") -> list[FaceDetector]:
-    """Detectors of one pass, one a core, at most four.
+    """Make detectors that look at a frame once: one per core, at most four.
 
     Args:
-        side: Longest side at which they see a frame, pixels.
-        model: As `FaceDetector` takes it.
+        side: Longest side to which a frame is scaled for them, pixels.
+        model: See `FaceDetector`.
     """
     count = min(available_cores(), MAX_DETECTORS)
     return [FaceDetector(model=model, min_confidence=LOW_CONFIDENCE, passes=(side,)) for _ in range(count)]

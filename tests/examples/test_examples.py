@@ -94,7 +94,7 @@ def test_video_stream() -> None:
 
 def test_best_shot(tmp_path: Path) -> None:
     lines = run("examples/best_shot.py", "examples/media", tmp_path / "shots")  # a folder of one frame
-    assert lines[0].startswith("track 1: 1 faces, best 0.")
+    assert lines[0].startswith("track 1: 1 face, best 0.")
     assert cv2.imread(str(next((tmp_path / "shots").glob("*-best1-crop.png")))).shape == (112, 112, 3)
 
 

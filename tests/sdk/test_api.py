@@ -45,6 +45,9 @@ PARAMETERS = {
     "QualityScorer.warmup": "self",
     "ScoredFace": "path, face=None, score=None, box=None, confidence=None, landmarks=None, error='', thumbnail=b''",
     "Shot": "frame, timestamp, face, sharpness, picture",
+    "ShotFolder": "folder",
+    "ShotFolder.write": "self, found",
+    "ShotFolder.close": "self",
     "Source": "*args, **kwargs",
     "Source.frames": "self",
     "Source.close": "self",
@@ -62,7 +65,7 @@ PARAMETERS = {
     "align": "image, landmarks",
     "load_image": "source, *, max_pixels=64000000, max_bytes=67108864",
     "open_source": "source, live=None",
-    "score_files": "scorer, paths, *, aligned=False, thumbnails=False, max_pixels=64000000, max_bytes=67108864",
+    "score_files": "scorer, paths, *, aligned=False, thumbnails=False",
     "sharpness": "crop",
 }
 """Parameters of every public function, class and method, without their types."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sdk.text import csv_field, path_text, shown
+from sdk.text import count, csv_field, path_text, shown
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,16 @@ def test_a_field_is_no_formula(text: str) -> None:
 @pytest.mark.parametrize("text", ["", "a=1", "1-2", "plain"])
 def test_other_fields_stay(text: str) -> None:
     assert csv_field(text) == text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("face", 0), "0 faces"),
+        (("face", 1), "1 face"),
+        (("face", 2), "2 faces"),
+        (("match", 2, "matches"), "2 matches"),
+    ],
+)
+def test_counts_in_words(arguments: tuple[str, int], words: str) -> None:
+    assert count(*arguments) == words

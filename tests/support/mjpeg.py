@@ -1,4 +1,4 @@
-"""A camera on the network: MJPEG over HTTP on loopback, which can be killed, frozen and restarted."""
+"""Stand-in for a network camera: MJPEG over HTTP on loopback, which can be killed, frozen and restarted."""
 
 import socket
 import threading
@@ -15,9 +15,9 @@ class MjpegServer:
     """Serves pictures in a loop.
 
     Args:
-        pictures: What it shows.
+        pictures: Pictures that it sends.
         fps: Pictures per second.
-        clients: It serves so many at once and lets the others go at once, as simple cameras do.
+        clients: Most clients at once. Others are refused at once, as simple cameras do.
         port: 0 for any that is free.
     """
 
@@ -35,7 +35,7 @@ class MjpegServer:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def kill(self) -> None:
-        """Break all connections, and listen no more."""
+        """Break all connections, and stop listening."""
         self._closed = True
         for one in [self._socket, *self._open]:
             with suppress(OSError):

@@ -19,7 +19,7 @@ _background = np.random.default_rng(0)
 
 
 def frame(*squares: tuple[float, float, float, float], size: tuple[int, int] = (320, 180)) -> Picture:
-    """A grey frame of noise, unlike any other, with squares: x, y, side, score in [0, 1]."""
+    """Return a grey frame of noise, different from all others, with squares: x, y, side, score in [0, 1]."""
     grey = _background.integers(90, 150, (size[1] // 4, size[0] // 4, 1), np.uint8)
     image = cv2.resize(np.repeat(grey, 3, 2), size, interpolation=cv2.INTER_NEAREST)
     for x, y, side, score in squares:
@@ -28,7 +28,7 @@ def frame(*squares: tuple[float, float, float, float], size: tuple[int, int] = (
 
 
 def walk(count: int, start: float = 10, step: float = 4, side: float = 40, score: float = 0.5) -> list[Picture]:
-    """Frames in which one square walks from left to right."""
+    """Return frames in which one square walks from left to right."""
     return [frame((start + step * index, 60, side, score)) for index in range(count)]
 
 
@@ -41,7 +41,7 @@ class SquareDetector:
         self._lock = threading.Lock()
 
     def detect(self, image: Picture) -> list[Face]:
-        """Faces, largest first."""
+        """Find squares, largest first."""
         with self._lock:
             self.calls += 1
             self.busy += 1
@@ -63,14 +63,14 @@ class SquareDetector:
 
 
 class BlueScorer:
-    """The blue in the middle of a crop, as a share of 200."""
+    """Scores a crop by the blue in its middle, as a share of 200."""
 
     def __init__(self, delay: float = 0) -> None:
         self.delay = delay
         self.sizes: list[int] = []
 
     def score_batch(self, faces: Sequence[Picture]) -> NDArray[np.float32]:
-        """Scores of crops."""
+        """Score crops."""
         time.sleep(self.delay)
         self.sizes.append(len(faces))
         return np.array([face[40:72, 40:72, 0].mean() / 200 for face in faces], np.float32)

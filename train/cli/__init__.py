@@ -16,9 +16,9 @@ from rich.logging import RichHandler
 from sdk import __version__
 from sdk.commands.console import Commands, PlainFormatter, error_exits, print_plain
 from sdk.errors import FiqaError
+from sdk.stopping import MESSAGE, Stopped, stoppable
 from train.cli import embed, evaluate, fit, label
 from train.labelling.options import Seed
-from train.stopping import MESSAGE, Stopped, stoppable
 
 
 class _Commands(Commands):

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from sdk.errors import FiqaError, InputError
 from sdk.parallel import bounded_map
-from train.stopping import handlers_kept
+from sdk.stopping import handlers_kept
 
 Work = Callable[[pa.Table], pa.Table]
 """Computes finished rows from a batch of rows; picklable."""

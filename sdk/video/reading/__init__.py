@@ -1,1 +1,1 @@
-"""Frames of cameras, files, folders, streams and iterators."""
+"""Read frames of cameras, files, folders, streams and iterables."""

@@ -1,4 +1,4 @@
-"""Addresses of streams: which text is one, and how it is shown without its secrets."""
+"""Addresses of streams: find out which text is one, and show it without its secrets."""
 
 import re
 
@@ -8,7 +8,7 @@ SCHEMES = frozenset((
     "ftp", "http", "https", "mms", "mmsh", "mmst", "rist", "rtmp", "rtmpe", "rtmps", "rtmpt", "rtp", "rtsp", "rtsps",
     "srt", "srtp", "tcp", "tls", "udp",
 ))  # fmt: skip
-"""What FFmpeg may open: it also knows schemes that read files of this machine (`concat://`, `subfile://`)."""
+"""Schemes that FFmpeg may open. It knows others that read files of this machine (`concat://`, `subfile://`)."""
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _SECRET = re.compile(
@@ -31,9 +31,9 @@ def stream_address(text: str) -> str | None:
 
 
 def without_secrets(text: str) -> str:
-    """Show an address without user, password, query and whatever else is named like a secret.
+    """Return an address without user, password, query and other parts that are named like a secret.
 
-    A password may hold any character, also such as an address may not, so all up to the last `@` is left out.
+    A password may hold any character, even one that no address may hold. So all up to the last `@` is left out.
 
     Examples:
         >>> without_secrets("rtsp://me:p@ss/word@camera:554/live?token=1")

@@ -1,4 +1,4 @@
-"""What OpenCV opens: cameras, files, URLs and GStreamer pipelines; live ones are opened again when they fail."""
+"""Sources that OpenCV opens: cameras, files, URLs, GStreamer pipelines. Live ones are opened again when they fail."""
 
 import logging
 import os
@@ -20,36 +20,36 @@ from sdk.video.reading.address import without_secrets
 log = logging.getLogger(__name__)
 
 OPEN_TIMEOUT, READ_TIMEOUT = 4.0, 4.0
-"""Seconds after which a stream that does not open, or gives no frame, counts as lost."""
+"""Seconds after which a stream is lost that does not open, or gives no frame."""
 
 BACK_OFF = (0.2, 0.5, 1.0, 2.0)
-"""Most seconds before each attempt to open a live source again; the last goes on for ever. Each wait is drawn from the
-upper half, so that a hundred cameras do not come back at one moment."""
+"""Most seconds before each attempt to open a live source again; the last one holds for all that follow. Each wait is
+drawn at random from the upper half, so that a hundred cameras do not come back at one moment."""
 
 TOO_OLD = 1.0
-"""A live source that nobody read for so many seconds since it was opened is opened anew."""
+"""Seconds after which a live source is opened anew that was opened and not read."""
 
 SHORT_OF = 0.9
-"""A file that ends before this share of its frames is reported as damaged."""
+"""A file is reported as damaged when it ends before this share of its frames."""
 
 FASTEST = 240
-"""A higher rate is no rate but a time base, which some streams give in its place."""
+"""Highest frame rate that is believed. Some streams give their time base in its place."""
 
 MAX_CAMERAS = 1000
-"""Indices of cameras end here: OpenCV takes higher ones for a backend and an index."""
+"""Number of camera indices. OpenCV takes a higher one for a backend and an index."""
 
 _cameras: set[int] = set()
 _cameras_lock = threading.Lock()
 
 
 class Capture:
-    """Frames through `cv2.VideoCapture`. Made by the functions named after what they open.
+    """Read frames through `cv2.VideoCapture`. `camera`, `file`, `stream` and `pipeline` make one.
 
     Attributes:
-        name: For messages, without secrets.
-        live: Opened again when it fails, for as long as it takes.
-        fps: Frames per second, as the source says it; 25 where it says nothing that can be.
-        reconnects: How often that succeeded.
+        name: Name for messages, without secrets.
+        live: Whether it is opened again when it fails, for as long as it takes.
+        fps: Frames per second that the source tells; 25 where it tells nothing that can be true.
+        reconnects: How often it was opened again.
     """
 
     def __init__(self, target: int | str, backend: int, name: str, *, live: bool, hint: str) -> None:
@@ -71,9 +71,9 @@ class Capture:
 
     @classmethod
     def camera(cls, index: int) -> "Capture":
-        """A camera by its index. One process opens it once: two readers would each get half of the frames."""
+        """Open a camera by its index. One process opens it once: two readers would each get half of the frames."""
         if not 0 <= index < MAX_CAMERAS:
-            raise InputError(f"camera {index} cannot be, wanted an index from 0 to {MAX_CAMERAS - 1}")
+            raise InputError(f"camera {index} is not there, wanted an index from 0 to {MAX_CAMERAS - 1}")
         with _cameras_lock:
             if index in _cameras:
                 raise InputError(
@@ -89,20 +89,20 @@ class Capture:
 
     @classmethod
     def file(cls, path: Path) -> "Capture":
-        """A video file."""
+        """Open a video file."""
         hint = "see that it is a video that is whole (ffprobe tells)"
         # FFmpeg takes "12:00.mp4" for an address, and no name that begins with a slash.
         return cls(os.path.abspath(path), _backend(cv2.CAP_FFMPEG), str(path), live=False, hint=hint)
 
     @classmethod
     def stream(cls, url: str, live: bool = True) -> "Capture":
-        """A URL."""
+        """Open a URL."""
         hint = "see that the address is right and that the server answers (ffplay tells)"
         return cls(url, _backend(cv2.CAP_FFMPEG), without_secrets(url), live=live, hint=hint)
 
     @classmethod
     def pipeline(cls, text: str) -> "Capture":
-        """A GStreamer pipeline that ends in an appsink."""
+        """Open a GStreamer pipeline that ends in an appsink."""
         if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
             raise DeviceError(
                 f"this OpenCV ({cv2.__version__}) is built without GStreamer, which a pipeline needs; use the OpenCV "
@@ -112,7 +112,7 @@ class Capture:
         return cls(text, cv2.CAP_GSTREAMER, "the GStreamer pipeline", live=True, hint=hint)
 
     def frames(self) -> Iterator[tuple[float | None, NDArray[Any] | None]]:
-        """All frames, until the end or until `close`."""
+        """Yield all frames, until the end or until `close`."""
         image, count = self._first, 0
         self._first = None
         if self.live and time.monotonic() - self._opened > TOO_OLD:
@@ -141,7 +141,7 @@ class Capture:
                 self._reading.release()
 
     def _open(self) -> NDArray[Any] | None:
-        """Open and read the first frame: what opens does not always deliver."""
+        """Open and read the first frame: not every source that opens gives frames."""
         parameters: list[int] = []
         if self._backend == cv2.CAP_FFMPEG and self.live:
             parameters = [
@@ -189,7 +189,7 @@ class Capture:
         return np.asarray(image) if good else None
 
     def _position(self, count: int) -> float:
-        """Seconds from the start of the file."""
+        """Return the seconds from the start of the file."""
         if self._capture is None:
             return 0.0
         milliseconds = self._capture.get(cv2.CAP_PROP_POS_MSEC)

@@ -1,4 +1,4 @@
-"""GStreamer pipelines of Jetson boards: the camera on the ribbon, a USB camera, a stream through the hardware decoder.
+"""GStreamer pipelines of Jetson boards: a CSI camera, a USB camera, a stream through the hardware decoder.
 
 They end in an appsink that keeps one frame, the newest, so that nothing old waits in GStreamer.
 """
@@ -21,15 +21,15 @@ def jetson_pipeline(text: str) -> str | None:
     """Turn a preset into a pipeline.
 
     Args:
-        text: `csi:0`, `csi:0@1280x720@60` (sensor, width x height, frames per second; 1920x1080@30 where left out);
-            `usb:0` likewise, for a USB camera that sends MJPEG (1280x720@30 where left out); `nvdec:rtsp://...`, an
-            H.264 stream.
+        text: One of these: `csi:0` or `csi:0@1280x720@60` (sensor, width x height, frames per second; 1920x1080@30
+            unless given); `usb:0`, written in the same way, for a USB camera that sends MJPEG (1280x720@30 unless
+            given); `nvdec:rtsp://...` for an H.264 stream.
 
     Returns:
         The pipeline; None where the text is no preset.
 
     Raises:
-        InputError: It begins as a preset and is none.
+        InputError: It begins like a preset and is wrong.
     """
     kind, _, rest = text.partition(":")
     if kind == "nvdec":

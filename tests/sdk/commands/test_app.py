@@ -17,10 +17,14 @@ import sdk.detection.face_detector
 from sdk import Face, QualityScorer, __version__
 from sdk.commands.app import app
 from sdk.commands.doctor import ONNXRUNTIME, _wheels
+from sdk.images.decoding import MAX_BYTES, MAX_PIXELS
+from sdk.models.catalog import catalog
+from sdk.results_io.rows import COLUMNS
 from sdk.results_io.scoring import NO_FACE, score_files
-from sdk.results_io.tables import COLUMNS
+from sdk.video.video_scorer import DETECTION_SIDE
 from tests.support.tiny_models import faces
 
+ROOT = Path(__file__).parents[3]
 LANDMARKS = np.array([(38, 52), (74, 52), (56, 72), (42, 92), (71, 92)], np.float32)
 BAD = {
     "empty.jpg": (b"", "empty"),
@@ -41,7 +45,10 @@ class MarkedFaces:
 
 @pytest.fixture(autouse=True)
 def marked_faces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sdk.detection.face_detector, "FaceDetector", MarkedFaces)
+    real = sdk.detection.face_detector.FaceDetector
+    monkeypatch.setattr(
+        sdk.detection.face_detector, "FaceDetector", lambda model=None: real(model) if model else MarkedFaces()
+    )
 
 
 @pytest.fixture
@@ -179,7 +186,7 @@ def test_opencv_says_nothing(tiny_path: Path, tmp_path: Path) -> None:
     assert done.returncode == 3
     first, last = done.stderr.splitlines()
     assert first.endswith("the BMP image is truncated or damaged; copy or download it again")
-    assert last.startswith("0 faces in 0 of 1 files")
+    assert last.startswith("0 faces in 0 of 1 file;")
 
 
 def test_parquet_without_pyarrow_is_refused_before_the_work(
@@ -200,7 +207,7 @@ def test_what_was_scored_is_written_when_interrupted(
         yield next(found)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sdk.commands.score.score_files", two_then_interrupt)
+    monkeypatch.setattr("sdk.results_io.run.score_files", two_then_interrupt)
     table = tmp_path / "scores.csv"
     _, err = run("score", crops, "--aligned", "--model", tiny_path, "--out", table, code=130)
     assert len(table.read_text().splitlines()) == 3
@@ -215,6 +222,13 @@ def test_a_name_that_is_not_utf8(tiny_path: Path, tmp_path: Path) -> None:
     run("score", folder, "--aligned", "--model", tiny_path, "--out", tmp_path / "s.parquet")
     run("score", folder, "--aligned", "--model", tiny_path, "--report", tmp_path / "r.html")
     assert "caf\\xe9.png" in (tmp_path / "r.html").read_text(encoding="utf-8")
+
+
+def test_a_model_a_line() -> None:
+    lines = run("models", "list")[0].splitlines()
+    assert [line.split()[0] for line in lines[2:]] == list(catalog())
+    assert max(map(len, lines)) <= 80
+    assert lines[2].split() == ["fiqa-nano", "quality", "4.5", "MB", "embedded", "Apache-2.0"]
 
 
 def test_models_list_show_and_verify(tiny_path: Path) -> None:
@@ -252,6 +266,29 @@ def test_doctor_says_what_runs(own_store: Path) -> None:
         assert word in out, word
 
 
+def test_doctor_without_opencv(own_store: Path) -> None:
+    code = "import sys; sys.modules['cv2'] = None; from sdk.commands.app import app; app(['doctor'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 1, done.stderr
+    (wrong,) = [line for line in done.stdout.splitlines() if "wrong" in line]
+    assert "wrong cv2" in wrong
+    assert "runs on cpu" in done.stdout
+
+
+def test_what_needs_opencv_says_so() -> None:
+    code = "import sys; sys.modules['cv2'] = None; from sdk.commands.app import app; app(['score', 'examples/media'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: OpenCV cannot be imported: ")
+    assert done.stderr.endswith("; `fiqa doctor` says what to do\n")
+
+
+def test_help_and_completion_need_no_opencv() -> None:
+    code = "import sys; from sdk.commands.app import app; print('cv2' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout == "False\n"
+
+
 def test_doctor_finds_clashing_wheels(monkeypatch: pytest.MonkeyPatch) -> None:
     class Wheel:
         def __init__(self, name: str) -> None:
@@ -264,6 +301,42 @@ def test_doctor_finds_clashing_wheels(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not finding.good
     assert finding.found == "onnxruntime 1.0, onnxruntime-gpu 1.0"
     assert "pip uninstall onnxruntime onnxruntime-gpu" in finding.advice
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("score --model fi", {"fiqa-nano", "fiqa-detector"}),
+        ("score --detector y", {"yunet", "yunet-2026may"}),
+        ("models fetch ediffiqa-t", {"ediffiqa-t", "ediffiqa-t-yakhyo"}),
+        ("bench a", {"a.onnx", "a-folder/"}),
+    ],
+)
+def test_words_are_completed(words: str, expected: set[str], tmp_path: Path) -> None:
+    (tmp_path / "a.onnx").touch()
+    (tmp_path / "a.txt").touch()
+    (tmp_path / "a-folder").mkdir()
+    typed = f"fiqa {words}"
+    shell = {"_FIQA_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" "))}
+    program = [sys.executable, "-m", "fiqa"]
+    done = subprocess.run(
+        program, capture_output=True, text=True, cwd=tmp_path, env={**os.environ, **shell}, check=True
+    )
+    assert set(done.stdout.split()) == expected
+
+
+def test_defaults_in_the_help_are_those_of_the_code() -> None:
+    assert (MAX_PIXELS, MAX_BYTES, DETECTION_SIDE) == (64_000_000, 64 << 20, 640)
+    score, video = (" ".join(run(name, "--help")[0].split()) for name in ("score", "video"))
+    assert "(64 million)" in score
+    assert "(64 MiB)" in score
+    assert "(640)" in video
+
+
+def test_the_module_is_called_fiqa() -> None:
+    done = subprocess.run([sys.executable, "-m", "fiqa", "score"], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 2
+    assert "Usage: fiqa score" in done.stderr
 
 
 def test_version_and_a_real_process(crops: Path, tiny_path: Path) -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,8 +22,8 @@ from sdk.commands.app import app
 from sdk.errors import ScoreError
 from sdk.files import LineFile
 from sdk.images.folders import Found, LeftOut
+from sdk.results_io.rows import COLUMNS
 from sdk.results_io.scoring import NO_NUMBER, cut_picture, score_files
-from sdk.results_io.tables import COLUMNS
 from tests.support.tiny_models import faces, tiny_card, tiny_model
 
 ROOT = Path(__file__).parents[3]
@@ -34,9 +35,10 @@ posix = pytest.mark.skipif(os.name == "nt", reason="signals and names of POSIX")
 STOPPED = """
 import os, signal, sys, threading, time
 import sdk.commands.score
+import sdk.results_io.run
 from sdk.results_io.scoring import map_files
 from sdk.commands.app import app
-real, after, name = sdk.commands.score.score_files, int(sys.argv.pop(1)), sys.argv.pop(1)
+real, after, name = sdk.results_io.run.score_files, int(sys.argv.pop(1)), sys.argv.pop(1)
 def stopped(*arguments, **options):
     for number, found in enumerate(real(*arguments, **options)):
         if number == after:
@@ -44,7 +46,7 @@ def stopped(*arguments, **options):
             os.kill(os.getpid(), getattr(signal, name))
             time.sleep(60)
         yield found
-sdk.commands.score.score_files = stopped
+sdk.results_io.run.score_files = stopped
 app()
 """
 
@@ -134,7 +136,7 @@ def test_rows_of_parquet_that_was_not_finished_are_not_lost(crops: Path, tiny_pa
 
 @posix
 def test_another_signal_ends_it_at_once(crops: Path, tiny_path: Path, tmp_path: Path) -> None:
-    slow = "sdk.commands.score._summarise = lambda *_: (os.kill(os.getpid(), signal.SIGINT), time.sleep(60))"
+    slow = "sdk.commands.score.summarise = lambda *_: (os.kill(os.getpid(), signal.SIGINT), time.sleep(60))"
     program = STOPPED.replace("\napp()\n", f"\n{slow}\napp()\n")
     arguments = ["4", "SIGINT", "score", "--aligned", str(crops), "--model", str(tiny_path), "--out", "t.csv"]
     done = subprocess.run(
@@ -410,16 +412,20 @@ def test_rows_come_as_they_are_scored(crops: Path, tiny_path: Path) -> None:
 
 
 @posix
-def test_rows_on_a_terminal(tiny_path: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("no_color", ["", "1"])
+def test_rows_on_a_terminal(no_color: str, tiny_path: Path, tmp_path: Path) -> None:
     import pty
 
-    name = "[b]x[/i]/ :smile: \x1b[31m" + "n" * 120 + ".png"
-    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-    (tmp_path / name).write_bytes(cv2.imencode(".png", faces(1)[0])[1].tobytes())
+    folder, name = tmp_path / ("long" * 30) / "[b]x[", ":smile: \x1b[31m" + "n" * 18 + ".png"
+    folder.mkdir(parents=True)
+    (folder / name).write_bytes(cv2.imencode(".png", faces(1)[0])[1].tobytes())
     ours, theirs = pty.openpty()
     program = "from sdk.commands.app import app; app()"
-    arguments = ["score", "--aligned", str(tmp_path / name), "--model", str(tiny_path)]
-    with subprocess.Popen([sys.executable, "-c", program, *arguments], stdout=theirs, stderr=subprocess.PIPE, cwd=ROOT):
+    arguments = ["score", "--aligned", str(folder / name), "--model", str(tiny_path)]
+    environment = {**os.environ, "COLUMNS": "80", "TERM": "xterm-256color", "NO_COLOR": no_color, "LC_ALL": "C.UTF-8"}
+    with subprocess.Popen(
+        [sys.executable, "-c", program, *arguments], stdout=theirs, stderr=subprocess.PIPE, cwd=ROOT, env=environment
+    ):
         os.close(theirs)
         said = b""
         while b".png\r\n" not in said:
@@ -427,7 +433,12 @@ def test_rows_on_a_terminal(tiny_path: Path, tmp_path: Path) -> None:
     os.close(ours)
     header, row = said.decode().splitlines()
     assert header.split() == ["score", "face", "file"]
-    assert row.endswith(f"     0  {tmp_path}/{name}".replace("\x1b", r"\x1b"))
+    assert ("\x1b[38;5;" in row) != bool(no_color)
+    plain = re.sub("\x1b\\[[0-9;]*m", "", row)
+    score, bar, face, path = plain.split(maxsplit=3)
+    assert 0 < float(score) < 1
+    assert bar == "█" * round(10 * float(score))
+    assert (face, path) == ("0", rf".../[b]x[/:smile: \x1b[31m{'n' * 18}.png")
 
 
 @posix
@@ -459,5 +470,5 @@ def test_a_picture_is_cut_again_where_the_face_is(tiny_path: Path, tmp_path: Pat
     with QualityScorer(tiny_path, detector=Detector()) as scorer:  # type: ignore[arg-type]
         (found,) = next(score_files(scorer, [tmp_path / "p.png"], thumbnails=True))
     assert found.thumbnail[:2] == b"\xff\xd8"
-    assert cut_picture(tmp_path / "p.png", found) == found.thumbnail
-    assert cut_picture(tmp_path / "gone.png", found) == b""
+    assert cut_picture(scorer, tmp_path / "p.png", found) == found.thumbnail
+    assert cut_picture(scorer, tmp_path / "gone.png", found) == b""

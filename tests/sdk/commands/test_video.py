@@ -82,7 +82,7 @@ def test_overlay_colours_the_box_and_leaves_the_frame_alone(folder: Path, tmp_pa
         (["--out", "a.csv"], 2, "a.csv ends in '.csv', wanted one of: .jsonl, .parquet"),
         (["--save", "a.gif"], 2, "a.gif ends in '.gif'"),
         (["--every", "0"], 2, "every is 0"),
-        (["--serve", "99999"], 2, "port 99999 of 127.0.0.1 cannot be had"),
+        (["--serve", "99999"], 2, "port 99999 of 127.0.0.1 cannot be used"),
         (["--device", "abacus"], 1, "unknown device 'abacus'"),
         (["csi:0"], 1, "without GStreamer"),
     ],
@@ -159,7 +159,7 @@ def test_no_output_destroys_the_source(folder: Path, tmp_path: Path, option: str
         (["--keep", "0"], "count is 0"),
         (["--floor", "nan"], "floor is nan"),
         (["--min-size", "nan"], "min_size is nan"),
-        (["--serve", "0", "--host", "no.such.host.invalid"], "port 0 of no.such.host.invalid cannot be had"),
+        (["--serve", "0", "--host", "no.such.host.invalid"], "port 0 of no.such.host.invalid cannot be used"),
     ],
 )
 def test_options_that_would_destroy_or_make_no_sense(
@@ -186,7 +186,7 @@ def test_the_page_that_fails_does_not_end_the_run(
     def fail(*arguments: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("sdk.video.web.page.Overlay.note", fail)
+    monkeypatch.setattr("sdk.video.web.content.Overlay.note", fail)
     result = run(folder, "--out", tmp_path / "a.jsonl", "--serve", "0")
     assert result.exit_code == 0, result.output
     assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 15

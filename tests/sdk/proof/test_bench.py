@@ -12,7 +12,9 @@ from typer.testing import CliRunner
 
 from sdk import InputError
 from sdk.commands.app import app
-from sdk.proof.bench import Measured, numbers, recommend, write_csv, write_plot
+from sdk.proof.bench import Measured, numbers
+from sdk.proof.bench_files import write_csv, write_plot
+from sdk.proof.recommendation import recommend
 from tests.support.tiny_models import faces, tiny_card, tiny_model
 
 FP32 = Measured("a.onnx", "net", "onnx", "cpu", "fp32", 1, 2, 100, 2.0, 3.0, 4.0, 100.0, 1000, 1.0, 0.0, 1.0)

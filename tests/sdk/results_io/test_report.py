@@ -12,12 +12,13 @@ import pytest
 
 from sdk import ModelCard
 from sdk.images.decoding import load_image
-from sdk.results_io.report import Run, make_page, write_page
-from sdk.results_io.scoring import ScoredFace, _jpeg
+from sdk.results_io.report import Origin, make_page, write_page
+from sdk.results_io.scored_face import ScoredFace
+from sdk.results_io.scoring import _jpeg
 from sdk.results_io.tally import Tally
 from tests.support.tiny_models import faces
 
-RUN = Run(ModelCard("tiny", licence="Apache-2.0", summary="For <tests>"), "cpu", 1.5)
+ORIGIN = Origin(ModelCard("tiny", licence="Apache-2.0", summary="For <tests>"), "cpu", 1.5)
 SCORES = (0.25, 0.9, 0.5)
 CROPS = faces(3)
 ROWS = [
@@ -63,7 +64,7 @@ class Elements(HTMLParser):
 
 
 def test_faces_are_sorted_and_their_pictures_inside() -> None:
-    elements = Elements(make_page(tally([*ROWS, FAILED]), RUN))
+    elements = Elements(make_page(tally([*ROWS, FAILED]), ORIGIN))
     assert [figure["data-score"] for figure in elements.of("figure")] == ["0.900000", "0.500000", "0.250000"]
     for image, index in zip(elements.of("img"), (1, 2, 0), strict=True):
         kind, _, data = str(image["src"]).partition(",")
@@ -73,13 +74,13 @@ def test_faces_are_sorted_and_their_pictures_inside() -> None:
 
 
 def test_nothing_is_loaded_from_outside() -> None:
-    page = make_page(tally([*ROWS, FAILED]), RUN)
+    page = make_page(tally([*ROWS, FAILED]), ORIGIN)
     assert not re.search(r"https?://|@import|url\(|<link|<script src", page)
     assert len(Elements(page).of("script")) == 1
 
 
 def test_names_and_reasons_are_escaped() -> None:
-    page = make_page(tally([*ROWS, FAILED]), RUN)
+    page = make_page(tally([*ROWS, FAILED]), ORIGIN)
     cells = re.findall(r"<td>(.*?)</td>", page)
     assert [unescape(cell) for cell in cells] == [str(FAILED.path), FAILED.error]
     assert "<script>alert" not in page
@@ -88,7 +89,7 @@ def test_names_and_reasons_are_escaped() -> None:
 
 def test_histogram_counts_every_face() -> None:
     rows = [ScoredFace(Path("a.png"), index, float(score)) for index, score in enumerate(np.linspace(-0.25, 1.3, 200))]
-    page = make_page(tally(rows), RUN)
+    page = make_page(tally(rows), ORIGIN)
     counts = [int(count) for count in re.findall(r"<title>-?[\d.]+ to -?[\d.]+: (\d+) faces</title>", page)]
     assert sum(counts) == 200
     bars = Elements(page).of("rect")
@@ -100,7 +101,7 @@ def test_histogram_counts_every_face() -> None:
 @pytest.mark.parametrize("rows", [[], [FAILED], ROWS[:1]])
 def test_small_pages(rows: list[ScoredFace], tmp_path: Path) -> None:
     path = tmp_path / "new" / "report.html"
-    write_page(path, tally(rows), RUN)
+    write_page(path, tally(rows), ORIGIN)
     elements = Elements(path.read_text(encoding="utf-8"))
     assert len(elements.of("figure")) == sum(row.score is not None for row in rows)
     assert len(elements.of("table")) == sum(row.score is None for row in rows)
@@ -111,7 +112,7 @@ def test_a_page_does_not_grow() -> None:
     scores = np.random.default_rng(0).permutation(3000) / 3000
     rows = [ScoredFace(Path(f"{score:.4f}.png"), 0, float(score), thumbnail=thumbnail) for score in scores]
     failed = [ScoredFace(Path(f"bad-{index}.png"), error=f"reason {index % 50}") for index in range(1000)]
-    page = make_page(tally([*rows, *failed], keep=10), RUN)
+    page = make_page(tally([*rows, *failed], keep=10), ORIGIN)
     figures = Elements(page).of("figure")
     best, worst = (
         [f"{index / 3000:.4f}.png" for index in range(2999, 2989, -1)],
@@ -126,20 +127,20 @@ def test_a_page_does_not_grow() -> None:
     assert "<tr><td>20</td><td>reason 0</td></tr>" in page
     assert "<tr><td>400</td><td>others</td></tr>" in page
     assert len(page) < 20 * 2 * len(thumbnail) + 80_000
-    assert "<figure" not in make_page(tally(rows, keep=0), RUN)
+    assert "<figure" not in make_page(tally(rows, keep=0), ORIGIN)
 
 
 def test_pictures_of_faces_that_bring_none() -> None:
     row = ScoredFace(Path("a.png"), 0, 0.5)
-    assert "src" not in Elements(make_page(tally([row]), RUN)).of("img")[0]
-    page = make_page(tally([row]), RUN, {row: b"picture"})
+    assert "src" not in Elements(make_page(tally([row]), ORIGIN)).of("img")[0]
+    page = make_page(tally([row]), ORIGIN, {row: b"picture"})
     assert Elements(page).of("img")[0]["src"] == f"data:image/jpeg;base64,{base64.b64encode(b'picture').decode()}"
 
 
 def test_names_cannot_turn_the_page_round() -> None:
     name = "x\u202e\x1b[2J\n'\"><img src=x onerror=y>$title&amp;.png"
     rows = [ScoredFace(Path(name), 0, 0.5), ScoredFace(Path(name), error=name)]
-    page = make_page(tally(rows), RUN)
+    page = make_page(tally(rows), ORIGIN)
     assert not re.search("[\u202e\x1b]", page)
     elements = Elements(page)
     assert len(elements.of("img")) == 1

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sdk.results_io.scoring import ScoredFace
+from sdk.results_io.scored_face import ScoredFace
 from sdk.results_io.tally import OTHER_REASONS, Histogram, Tally
 
 RANDOM = np.random.default_rng(7)

@@ -24,48 +24,55 @@ def result(
 
 
 def run(results: list[FrameResult], **settings: object) -> list[TrackShots]:
-    words: list[TrackShots] = []
-    shots = BestShots(words.append, **settings)
+    told: list[TrackShots] = []
+    shots = BestShots(told.append, **settings)
     for one in results:
         shots.update(one)
     shots.flush()
-    return words
+    return told
 
 
 def test_best_first_and_no_more_than_asked_for() -> None:
-    (word,) = run([result(i, (1, score)) for i, score in enumerate([0.1, 0.9, 0.4, 0.8, 0.2])], count=3)
-    assert [(shot.frame, shot.score) for shot in word.shots] == [(1, 0.9), (3, 0.8), (2, 0.4)]
-    assert (word.track, word.final, word.first, word.last, word.faces, word.refused) == (1, True, 0, 4 / 25, 5, {})
-    assert word.shots[0].picture.shape == (66, 66, 3)  # the box, and 0.4 of it on the sides that the frame has
-    assert (word.shots[0].picture == 1).all()
+    (found,) = run([result(i, (1, score)) for i, score in enumerate([0.1, 0.9, 0.4, 0.8, 0.2])], count=3)
+    assert [(shot.frame, shot.score) for shot in found.shots] == [(1, 0.9), (3, 0.8), (2, 0.4)]
+    assert (found.track, found.final, found.first, found.last, found.faces, found.refused) == (
+        1,
+        True,
+        0,
+        4 / 25,
+        5,
+        {},
+    )
+    assert found.shots[0].picture.shape == (66, 66, 3)  # the box, and 0.4 of it on the sides that the frame has
+    assert (found.shots[0].picture == 1).all()
 
 
 def test_word_comes_early_once_and_when_the_track_ends() -> None:
-    words: list[TrackShots] = []
-    shots = BestShots(words.append, threshold=0.7)
+    told: list[TrackShots] = []
+    shots = BestShots(told.append, threshold=0.7)
     for index, score in enumerate([0.5, 0.75, 0.9]):
         shots.update(result(index, (1, score)))
-    assert [(word.final, [shot.score for shot in word.shots]) for word in words] == [(False, [0.75])]
+    assert [(found.final, [shot.score for shot in found.shots]) for found in told] == [(False, [0.75])]
     shots.update(result(3, (2, 0.1), ended=(1,)))
-    assert [shot.score for shot in words[1].shots] == [0.9, 0.75, 0.5]
-    assert words[1].final
+    assert [shot.score for shot in told[1].shots] == [0.9, 0.75, 0.5]
+    assert told[1].final
     shots.flush()
     shots.flush()
-    assert [(word.track, word.final) for word in words] == [(1, False), (1, True), (2, True)]
+    assert [(found.track, found.final) for found in told] == [(1, False), (1, True), (2, True)]
 
 
 def test_gates_refuse_and_say_how_often() -> None:
     results = [result(0, (1, None)), result(1, (1, 0.2)), result(2, (1, 0.9), crop=SOFT), result(3, (1, 0.6))]
-    (word,) = run(results, floor=0.3, min_sharpness=50)
-    assert [shot.frame for shot in word.shots] == [3]
-    assert word.refused == {"small": 1, "low": 1, "blurred": 1}
-    (word,) = run(results[:1])
-    assert (word.shots, word.faces) == ((), 1)
+    (found,) = run(results, floor=0.3, min_sharpness=50)
+    assert [shot.frame for shot in found.shots] == [3]
+    assert found.refused == {"small": 1, "low": 1, "blurred": 1}
+    (found,) = run(results[:1])
+    assert (found.shots, found.faces) == ((), 1)
 
 
-def test_a_refused_face_gives_no_early_word() -> None:
-    words = run([result(0, (1, 0.9), crop=SOFT)], threshold=0.5, min_sharpness=50)
-    assert [word.final for word in words] == [True]
+def test_a_refused_face_gives_no_early_call() -> None:
+    told = run([result(0, (1, 0.9), crop=SOFT)], threshold=0.5, min_sharpness=50)
+    assert [found.final for found in told] == [True]
 
 
 def test_frames_that_were_not_scored_are_no_candidates() -> None:
@@ -74,12 +81,12 @@ def test_frames_that_were_not_scored_are_no_candidates() -> None:
 
 
 def test_memory_is_bounded() -> None:
-    words = run(
+    told = run(
         [result(index % 250, *((track, index / 500) for track in range(1, 51))) for index in range(300)], count=2
     )
-    assert len(words) == 50
-    assert all([shot.score for shot in word.shots] == [299 / 500, 298 / 500] for word in words)
-    assert sum(shot.picture.nbytes for word in words for shot in word.shots) < 100 * 320 * 320 * 3
+    assert len(told) == 50
+    assert all([shot.score for shot in found.shots] == [299 / 500, 298 / 500] for found in told)
+    assert sum(shot.picture.nbytes for found in told for shot in found.shots) < 100 * 320 * 320 * 3
 
 
 def test_pictures_are_small_and_own_their_pixels() -> None:
@@ -88,16 +95,16 @@ def test_pictures_are_small_and_own_their_pixels() -> None:
         0, 0.0, 0.0, np.zeros((1080, 1920, 3), np.uint8), "new",
         (TrackedFace((-50.0, -50.0, 900.0, 900.0), one.faces[0].landmarks, 0.9, 1, 0.5, SHARP),),
     )  # fmt: skip
-    (word,) = run([large])
-    assert max(word.shots[0].picture.shape) == 320
-    assert not np.shares_memory(word.shots[0].picture, large.image)
+    (found,) = run([large])
+    assert max(found.shots[0].picture.shape) == 320
+    assert not np.shares_memory(found.shots[0].picture, large.image)
 
 
 def test_after_a_callback_has_raised_it_is_not_called_again() -> None:
     calls: list[int] = []
 
-    def fail(word: TrackShots) -> None:
-        calls.append(word.track)
+    def fail(found: TrackShots) -> None:
+        calls.append(found.track)
         raise RuntimeError("no room")
 
     shots = BestShots(fail)

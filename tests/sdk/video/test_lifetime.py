@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,12 @@ from numpy.typing import NDArray
 from sdk import InputError, VideoScorer
 from sdk.errors import ScoreError
 from sdk.results import Face
-from sdk.video import BestShots, TrackShots
-from sdk.video.outputs import frame_row
+from sdk.video import BestShots, TrackedFace, TrackShots, open_source
+from sdk.video.frames import FrameResult
+from sdk.video.pipeline import Pipeline
+from sdk.video.settings import Settings
+from sdk.video.tracking import Tracker
+from sdk.video.writing.records import frame_row
 from tests.support.squares import BlueScorer, Picture, SquareDetector, frame, walk
 
 
@@ -68,16 +73,28 @@ def test_one_in_a_circle_that_is_dropped_ends() -> None:
     gc.collect()
 
 
+def test_scores_that_were_cancelled_by_close_end_the_loop() -> None:
+    pipeline = Pipeline(open_source(walk(1)), BlueScorer(), [SquareDetector()], Tracker(), Settings())
+    cancelled: Future[tuple[TrackedFace, ...]] = Future()
+    cancelled.cancel()
+    pipeline._tracked.put((FrameResult(0, 0.0, 0.0, frame(), "new"), cancelled))
+    pipeline._start = lambda: None  # type: ignore[method-assign]
+    pipeline.closed = True
+    with pytest.raises(StopIteration):
+        pipeline.take()
+    assert pipeline.meter.read(0).dropped == 1
+
+
 def test_close_from_another_thread_ends_the_loop() -> None:
-    words: list[TrackShots] = []
-    shots = BestShots(words.append)
+    told: list[TrackShots] = []
+    shots = BestShots(told.append)
     video = VideoScorer(endless(), BlueScorer(), SquareDetector(), best_shots=shots)
     next(video)
     threading.Timer(0.3, video.close).start()
     for _ in video:
         pass
-    assert wait_until(lambda: bool(words))
-    assert words[-1].final
+    assert wait_until(lambda: bool(told))
+    assert told[-1].final
     counters = video.counters
     assert counters.captured == counters.delivered + counters.dropped
 
@@ -105,7 +122,7 @@ def test_close_from_within_does_not_hang(where: str) -> None:
             yield picture
 
     both = Closing()
-    shots = BestShots(lambda word: made[0].close(), threshold=-1) if where == "callback" else None
+    shots = BestShots(lambda found: made[0].close(), threshold=-1) if where == "callback" else None
     made.append(VideoScorer(pictures(), both, both, best_shots=shots))
     start = time.monotonic()
     list(made[0])
@@ -146,14 +163,14 @@ class Odd:
 
 @pytest.mark.parametrize(("value", "as_error"), [(np.nan, False), (np.inf, False), (-np.inf, False), (np.nan, True)])
 def test_a_score_that_is_no_number(value: float, as_error: bool) -> None:
-    words: list[TrackShots] = []
+    told: list[TrackShots] = []
     pictures = [frame((10 + 4 * i, 60, 60, 0.5), (200, 20, 40, 0.9)) for i in range(6)]
-    shots = BestShots(words.append)
+    shots = BestShots(told.append)
     with VideoScorer(pictures, Odd(value, as_error), SquareDetector(), best_shots=shots) as video:
         results = list(video)
     assert [[face.score is None for face in result.faces] for result in results] == [[False, True]] * 6
     assert (video.counters.faces, video.counters.unscored) == (6, 6)
-    assert {word.track: (len(word.shots), word.refused) for word in words} == {1: (3, {}), 2: (0, {"unscored": 6})}
+    assert {found.track: (len(found.shots), found.refused) for found in told} == {1: (3, {}), 2: (0, {"unscored": 6})}
     for result in results:
         json.dumps(frame_row(result), allow_nan=False)
 

@@ -114,13 +114,13 @@ def test_stale_and_blank_frames_are_not_scored() -> None:
 @pytest.mark.parametrize("state", ["stale", "blank"])
 def test_tracks_end_while_a_camera_shows_nothing_new(state: str) -> None:
     last = frame((22, 60, 40, 0.5)) if state == "stale" else np.zeros((180, 320, 3), np.uint8)
-    words: list[TrackShots] = []
-    results, _ = run([*walk(3), *[last] * 40], best_shots=BestShots(words.append))
+    told: list[TrackShots] = []
+    results, _ = run([*walk(3), *[last] * 40], best_shots=BestShots(told.append))
     assert results[-1].state == state
     assert results[-1].faces == ()
     (at,) = [result.index for result in results if result.ended]
     assert 25 < at < 32
-    assert len(words) == 1
+    assert len(told) == 1
 
 
 def test_a_buffer_that_its_owner_fills_again() -> None:
@@ -186,15 +186,15 @@ def test_frames_above_a_rate_are_skipped() -> None:
 
 
 def test_best_shots_come_early_late_and_at_the_end() -> None:
-    words: list[TrackShots] = []
+    told: list[TrackShots] = []
     gone = [frame() for _ in range(30)]  # longer than a track lives unseen
     squares = [(i, 0.2 + 0.1 * min(i, 8 - i)) for i in range(9)]  # best in the middle
     first = [frame((20 + 3 * i, 60, 40, score)) for i, score in squares]
-    run([*first, *gone, *walk(3)], best_shots=BestShots(words.append, count=2, threshold=0.45))
-    assert [(word.track, word.final) for word in words] == [(1, False), (1, True), (2, False), (2, True)]
-    assert words[0].shots[0].frame == 3
-    assert words[1].shots[0].frame == 4
-    assert [word.faces for word in words if word.final] == [9, 3]
+    run([*first, *gone, *walk(3)], best_shots=BestShots(told.append, count=2, threshold=0.45))
+    assert [(found.track, found.final) for found in told] == [(1, False), (1, True), (2, False), (2, True)]
+    assert told[0].shots[0].frame == 3
+    assert told[1].shots[0].frame == 4
+    assert [found.faces for found in told if found.final] == [9, 3]
 
 
 def live(count: int, pause: float) -> Iterator[Picture]:
@@ -245,9 +245,9 @@ def test_a_slow_consumer_of_a_live_source_gets_new_frames() -> None:
 
 
 def test_close_in_mid_stream_flushes_the_tracks() -> None:
-    words: list[TrackShots] = []
+    told: list[TrackShots] = []
     with VideoScorer(
-        itertools.cycle(walk(50)), BlueScorer(), SquareDetector(), best_shots=BestShots(words.append)
+        itertools.cycle(walk(50)), BlueScorer(), SquareDetector(), best_shots=BestShots(told.append)
     ) as video:
         for result in video:
             if result.index == 5:
@@ -255,7 +255,7 @@ def test_close_in_mid_stream_flushes_the_tracks() -> None:
     video.close()
     assert accounted(video.counters)
     assert video.counters.delivered == 6
-    assert [(word.track, word.final, word.faces) for word in words] == [(1, True, 6)]
+    assert [(found.track, found.final, found.faces) for found in told] == [(1, True, 6)]
     assert list(video) == []
 
 
@@ -270,10 +270,10 @@ def test_stop_lets_frames_on_their_way_come() -> None:
 
 
 def test_ctrl_c_flushes_the_tracks() -> None:
-    words: list[TrackShots] = []
+    told: list[TrackShots] = []
 
     def interrupted() -> None:
-        shots = BestShots(words.append)
+        shots = BestShots(told.append)
         with VideoScorer(itertools.cycle(walk(50)), BlueScorer(), SquareDetector(), best_shots=shots) as video:
             for result in video:
                 if result.index == 3:
@@ -281,11 +281,11 @@ def test_ctrl_c_flushes_the_tracks() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
-    assert [word.faces for word in words] == [4]
+    assert [found.faces for found in told] == [4]
 
 
 def test_a_callback_that_raises_ends_the_stream() -> None:
-    def fail(word: TrackShots) -> None:
+    def fail(found: TrackShots) -> None:
         raise RuntimeError("the gate is shut")
 
     video = VideoScorer(walk(50), BlueScorer(), SquareDetector(), best_shots=BestShots(fail, threshold=0.1))
@@ -366,12 +366,31 @@ def test_wrong_options(options: dict[str, object], message: str) -> None:
 
 
 def test_real_models_find_and_score_the_clip() -> None:
-    words: list[TrackShots] = []
-    pictures = [frame() for _ in range(2)]
+    told: list[TrackShots] = []
+    slope = np.linspace(0, 200, 320, dtype=np.uint8)
+    pictures = [np.ascontiguousarray(np.broadcast_to(row[:, None], (180, 320, 3))) for row in (slope, slope[::-1])]
     photo = cv2.imread(str(Path(__file__).parents[3] / "examples" / "media" / "astronaut.jpg"))
-    with VideoScorer([*pictures, photo], best_shots=BestShots(words.append), live=False) as video:
+    with VideoScorer([*pictures, photo], best_shots=BestShots(told.append), live=False) as video:
         results = list(video)
     assert [len(result.faces) for result in results] == [0, 0, 1]
     assert results[2].faces[0].score is not None
     assert results[2].faces[0].score > 0.5
-    assert words[0].shots[0].frame == 2
+    assert told[0].shots[0].frame == 2
+
+
+def test_objects_print_themselves_without_pixels() -> None:
+    found: list[TrackShots] = []
+    with VideoScorer(walk(2), BlueScorer(), SquareDetector(), best_shots=BestShots(found.append)) as video:
+        assert repr(video) == "VideoScorer('the iterable (list)', not live, 25 frames/s, open)"
+        first = next(video)
+    assert repr(video).endswith("closed)")
+    assert repr(first).startswith(
+        "FrameResult(index=0, timestamp=0.0, state='new', faces=(TrackedFace(box=(10.0, 60.0,"
+    )
+    (shot,) = found[0].shots
+    assert repr(shot).startswith("Shot(frame=0, timestamp=0.0, face=TrackedFace(")
+    for text in map(repr, (first, shot, found[0])):
+        assert "image=" not in text
+        assert "crop=" not in text
+        assert "picture=" not in text
+    assert repr(Counters(captured=3, fps_in=24.98765, age=0.0)) == "Counters(captured=3, fps_in=24.99)"

@@ -12,7 +12,9 @@ from collections.abc import Iterator
 import pytest
 
 from sdk import InputError
-from sdk.video.web.http import HEAD_BYTES, Answer, Server, _most_connections
+from sdk.video.web.http import Answer, Server
+from sdk.video.web.listening import most_connections
+from sdk.video.web.requests import HEAD_BYTES
 
 
 def answer(path: str) -> Answer:
@@ -159,7 +161,7 @@ def test_beyond_this_machine_addresses_and_its_own_name_are_answered() -> None:
 
 @pytest.mark.parametrize("host", ["", "no.such.host.invalid", "a" * 70, "192.0.2.1", "127.0.0.1\0"])
 def test_hosts_that_cannot_be_had(host: str) -> None:
-    with pytest.raises(InputError, match=r"cannot be had: .*; choose another --serve or --host"):
+    with pytest.raises(InputError, match=r"cannot be used: .*; choose another --serve or --host"):
         Server(answer, {}, host, 0)
 
 
@@ -194,7 +196,7 @@ def _drip(connection: socket.socket) -> None:
 
 
 def test_who_waits_longest_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sdk.video.web.http._most_connections", lambda: 3)
+    monkeypatch.setattr("sdk.video.web.http.most_connections", lambda: 3)
     server = serve()
     try:
         idle = []
@@ -214,7 +216,7 @@ def test_who_waits_longest_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_burst_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sdk.video.web.http._most_connections", lambda: 2)
+    monkeypatch.setattr("sdk.video.web.http.most_connections", lambda: 2)
     server = Server(answer, {}, "127.0.0.1", 0)
     burst = [connect(server) for _ in range(12)]  # all of them wait when it begins
     server.start()
@@ -248,7 +250,7 @@ def test_a_viewer_who_takes_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) -
 def test_few_files_mean_few_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     for limit, most in ((100_000, 64), (resource.RLIM_INFINITY, 64), (1, 1)):
         monkeypatch.setattr(resource, "getrlimit", lambda kind, limit=limit: (limit, limit))
-        assert _most_connections() == most
+        assert most_connections() == most
 
 
 FLOOD = """

@@ -130,7 +130,7 @@ def test_only_this_machine_by_its_name(running: Running) -> None:
 
 def test_a_port_that_is_taken(running: Running) -> None:
     port = int(running.page.address.rsplit(":")[-1].rstrip("/"))
-    with pytest.raises(InputError, match=rf"port {port} of 127\.0\.0\.1 cannot be had"):
+    with pytest.raises(InputError, match=rf"port {port} of 127\.0\.0\.1 cannot be used"):
         Page("", running.counters, port)
     with pytest.raises(InputError, match="port 70000 of 127"):
         Page("", running.counters, 70000)

@@ -14,7 +14,9 @@ import pytest
 
 from sdk import InputError, OutputError, VideoScorer
 from sdk.video import BestShots
-from sdk.video.outputs import JsonRecords, ShotFolder, VideoFile, open_records
+from sdk.video.writing.records import JsonRecords, open_records
+from sdk.video.writing.shot_folder import ShotFolder
+from sdk.video.writing.video_file import VideoFile
 from tests.support.squares import BlueScorer, SquareDetector, frame, walk
 
 needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
@@ -42,7 +44,7 @@ def test_json_lines_can_be_read_while_they_grow(tmp_path: Path) -> None:
 
 def test_parquet_appears_when_it_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parquet = pytest.importorskip("pyarrow.parquet", reason="needs fiqa[report]")
-    monkeypatch.setattr("sdk.video.outputs.ROW_GROUP", 4)
+    monkeypatch.setattr("sdk.video.writing.records.ROW_GROUP", 4)
     path = tmp_path / "frames.parquet"
     records = open_records(path)
     with score(walk(10), every=2) as video:
@@ -193,9 +195,9 @@ def test_runs_of_one_second_and_process_do_not_meet(tmp_path: Path, monkeypatch:
         with score(walk(3), best_shots=BestShots(folder.write, count=1)) as video:
             list(video)
         folder.close()
-    words = [json.loads(line) for line in (tmp_path / "shots.jsonl").read_text().splitlines()]
-    assert len({word["run"] for word in words}) == 3
-    assert all((tmp_path / shot["picture"]).is_file() for word in words for shot in word["shots"])
+    told = [json.loads(line) for line in (tmp_path / "shots.jsonl").read_text().splitlines()]
+    assert len({found["run"] for found in told}) == 3
+    assert all((tmp_path / shot["picture"]).is_file() for found in told for shot in found["shots"])
 
 
 def test_a_video_without_a_frame_is_no_file(tmp_path: Path) -> None:
@@ -232,7 +234,7 @@ sys.path.insert(0, {here!r})
 from pathlib import Path
 from tests.support.squares import frame
 from sdk import OutputError
-from sdk.video.outputs import VideoFile
+from sdk.video.writing.video_file import VideoFile
 video = VideoFile(Path(sys.argv[1]), 25)
 for index in range(100):
     video.write(frame(), index / 25)
@@ -248,7 +250,7 @@ except OutputError as error:
     [("a.avi", "is cut short: not all of 100 frames", ["a.avi"]), ("a.mp4", "could not be written whole", [])],
 )
 def test_a_video_that_found_no_room(tmp_path: Path, name: str, message: str, kept: list[str]) -> None:
-    script = SHORT.format(here=str(Path(__file__).parents[1]))
+    script = SHORT.format(here=str(Path(__file__).parents[2]))
     command = [sys.executable, "-c", script, str(tmp_path / name)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert message in done.stdout
@@ -259,7 +261,7 @@ def test_a_video_that_found_no_room(tmp_path: Path, name: str, message: str, kep
 
 def test_a_table_on_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pyarrow", reason="needs fiqa[report]")
-    monkeypatch.setattr("sdk.video.outputs.ROW_GROUP", 1)
+    monkeypatch.setattr("sdk.video.writing.records.ROW_GROUP", 1)
 
     def full(*arguments: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
