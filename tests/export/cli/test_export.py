@@ -1,5 +1,6 @@
 """fiqa-export: what it prints, and what it returns."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -7,20 +8,17 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from export.cli import DETECTOR, MODELS, app
-from export.pipeline import Exported
+from export.cli import app
+from export.exported import Exported
 from export.settings import ExportSettings
-from train.networks import VARIANTS
+from export.targets import targets
+from sdk.models.formats import FORMATS
 
 
 def run(*arguments: object, code: int = 0) -> tuple[str, str]:
     result = CliRunner().invoke(app, [str(argument) for argument in arguments])
     assert result.exit_code == code, result.output
     return result.stdout, result.stderr
-
-
-def test_every_quality_network_can_be_named() -> None:
-    assert set(MODELS) - {DETECTOR} == {name for name, variant in VARIANTS.items() if variant.hidden is not None}
 
 
 def test_numbers_are_printed(exported: dict[str, Exported], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -66,3 +64,30 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
     _, err = run("--model", "fiqa-nano", code=1)
     assert "pip install 'fiqa[export]'" in err
+
+
+def test_commands() -> None:
+    wide = {"COLUMNS": "250"}
+    shown = CliRunner().invoke(app, ["formats"], env=wide)
+    assert shown.exit_code == 0
+    for name in (*FORMATS, *targets()):
+        assert name in shown.stdout
+    wrong = CliRunner().invoke(app, ["--model", "fiqa-nano", "--batch", "1,8"], env=wide)
+    assert wrong.exit_code == 2
+    assert "--batch is not for --format onnx" in wrong.stderr
+    for options, words in (
+        (["--model", "fiqa-nano", "--format", "tensorrt", "--batch", "no"], "--batch is 'no'"),
+        ([], "--model"),
+    ):
+        wrong = CliRunner().invoke(app, options, env=wide)
+        assert (wrong.exit_code, words in wrong.stderr) == (2, True)
+
+
+def test_a_device_needs_neither_torch_nor_onnx(tmp_path: Path) -> None:
+    (tmp_path / "file.onnx").write_bytes(b"no model")
+    code = "import sys; sys.modules.update(onnx=None, torch=None); from export.cli import app; app()"
+    for words, status in ((["formats"], 0), (["--licence"], 0), (["build", "file.onnx", "--format", "tensorrt"], 1)):
+        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == status, done.stderr
+        assert "not installed" not in done.stderr
+    assert "not an ONNX file" in done.stderr

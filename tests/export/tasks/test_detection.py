@@ -10,7 +10,9 @@ import torch
 from typer.testing import CliRunner
 
 from export.cli import app
-from export.detector import SIZES, _differences, export_detector
+from export.pipeline import export_model
+from export.proof.compare import failures_of
+from export.tasks.detection import SIZES, DetectionSteps
 from sdk import FaceDetector, ModelError
 from sdk.models.card import METADATA_KEY, ModelCard
 from sdk.onnx_bytes.onnx_file import check_onnx, read_metadata
@@ -36,7 +38,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def exported(weights: Path) -> Path:
-    return export_detector(weights, weights.parent / "out")
+    return export_model("fiqa-detector", weights, weights.parent / "out").path
 
 
 def test_file(exported: Path) -> None:
@@ -79,7 +81,15 @@ def test_refusals(exported: Path, tmp_path: Path) -> None:
     assert CliRunner().invoke(app, ["--model", "fiqa-detector"]).exit_code == 2
     save_network(torch.nn.Linear(2, 2), tmp_path / "other.safetensors")
     with pytest.raises(ModelError, match=r"cannot load .*other\.safetensors as fiqa-detector: .* missing keys"):
-        export_detector(tmp_path / "other.safetensors", tmp_path / "out")
+        export_model("fiqa-detector", tmp_path / "other.safetensors", tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    with pytest.raises(ModelError, match="differs from the network"):
-        _differences(exported, FaceCells().eval())
+
+
+def test_another_network_is_told_apart(exported: Path, tmp_path: Path) -> None:
+    save_network(FaceCells(), tmp_path / "fresh.safetensors")
+    steps = DetectionSteps()
+    images, fresh = steps.read_images(None), steps.load_source("fiqa-detector", tmp_path / "fresh.safetensors")
+    expected = [fresh.reference(part) for part in images]
+    card = ModelCard.from_json(read_metadata(exported.read_bytes())[METADATA_KEY])
+    failures = failures_of(steps.compare(exported, card, images, expected), "fp32")
+    assert failures[0].startswith("onnxruntime, 96 x 64: largest difference ")

@@ -1,29 +1,31 @@
-"""What goes with what: a wrong option names the right one."""
+"""Which options go together: a wrong option names the right one."""
 
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from export.cli import app
-from export.settings import KINDS, ExportSettings, check_settings
-from export.targets import FORMATS, targets
+from export.formats.table import export_format
+from export.proof.runtimes import RUNTIMES
+from export.rules import check_settings
+from export.settings import ExportSettings
+from export.targets import targets
 from sdk import InputError
+from sdk.models.formats import FORMATS
 from sdk.proof.verify import TOLERANCES
 
 
 def test_table() -> None:
-    assert tuple(KINDS) == FORMATS
-    for name, kind in KINDS.items():
-        assert set(kind.precisions) <= set(TOLERANCES)
-        for precision in kind.precisions:
+    for name, format_ in FORMATS.items():
+        assert set(format_.precisions) <= set(TOLERANCES)
+        assert set(export_format(name).proven_in) <= set(RUNTIMES)
+        for precision in format_.precisions:
             assert check_settings(ExportSettings(name, precision)) is None
     for target in targets().values():
-        for style in target.formats:
-            fitting = [precision for precision in target.precisions if precision in KINDS[style].precisions]
+        for name in target.formats:
+            fitting = [precision for precision in target.precisions if precision in FORMATS[name].precisions]
             assert fitting
             for precision in fitting:
-                assert check_settings(ExportSettings(style, precision, target.name)) is target
+                assert check_settings(ExportSettings(name, precision, target.name)) is target
 
 
 @pytest.mark.parametrize(
@@ -46,20 +48,3 @@ def test_table() -> None:
 def test_what_does_not_fit(settings: ExportSettings, message: str) -> None:
     with pytest.raises(InputError, match=message):
         check_settings(settings)
-
-
-def test_commands() -> None:
-    wide = {"COLUMNS": "250"}
-    shown = CliRunner().invoke(app, ["formats"], env=wide)
-    assert shown.exit_code == 0
-    for name in (*KINDS, *targets()):
-        assert name in shown.stdout
-    wrong = CliRunner().invoke(app, ["--model", "fiqa-nano", "--batch", "1,8"], env=wide)
-    assert wrong.exit_code == 2
-    assert "--batch is not for --format onnx" in wrong.stderr
-    for options, words in (
-        (["--model", "fiqa-nano", "--format", "tensorrt", "--batch", "no"], "--batch is 'no'"),
-        ([], "--model"),
-    ):
-        wrong = CliRunner().invoke(app, options, env=wide)
-        assert (wrong.exit_code, words in wrong.stderr) == (2, True)
