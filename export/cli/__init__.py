@@ -50,7 +50,7 @@ def export(
     out: options.Out = None,
     licence: options.Licence = False,
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Export a network as a file that takes uint8 BGR images: faces for a score, photos for the detector.
