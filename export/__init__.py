@@ -10,9 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from export.card import add_card
     from export.engines.build import build_engine_file
     from export.exported import Exported
+    from export.file_card import add_card
     from export.graph.from_torch import trace_network
     from export.graph.front_end import add_front_end
     from export.inspection import inspect_file
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from export.settings import EngineOptions, ExportSettings
 
 _MODULES = {
-    "export.card": ("add_card",),
+    "export.file_card": ("add_card",),
     "export.engines.build": ("build_engine_file",),
     "export.exported": ("Exported",),
     "export.graph.from_torch": ("trace_network",),

@@ -3,8 +3,8 @@
 import dataclasses
 from pathlib import Path
 
-from export.card import make_card
 from export.exported import Exported, finish_folder, in_folder
+from export.file_card import make_card
 from export.formats.table import Order, file_name
 from export.proof.crops import calibration_faces
 from export.proof.package import NOTICE, check_folder

@@ -40,7 +40,7 @@ export.networks export.settings export.targets
 export.graph
 export.engines export.proof
 export.sources
-export.card
+export.file_card
 export.formats
 export.inspection export.licence export.rules export.tasks
 export.proven_file

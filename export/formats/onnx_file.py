@@ -10,7 +10,7 @@ from sdk.models.loading import write_card_beside
 
 
 def _write(order: Order) -> Written:
-    from export.card import add_card
+    from export.file_card import add_card
     from export.graph.float16 import to_float16
     from export.graph.int8 import quantise
     from export.proof.form import check_form
@@ -38,7 +38,7 @@ def _write_card(order: Order, path: Path, card: ModelCard) -> None:
     """Write the final card into the file, and beside it."""
     import onnx
 
-    from export.card import add_card
+    from export.file_card import add_card
     from export.proof.form import check_form
 
     write_file(path, add_card(onnx.load(path), card))
