@@ -40,7 +40,7 @@ from train.data.prepare import PrepareSettings
 from train.data.source_images import SourceFace, source_faces
 from train.degradations.landmarks import perturb
 from train.evaluation.comparisons import Pairs, mated_pairs, non_mated_pairs
-from train.evaluation.results import EvaluationSettings, evaluate_set
+from train.evaluation.curves import EvaluationSettings, evaluate_set
 from train.evaluation.sets import set_rows
 from train.labelling.network_scores import NetworkScores
 from train.networks import QualityNetwork, get_variant, identify, load_network, read_state

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from train.data.label_targets import label_column, make_targets
 from train.data.manifest import Manifest, read_manifest, write_table
+from train.fitting.regressor import RegressorRecipe
 from train.fitting.warm_up import warm_up_head
-from train.methods.fit_regressor import RegressorRecipe
 from train.networks import QualityNetwork, create_network
 from train.recipes import read_recipe
 

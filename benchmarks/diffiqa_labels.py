@@ -51,7 +51,7 @@ def plain_loop(
 
 def batched(labeller: DifFIQALabeller, faces: NDArray[np.uint8], callers: int) -> NDArray[np.float32]:
     """fiqa: as many faces at once as its UNet takes, a caller a core of a CPU."""
-    step = labeller.faces
+    step = labeller.batch_size
 
     def label(start: int) -> NDArray[np.float32]:
         part = faces[start : start + step]

@@ -15,7 +15,7 @@ import numpy as np
 from train.data.manifest import read_manifest, write_table
 from train.data.mislabelled import find_mislabelled
 from train.evaluation.sets import set_rows
-from train.labelling.embed import embed_manifest
+from train.labelling.embedder import embed_manifest
 from train.networks.recognition import load_recognition_model
 
 SETS = ("clean", "mixed", "misaligned")

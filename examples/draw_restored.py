@@ -15,9 +15,7 @@ from media.make_bad_copies import make_bad_copies
 from numpy.typing import NDArray
 from torch import Tensor
 
-from train.degradations.bsrgan import degrade_face
-from train.methods.diffiqa import noised_and_restored
-from train.methods.diffusion import load_diffusion
+from train import degrade_face, load_diffusion, noised_and_restored
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 STEPS = (1, 5, 10, 20, 40)

@@ -1,4 +1,4 @@
-"""The devices that files are exported for: data, in `targets.toml`. A new device is a new table."""
+"""The devices that files are exported for. A new device is a new table in `targets.toml`."""
 
 import sys
 from collections.abc import Mapping
@@ -8,14 +8,11 @@ from pathlib import Path
 from types import MappingProxyType
 
 from sdk.errors import InputError
-from sdk.models import formats
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
-
-FORMATS = tuple(formats.FORMATS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,16 +20,16 @@ class Target:
     """A device, or a family of them that takes the same files.
 
     Attributes:
-        name: As `--target` takes it.
-        summary: Which devices.
-        formats: Formats that run there, best first; of `FORMATS`.
-        precisions: Precisions that run there, the one to start with first.
+        name: Its name, as `--target` takes it.
+        summary: Which devices these are.
+        formats: Formats that run there, of `sdk.models.formats.FORMATS`; the best first.
+        precisions: Precisions that run there; the recommended one first.
         architectures: Compute capabilities of its GPUs, such as `8.6`; empty for a CPU.
-        opset: Newest ONNX operator set that is read there, where the device decides it.
-        ir_version: Newest IR version that is read there, likewise.
-        tensorrt: Major versions of TensorRT there, such as `10`; empty where there is none.
-        python: Version of Python there, where the device decides it.
-        notes: What to know before building for it.
+        opset: Newest ONNX operator set that the device reads; None if the device sets no limit.
+        ir_version: Newest IR version that the device reads; None if the device sets no limit.
+        tensorrt: Major versions of TensorRT there, such as `10`; empty if there is none.
+        python: Version of Python there; empty if the device does not determine it.
+        notes: What a user must know before an export for it.
     """
 
     name: str
@@ -49,16 +46,16 @@ class Target:
 
 @cache
 def targets() -> Mapping[str, Target]:
-    """All targets by name, in the order of `targets.toml`."""
+    """Return all targets by name, in the order of `targets.toml`."""
     tables = tomllib.loads(Path(__file__).with_name("targets.toml").read_text(encoding="utf-8"))
     return MappingProxyType({name: _target(name, table) for name, table in tables.items()})
 
 
 def get_target(name: str) -> Target:
-    """Look a target up.
+    """Return the target of a name.
 
     Raises:
-        InputError: There is none of that name.
+        InputError: There is no target of that name.
     """
     try:
         return targets()[name]

@@ -24,7 +24,7 @@ sdk.video
 sdk
 sdk.commands
 fiqa
-train.lazy train.lock train.vectors train.yaml_files
+train.lazy train.lock train.references train.regressors train.vectors train.yaml_files
 train.recipes train.run_state
 train.degradations
 train.networks
@@ -36,12 +36,16 @@ train.detector
 train.pipeline
 train
 train.cli
-export.targets
-export.graph export.settings
+export.networks export.settings export.targets
+export.graph
 export.engines export.proof
 export.sources
-export.inspection export.metadata
-export.detector export.pipeline
+export.file_card
+export.formats
+export.inspection export.licence export.rules export.tasks
+export.proven_file
+export.exported
+export.pipeline
 export
 export.cli
 """

@@ -1,27 +1,28 @@
-"""Things that are made in the process that uses them."""
+"""Objects that each process makes for itself."""
 
 import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-Thing = TypeVar("Thing")
+Made = TypeVar("Made")
 
 
-class Lazily(Generic[Thing]):
-    """Makes a thing at the first call and gives the same one at each; a pickled copy makes its own.
+class Lazy(Generic[Made]):
+    """Makes an object at the first call and returns the same one at each later call. A pickled copy makes its own.
 
-    So a labeller travels to other processes and machines without its network on a GPU or its sessions of native code.
+    A labeller keeps its network in one of these. So it can be pickled for other processes and machines, although a
+    network on a GPU and a session of native code cannot.
 
     Args:
-        make: Makes the thing; must be picklable where the labeller is to travel.
+        make: Makes the object. It must be picklable itself where the labeller is to be pickled.
     """
 
-    def __init__(self, make: Callable[[], Thing]) -> None:
+    def __init__(self, make: Callable[[], Made]) -> None:
         self._make = make
-        self._made: list[Thing] = []
+        self._made: list[Made] = []
         self._lock = threading.Lock()
 
-    def __call__(self) -> Thing:
+    def __call__(self) -> Made:
         with self._lock:
             if not self._made:
                 self._made.append(self._make())

@@ -13,7 +13,7 @@ from sdk.files import write_errors
 
 
 @contextmanager
-def exclusive(*targets: Path | None) -> Iterator[None]:
+def locked(*targets: Path | None) -> Iterator[None]:
     """Keep other runs away from files and folders that this one writes.
 
     The lock is the operating system's, on a file `.lock` in a folder or `<name>.lock` beside a file, so it ends with
@@ -28,12 +28,12 @@ def exclusive(*targets: Path | None) -> Iterator[None]:
     """
     with ExitStack() as held:
         for target in filter(None, targets):
-            held.enter_context(_locked(target))
+            held.enter_context(_lock(target))
         yield
 
 
 @contextmanager
-def _locked(target: Path) -> Iterator[None]:
+def _lock(target: Path) -> Iterator[None]:
     path = target / ".lock" if target.is_dir() else target.with_name(target.name + ".lock")
     lock = FileLock(path, timeout=0)
     with write_errors(path):

@@ -1,4 +1,4 @@
-"""A whole recipe: prepare -> label -> fit -> scale -> compare; stages resume, a finished one is not done again."""
+"""A whole recipe: prepare, label, fit, scale, compare. A stage that was stopped goes on; a finished one is left."""
 
 import io
 import json
@@ -20,18 +20,20 @@ from train.data.label_targets import label_column, make_targets
 from train.data.manifest import Manifest, read_manifest, write_table
 from train.data.mislabelled import find_mislabelled
 from train.data.prepare import prepare
-from train.evaluation.judge import Judge
-from train.evaluation.results import EvaluationSettings
+from train.evaluation.curves import EvaluationSettings
+from train.evaluation.inputs import EmbeddingSource
 from train.evaluation.run import Methods, Protocol, evaluate
+from train.fitting.fit_regressor import fit_regressor
+from train.fitting.regressor import FILES_OF_PREPARE, FitFiles, RegressorRecipe
+from train.labelling.labeller import Labeller
+from train.labelling.method import RunOptions, label_images
 from train.labelling.network_scores import NetworkScores, rescale
-from train.labelling.runner import Labeller, label_manifest
+from train.labelling.runner import label_manifest
 from train.methods.baselines import DetectorConfidence, LightQNet, Sharpness
-from train.methods.faceqan import FaceQANSettings
-from train.methods.fit_regressor import FILES_OF_PREPARE, FitFiles, RegressorRecipe, fit_regressor
-from train.methods.label_faceqan import LabelFaceQAN, run_faceqan
+from train.methods.faceqan import FaceQANLabeller, FaceQANSettings
 from train.networks import QualityNetwork, get_variant, load_network, save_network
 from train.recipes import Recipe, settings_from, text_of, training_commit
-from train.run_state import check_kept, read_kept
+from train.run_state import RunRecord, read_record
 
 logger = logging.getLogger(__name__)
 
@@ -41,18 +43,18 @@ SCALE_QUANTILES = (0.005, 0.995)
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """Where a recipe's stages leave what they make, below one folder."""
+    """Paths of what a recipe's stages make, in one folder."""
 
     folder: Path
 
     @property
     def labels(self) -> Path:
-        """Labelled manifest, beside the crops, for its paths are relative to it."""
+        """Labelled manifest; it is beside the crops, because its paths are relative."""
         return self.folder / "faces" / "labels.parquet"
 
     @property
     def scores(self) -> Path:
-        """The test rows of the same, with a column a method."""
+        """The test rows of `labels`, with a column a method."""
         return self.folder / "faces" / "scores.parquet"
 
     @property
@@ -62,7 +64,7 @@ class Files:
 
     @property
     def weights(self) -> Path:
-        """The network that the recipe is about."""
+        """Weights of the network that is trained."""
         return self.folder / "weights.safetensors"
 
 
@@ -82,14 +84,14 @@ def run_recipe(recipe: Recipe, data: Path, out: Path) -> Path:
     """
     for section in ("prepare", "teacher", "faceqan"):
         if section not in recipe:
-            raise InputError(f"the recipe has no section {section!r}: it is for `fiqa-train fit`, not a whole road")
+            raise InputError(
+                f"the recipe has no section {section!r}: it is for `fiqa-train fit`, not for `fiqa-train recipe`"
+            )
     files = Files(out)
     outputs = (files.labels, files.scores, files.embeddings, files.weights, out / "recipe.json")
     _check_same(recipe, out / "recipe.json")
-    model, weights = (
-        text_of(recipe["teacher"] or {}, "model", "teacher"),
-        data / text_of(recipe["teacher"] or {}, "weights", "teacher"),
-    )
+    teacher = recipe["teacher"] or {}
+    model, weights = text_of(teacher, "model", "teacher"), data / text_of(teacher, "weights", "teacher")
     images, landmarks = (data / text_of(recipe["prepare"] or {}, name, "prepare") for name in FILES_OF_PREPARE)
     check_outputs({path.name: path for path in outputs}, [weights, images, landmarks])
     settings = RegressorRecipe.from_recipe(recipe)
@@ -106,11 +108,11 @@ def run_recipe(recipe: Recipe, data: Path, out: Path) -> Path:
 
 def _check_same(recipe: Recipe, path: Path) -> None:
     """Keep the recipe beside its results, and refuse to mix results of two."""
-    made = {name: section for name, section in recipe.items() if name not in ("card", "peers", "evaluate")}
-    if not path.exists():
-        write_json(path, made)
-        return
-    check_kept(read_kept(path), made, f"{path.parent} has results of another recipe", "give another --out")
+    record = RunRecord({name: section for name, section in recipe.items() if name not in ("card", "peers", "evaluate")})
+    if path.exists():
+        record.check(read_record(path), path, "give another --out")
+    else:
+        write_json(path, record.as_dict())
 
 
 def _label(section: dict[str, Any], model: str, weights: Path, files: Files) -> None:
@@ -122,21 +124,21 @@ def _label(section: dict[str, Any], model: str, weights: Path, files: Files) -> 
         raise InputError(
             f"faceqan has bf16={bf16!r}, batch={batch!r}; wanted true or false, and a whole number above 0"
         )
-    options = LabelFaceQAN(settings_from(FaceQANSettings, section), model, bf16=bf16, batch=batch)
+    options = {"settings": settings_from(FaceQANSettings, section), "model": model, "weights": weights, "bf16": bf16}
     manifest, unchecked = files.folder / "faces" / "manifest.csv", files.labels.with_stem("labels-unchecked")
     if not unchecked.exists():
-        run_faceqan(manifest, unchecked, options, weights, files.embeddings)
+        label_images(FaceQANLabeller.load, options, manifest, unchecked, files.embeddings, RunOptions(batch))
     write_table(_without_wrong_names(read_manifest(unchecked), open_vectors(files.embeddings)), files.labels)
     unchecked.unlink()
 
 
 def _label_average(name: str, recipe: Recipe, data: Path, files: Files) -> None:
-    """Label all images with the peer that targets are averaged with; once."""
+    """Label all images, once, with the method that targets are averaged with."""
     manifest = read_manifest(files.labels)
     if name in manifest.table.column_names:
         logger.info("%s has the column %s already", files.labels, name)
         return
-    for labeller in _peers(recipe.get("peers") or {}, data):
+    for labeller in _others(recipe.get("peers") or {}, data):
         if labeller.name == name:
             label_manifest(manifest, labeller, files.labels, {}, 32)
             return
@@ -144,7 +146,7 @@ def _label_average(name: str, recipe: Recipe, data: Path, files: Files) -> None:
 
 
 def _without_wrong_names(manifest: Manifest, embeddings: NDArray[np.float32]) -> pa.Table:
-    """The table with the split `mislabelled`, which no later stage takes, for images of other people."""
+    """Return the table with the split `mislabelled`, which no later stage takes, for images with a wrong name."""
     clean = np.flatnonzero([not value for value in manifest.column("degradation")])
     wrong = find_mislabelled(embeddings[clean], np.array(manifest.identities)[clean])
     paths = manifest.paths
@@ -156,7 +158,7 @@ def _without_wrong_names(manifest: Manifest, embeddings: NDArray[np.float32]) ->
 
 
 def _scale(settings: RegressorRecipe, best: Path, files: Files, card: dict[str, Any]) -> None:
-    """Put scores on a scale from 0 to 1, and write the weights with what their card must say."""
+    """Put scores on a scale from 0 to 1, and write the weights with the facts for their card."""
     network = load_network(settings.network, best)
     assert isinstance(network, QualityNetwork)
     manifest = read_manifest(files.labels)
@@ -179,7 +181,7 @@ def _scores(manifest: Manifest, labeller: Labeller, batch: int = 32) -> NDArray[
 
 
 def _compare(recipe: Recipe, settings: RegressorRecipe, data: Path, files: Files) -> None:
-    """Score the test people with the network and its peers, and evaluate."""
+    """Score the test people with the network and the methods it is compared with, and evaluate."""
     if (files.folder / "evaluation" / "table.csv").exists():
         logger.info("%s is there already", files.folder / "evaluation")
         return
@@ -190,7 +192,7 @@ def _compare(recipe: Recipe, settings: RegressorRecipe, data: Path, files: Files
     network = load_network(settings.network, files.weights)
     assert isinstance(network, QualityNetwork)
     labellers: list[Labeller] = [NetworkScores(settings.network, network, get_variant(settings.network))]
-    labellers += _peers(recipe.get("peers") or {}, data)
+    labellers += _others(recipe.get("peers") or {}, data)
     write_table(part.table, files.scores)
     for labeller in labellers:
         if labeller.name not in part.table.column_names:
@@ -208,11 +210,11 @@ def _compare(recipe: Recipe, settings: RegressorRecipe, data: Path, files: Files
     methods = [settings.network, *settings.method.label.split(","), "target", *(item.name for item in labellers[1:])]
     chosen = settings_from(EvaluationSettings, recipe.get("evaluate"))
     protocol = Protocol(files.scores, sets=("clean", "mixed", "harsh"))
-    judge = Judge(str(files.folder / "test-embeddings.npy"))
+    judge = EmbeddingSource(str(files.folder / "test-embeddings.npy"))
     evaluate(protocol, judge, Methods(methods), chosen, files.folder / "evaluation")
 
 
-def _peers(section: dict[str, Any], data: Path) -> list[Labeller]:
+def _others(section: dict[str, Any], data: Path) -> list[Labeller]:
     peers: list[Labeller] = [Sharpness()]
     if "lightqnet" in section:
         peers.append(LightQNet(data / text_of(section, "lightqnet", "peers")))

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from sdk import __version__
 from sdk.errors import InputError
 from sdk.text import shortened
+from train.regressors import REGRESSORS
 from train.yaml_files import read_yaml
 
 Settings = TypeVar("Settings")
@@ -25,16 +26,14 @@ SECTIONS = (
     "teacher",
     "diffusion",
     "faceqan",
-    "ediffiqa",
-    "regression",
-    "aikd",
+    *REGRESSORS,
     "targets",
     "warm_up",
     "training",
     "peers",
     "evaluate",
 )
-"""What a recipe may hold; a command takes those that it needs."""
+"""Sections of a recipe; a command takes those that it needs. One more may be a method of one's own, `module:class`."""
 
 
 def read_recipe(name_or_path: str) -> Recipe:
@@ -55,29 +54,25 @@ def read_recipe(name_or_path: str) -> Recipe:
 
 def _checked(recipe: Any, name: str) -> Recipe:
     if not isinstance(recipe, dict):
-        raise InputError(f"recipe {name} is a {type(recipe).__name__}, wanted a mapping")
+        raise InputError(f"recipe {name} is {_word(recipe)}, wanted a mapping of sections")
     for section, value in recipe.items():
-        if section not in SECTIONS:
+        if section not in SECTIONS and ":" not in section:
             raise InputError(f"recipe {name} has a section {shortened(section)!r}, wanted: {', '.join(SECTIONS)}")
         wanted = str if section == "network" else dict
         if not isinstance(value, wanted) and (value is not None or section == "network"):
-            raise InputError(
-                f"recipe {name}: {section} is {shortened(repr(value))}, a {type(value).__name__}; wanted a "
-                f"{'name' if section == 'network' else 'mapping of settings'}"
-            )
+            kind = "a name" if section == "network" else "a mapping of settings"
+            raise InputError(f"recipe {name}: {section} is {_described(value)}; wanted {kind}")
     return recipe
 
 
 def settings_from(kind: type[Settings], section: Mapping[str, Any] | None) -> Settings:
-    """A settings dataclass from a recipe's section; what the section leaves out keeps its default.
+    """Make a settings dataclass from a recipe's section; what the section leaves out keeps its default.
 
     Raises:
         InputError: A key is not a field, or a value is not of the field's type.
     """
     if not isinstance(section or {}, Mapping):
-        raise InputError(
-            f"{kind.__name__} is {shortened(repr(section))}, a {type(section).__name__}; wanted a mapping of settings"
-        )
+        raise InputError(f"{kind.__name__} is {_described(section)}; wanted a mapping of settings")
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     values = {}
     for key, value in (section or {}).items():
@@ -88,7 +83,7 @@ def settings_from(kind: type[Settings], section: Mapping[str, Any] | None) -> Se
 
 
 def _value_of(value: Any, default: Any, name: str) -> Any:
-    """A setting's value as the type of its default."""
+    """Return a setting's value in the type of its default."""
     if isinstance(default, tuple) and isinstance(value, list | tuple):
         if default and dataclasses.is_dataclass(default[0]):
             return tuple(settings_from(type(default[0]), item) for item in value)
@@ -96,10 +91,18 @@ def _value_of(value: Any, default: Any, name: str) -> Any:
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not type(default):
-        raise InputError(
-            f"{name} is {shortened(repr(value))}, a {type(value).__name__}; wanted a {type(default).__name__}"
-        )
+        raise InputError(f"{name} is {_described(value)}; wanted {_word(default)}")
     return value
+
+
+def _described(value: Any) -> str:
+    return f"{shortened(repr(value))} ({_word(value)})"
+
+
+def _word(value: Any) -> str:
+    """Name the type of a value, as YAML's users call it."""
+    words = {str: "text", int: "a whole number", float: "a number", bool: "true or false", dict: "a mapping"}
+    return words.get(type(value), "nothing" if value is None else "a list")
 
 
 def check_least(settings: object, least: int, *names: str) -> None:
@@ -115,7 +118,7 @@ def check_least(settings: object, least: int, *names: str) -> None:
 
 
 def text_of(section: Mapping[str, Any], name: str, where: str) -> str:
-    """Give a setting that is text and must be there.
+    """Return a setting that must be there and be text.
 
     Raises:
         InputError: It is missing or something else.
@@ -127,7 +130,7 @@ def text_of(section: Mapping[str, Any], name: str, where: str) -> str:
 
 
 def training_commit() -> str:
-    """Commit of this code where it runs from a checkout, else its version."""
+    """Return the commit of this code where it runs from a checkout, else its version."""
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -1,4 +1,4 @@
-"""YAML of people: plain values only, read within bounds of size, depth and what aliases repeat."""
+"""YAML files from anybody: plain values only; size, depth and repetition by aliases have limits."""
 
 import math
 from pathlib import Path
@@ -17,11 +17,11 @@ DEEPEST = 20
 """Collections within collections."""
 
 MOST_VALUES = 10_000
-"""Values of a file, those behind aliases counted as often as they stand there."""
+"""Values of a file; an alias counts as all the values that it stands for."""
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]
-    """Refuses a key that stands twice, of which YAML would silently take the last."""
+    """Refuses a mapping that has a key twice; YAML would silently take the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: list[Any] = []
@@ -62,7 +62,7 @@ def _problem(error: yaml.YAMLError) -> str:
 
 
 def _check_size(text: str) -> None:
-    """Refuse too deep and too many values before any is made, from the parser's events, which come one by one."""
+    """Refuse too many values, or too deep ones, before any is made: the parser's events come one by one."""
     sizes: dict[str, int] = {}
     open_ones: list[tuple[str | None, int]] = []
     total = 0

@@ -20,8 +20,7 @@ from sdk.errors import ModelError
 from sdk.models.card import ModelCard
 from sdk.models.loading import load_model
 from sdk.proof.verify import PROOF_FILE, load_proof
-from train.networks import load_network
-from train.networks.checkpoints import read_state
+from train.networks import load_network, read_state
 
 FACES = np.full((2, 112, 112, 3), 100, np.uint8)
 CARD = {"name": "hostile", "variant": "ediffiqa-t", "source_sha256": "0" * 64}

@@ -15,11 +15,11 @@ from train.data.embeddings import open_embeddings
 from train.data.labelled import read_labelled
 from train.data.manifest import Manifest, make_manifest, read_manifest, write_table
 from train.data.prepare import PrepareSettings, prepare, with_landmarks
+from train.evaluation.inputs import EmbeddingSource
 from train.evaluation.insightface import read_bin, unpack_bin
-from train.evaluation.judge import Judge
 from train.evaluation.pairs import read_pairs
+from train.fitting.regressor import RegressorRecipe
 from train.labelling.journal import Journal
-from train.methods.fit_regressor import RegressorRecipe
 from train.pipeline import run_recipe
 from train.recipes import read_recipe
 
@@ -200,7 +200,7 @@ def _open_vectors(place: Path, given: Input) -> None:
 
 
 def _judge(place: Path, given: Input) -> None:
-    Judge(str(_path(place, given))).embeddings(_faces(place), np.arange(3), place)
+    EmbeddingSource(str(_path(place, given))).read(_faces(place), np.arange(3), place)
 
 
 def _landmarks(place: Path, given: Input) -> None:

@@ -10,9 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from sdk import align
-from sdk.images.decoding import load_image
-from train.degradations.graded import DEGRADATIONS, degrade
+from sdk import align, load_image
+from train import DEGRADATIONS, degrade
 
 PHOTO = Path(__file__).with_name("astronaut.jpg")
 LANDMARKS = ((201.7, 105.0), (245.3, 105.3), (220.7, 126.8), (203.7, 144.8), (242.0, 145.0))

@@ -1,1 +1,1 @@
-"""Files for other engines: OpenVINO, TensorRT and TensorRT-RTX."""
+"""Engines of TensorRT and TensorRT-RTX."""

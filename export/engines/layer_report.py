@@ -1,4 +1,4 @@
-"""What an engine really computes in: its builder's report, layer by layer, against the graph it was built from."""
+"""Check the precision of an engine's layers: compare the builder's report with the graph that it was built from."""
 
 import re
 from collections import Counter
@@ -23,14 +23,15 @@ from sdk.onnx_bytes.onnx_file import (
 from sdk.onnx_bytes.protobuf import read_message, read_numbers
 
 PRODUCTS = ("Conv", "Gemm", "MatMul")
-"""Operators that do nearly all of a network's arithmetic, and whose precision is therefore the engine's."""
+"""Operators that do nearly all of a network's arithmetic. Their precision is the engine's precision."""
 
 ALLOWED: Mapping[str, tuple[str, ...]] = {
     name: precision.products for name, precision in PRECISIONS.items() if precision.in_files
 }
-"""Precision of a file -> precisions that its products may have; the first is that of most of them. The last product,
-which gives the score, may be fp32, and so may all that is no product: the conversion of the input, the normalisation
-of features, what is between a product of integers and the next."""
+"""Precisions that a file's products may have, by the file's precision; most products have the first.
+
+The last product, which gives the score, may be fp32. So may every layer that is no product: the conversion of the
+input, the normalisation of features, and what lies between two products of integers."""
 
 _WORDS = (("uint8", "uint8"), ("int8", "int8"), ("half", "fp16"), ("fp16", "fp16"), ("float", "fp32"), ("fp32", "fp32"))
 _ONNX_TYPES = {1: "fp32", 10: "fp16"}
@@ -41,11 +42,11 @@ class Layer:
     """A layer of an engine.
 
     Attributes:
-        name: As the engine calls it.
-        kind: What it is to the library, for example `correlation`, `gemm`, `kgen`.
-        nodes: Nodes of the ONNX graph that it came from.
-        inputs: Precisions of what it takes, without its weights.
-        outputs: Precisions of what it gives.
+        name: Its name in the engine.
+        kind: Its kind in the library, for example `correlation`, `gemm`, `kgen`.
+        nodes: Nodes of the ONNX graph that it was made of.
+        inputs: Precisions of its inputs, without its weights.
+        outputs: Precisions of its outputs.
     """
 
     name: str
@@ -56,9 +57,9 @@ class Layer:
 
 
 def read_report(report: str) -> tuple[Layer, ...]:
-    """Layers of an engine, from the lines of TensorRT's engine inspector (detailed verbosity).
+    """Return the layers of an engine, from the lines of TensorRT's engine inspector (detailed verbosity).
 
-    Such a line is `Name: ..., LayerType: ..., Inputs: [ { ..., Datatype: Half, ... }], ..., Metadata: [ONNX Layer: x]`.
+    A line is `Name: ..., LayerType: ..., Inputs: [ { ..., Datatype: Half, ... }], ..., Metadata: [ONNX Layer: x]`.
     """
     layers = []
     for line in report.splitlines():
@@ -70,12 +71,12 @@ def read_report(report: str) -> tuple[Layer, ...]:
 
 
 def products(model: bytes) -> dict[str, str]:
-    """The products of an ONNX graph by name, and the precision that the graph has for each.
+    """Return the precision of each product of an ONNX graph, by the name of its node.
 
-    `int8` where what it takes was quantised, else the type of its weights.
+    It is `int8` if the input is a dequantised value, else the type of the weights.
 
     Raises:
-        ModelError: The bytes are no ONNX file, a type is none of these, or a product has no name.
+        ModelError: The bytes are no ONNX file, a product has no name, or its weights are of another type.
     """
     graph = read_message(read_message(model)[MODEL_GRAPH][0])
     types = {
@@ -104,9 +105,9 @@ def check_precisions(layers: Sequence[Layer], wanted: Mapping[str, str], precisi
     """Compare an engine with the graph that it was built from, and the graph with the precision asked for.
 
     Args:
-        layers: Of `read_report`.
-        wanted: Of `products`.
-        precision: On the model's card.
+        layers: The engine's layers, from `read_report`.
+        wanted: The graph's products, from `products`.
+        precision: Precision on the model's card.
 
     Raises:
         ModelError: A product is computed in another precision.
@@ -122,19 +123,19 @@ def check_precisions(layers: Sequence[Layer], wanted: Mapping[str, str], precisi
     for product, kind in wanted.items():
         own = [layer for layer in layers if product in layer.nodes]
         taken = {name for layer in own for name in layer.inputs}
-        # Between a product of integers and the next, layers of the same nodes go by way of fp32.
+        # Between two products of integers, layers of the same nodes compute in fp32.
         if kind not in taken or (kind == "fp16" and "fp32" in taken):
             wrong[product] = f"{kind} became {'/'.join(sorted(taken)) or 'nothing'}"
     if wrong:
         first = ", ".join(f"{name}: {what}" for name, what in list(wrong.items())[:3])
         raise ModelError(
             f"the engine is not {precision}: {len(wrong)} of {len(wanted)} convolutions and matrix products are "
-            f"computed in another precision ({first}); this target does not take {precision}: choose another of them"
+            f"computed in another precision ({first}); this target does not run {precision}: choose another precision"
         )
 
 
 def summary(layers: Sequence[Layer]) -> dict[str, int]:
-    """How many layers take each precision; a layer that takes two counts for the wider one."""
+    """Count the layers by the precision of their inputs; a layer with two precisions counts for the wider one."""
     order = ("fp32", "fp16", "int8", "uint8")
     widest = [next((name for name in order if name in layer.inputs), None) for layer in layers]
     return dict(Counter(name for name in widest if name))

@@ -1,8 +1,7 @@
-"""Engines: one builder for TensorRT 10, TensorRT 11 and TensorRT-RTX. Precision is in the graph, not in any flag."""
+"""Build engines of TensorRT 10, TensorRT 11 and TensorRT-RTX. Precision is in the graph, not in a flag."""
 
 import dataclasses
 import hashlib
-import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,30 +9,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from export.engines.layer_report import Layer, check_precisions, products, read_report, summary
+from export.engines.place import CannotBuildHereError, architectures_for, build_command, check_versions
+from export.settings import EngineOptions
 from sdk.errors import DeviceError, InputError, ModelError
 from sdk.files import read_file, write_file
 from sdk.models.card import EngineFacts, ModelCard
 from sdk.models.trust import remember_engine
-from sdk.onnx_bytes.onnx_file import check_onnx, read_versions
-from sdk.runtimes.providers import gpu_architecture
+from sdk.onnx_bytes.onnx_file import check_onnx
 from sdk.runtimes.tensorrt_library import LIBRARIES, complaints, load_library, recorded, shared_logger
 
 if TYPE_CHECKING:
     from export.targets import Target
-
-logger = logging.getLogger(__name__)
 
 _LARGEST_CACHE = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
 class BuiltEngine:
-    """An engine and what is known of it.
+    """An engine and its description.
 
     Attributes:
         data: The file.
-        card: Its card, to be written as JSON beside it; unproven, for it has not scored a face yet.
-        layers: What it consists of.
+        card: Its card, to be written as JSON beside it. It is unproven: the engine has not scored a face yet.
+        layers: The engine's layers.
     """
 
     data: bytes
@@ -41,159 +39,117 @@ class BuiltEngine:
     layers: tuple[Layer, ...]
 
 
-class CannotBuildHereError(DeviceError):
-    """The library or the GPU that an engine needs is not on this machine.
-
-    Attributes:
-        command: Builds it where they are.
-    """
-
-    def __init__(self, message: str, command: str) -> None:
-        super().__init__(f"{message}: {command}")
-        self.command = command
-
-
 def build_engine(
     model: bytes,
     card: ModelCard,
-    style: str,
+    format_name: str,
     target: "Target | None" = None,
-    *,
-    batches: Sequence[int] = (1, 8, 32),
-    workspace_mib: int | None = None,
-    timing_cache: Path | None = None,
+    options: EngineOptions | None = None,
     command: str | None = None,
 ) -> BuiltEngine:
-    """Build an engine and inspect it.
+    """Build an engine and check the precision of its layers.
 
     TensorRT builds for the GPU that it runs on; TensorRT-RTX for a named target, without a GPU.
 
     Args:
         model: ONNX: `faces` uint8 (N, 112, 112, 3) -> `quality` float32 (N, 1), with its precision in the graph.
         card: Its card.
-        style: `tensorrt` or `tensorrt-rtx`.
-        target: What it is for; None for the GPU that is here.
-        batches: Fixed batches that it is to run in.
-        workspace_mib: Most scratch memory of a layer on the GPU; None for all there is.
-        timing_cache: File in which TensorRT keeps how fast kernels were, so that it builds faster and in the same way
-            the next time. It is made where it is missing.
-        command: Builds this engine again; None for one that takes the model as NAME.onnx.
+        format_name: `tensorrt` or `tensorrt-rtx`.
+        target: Device that it is for; None for the GPU of this machine.
+        options: How it is built; None for the defaults.
+        command: Command that builds this engine again; None for one that takes the model as NAME.onnx.
 
     Raises:
-        CannotBuildHereError: The library or the GPU is not here; its `command` builds the engine there.
+        CannotBuildHereError: The library or the GPU is missing; its `command` builds the engine on another machine.
         InputError: Batches, precision or an option do not fit the target.
         ModelError: The library refuses the model, or the engine is not in the precision that was asked for.
     """
-    sizes = sorted(set(batches))
-    if not sizes or sizes[0] < 1:
-        raise InputError(f"batches are {list(batches)}, wanted at least one positive number, such as 1,8,32")
-    if timing_cache is not None and style != "tensorrt":
-        raise InputError("TensorRT-RTX times nothing when it builds: leave out --timing-cache, or use tensorrt")
-    command = command or build_command(f"{card.name}.onnx", style, target, sizes)
-    architectures = _architectures(card, style, target, command)
+    options = options or EngineOptions()
+    sizes = _check_options(format_name, options)
+    command = command or build_command(f"{card.name}.onnx", format_name, target, sizes)
+    architectures = architectures_for(card, format_name, target, command)
     try:
-        library = load_library(style)
+        library = load_library(format_name)
     except DeviceError as error:
         raise CannotBuildHereError(f"{error}; then run", command) from error
     check_onnx(model)
-    _check_versions(model, target)
-    with recorded(library) as heard:
-        builder = library.Builder(shared_logger(library))
-        # TensorRT 10 needs the flag, newer ones know no other networks.
-        network = builder.create_network(1 << int(library.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-        parser = library.OnnxParser(network, shared_logger(library))
-        if not parser.parse(model):
-            errors = "; ".join(str(parser.get_error(index)) for index in range(parser.num_errors))
-            raise ModelError(f"{LIBRARIES[style].name} cannot read the model: {errors}; export it again")
-        config = _configure(library, builder, network, _profiles(style, sizes), workspace_mib)
-        if style == "tensorrt-rtx":
-            _set_capabilities(library, config, architectures)
-        if timing_cache is not None:
-            known = _read_cache(timing_cache)
-            cache = config.create_timing_cache(known)
-            if cache is None or not config.set_timing_cache(cache, False):
-                raise InputError(f"{timing_cache} is of another GPU or version, or no timing cache; give another file")
-        plan = builder.build_serialized_network(network, config)
-        if plan is None:
-            raise ModelError(
-                f"{LIBRARIES[style].name} cannot build this {card.precision} model for compute capability "
-                f"{', '.join(architectures)}: {complaints(heard)}; choose another --precision or --target"
-            )
-        data = bytes(plan)
-        if timing_cache is not None:
-            write_file(timing_cache, bytes(config.get_timing_cache().serialize()))
-        layers = read_report(_report(library, data, heard))
+    check_versions(model, target)
+    data, layers = _build(library, model, format_name, card.precision, options, architectures)
     check_precisions(layers, products(model), card.precision)
     digest = hashlib.sha256(data).hexdigest()
     remember_engine(digest)
     engine = EngineFacts(
-        sha256=digest, version=library.__version__, architectures=tuple(architectures), batches=tuple(sizes),
+        sha256=digest, version=library.__version__, architectures=tuple(architectures), batches=sizes,
         target=target.name if target else "", layers=summary(layers), command=command,
     )  # fmt: skip
-    return BuiltEngine(data, dataclasses.replace(card, format=style, engine=engine, proven=False), layers)
+    return BuiltEngine(data, dataclasses.replace(card, format=format_name, engine=engine, proven=False), layers)
 
 
-def _read_cache(path: Path) -> bytes:
-    if not os.path.exists(path):
-        return b""
-    return read_file(path, InputError, "give --timing-cache another file", _LARGEST_CACHE)
+def _check_options(format_name: str, options: EngineOptions) -> tuple[int, ...]:
+    """Return the batches in order, each once."""
+    sizes = tuple(sorted(set(options.batches)))
+    if not sizes or sizes[0] < 1:
+        raise InputError(f"batches are {list(options.batches)}, wanted at least one positive number, such as 1,8,32")
+    if options.timing_cache is not None and format_name != "tensorrt":
+        raise InputError("TensorRT-RTX has no timing cache: leave out --timing-cache, or use tensorrt")
+    return sizes
 
 
-def build_command(file: str, style: str, target: "Target | None", batches: Sequence[int]) -> str:
-    """The command that builds an engine of an ONNX file, on a machine where it can be built."""
-    where = f" --target {target.name}" if target else ""
-    return f"fiqa-export build {file} --format {style}{where} --batch {','.join(map(str, batches))}"
-
-
-def _architectures(card: ModelCard, style: str, target: "Target | None", command: str) -> list[str]:
-    """Compute capabilities to build for.
-
-    Raises:
-        CannotBuildHereError: They are those of another GPU.
-        InputError: The target does not take the format or the precision.
-    """
-    if target is not None and style not in target.formats:
-        raise InputError(f"{target.name} runs {', '.join(target.formats)}, not {style}; give --format one of these")
-    if target is not None and card.precision not in target.precisions:
-        raise InputError(
-            f"{target.name} ({target.summary}) takes {', '.join(target.precisions)}, not {card.precision}; "
-            "give --precision one of these"
-        )
-    if style == "tensorrt-rtx" and target is not None:
-        return list(target.architectures)
-    here = gpu_architecture(0)
-    if style == "tensorrt-rtx" and here is None:
-        raise InputError("there is no GPU here to build for; name a target, such as --target rtx-40")
-    if here is None or (target is not None and here not in target.architectures):
-        wanted = f"one of compute capability {', '.join(target.architectures)}" if target else "a GPU"
-        raise CannotBuildHereError(
-            f"TensorRT builds on the GPU that an engine is for: wanted is {wanted}, here is {here or 'none'}; "
-            "on such a machine run",
-            command,
-        )
-    return [here]
-
-
-def _check_versions(model: bytes, target: "Target | None") -> None:
-    """Refuse a file that is newer than the target's parser."""
-    if target is None:
-        return
-    for what, found, newest in zip(
-        ("opset", "IR"), read_versions(model), (target.opset, target.ir_version), strict=True
-    ):
-        if newest is not None and found > newest:
+def _build(
+    library: Any, model: bytes, format_name: str, precision: str, options: EngineOptions, architectures: list[str]
+) -> tuple[bytes, tuple[Layer, ...]]:
+    """Return the engine and its layers."""
+    sizes, title = sorted(set(options.batches)), LIBRARIES[format_name].name
+    with recorded(library) as log:
+        builder = library.Builder(shared_logger(library))
+        network, parser = _parse(library, builder, model, title)
+        config = _configure(library, builder, network, _profiles(format_name, sizes), options.workspace_mib)
+        if format_name == "tensorrt-rtx":
+            _set_capabilities(library, config, architectures)
+        cache = _set_cache(config, options.timing_cache) if options.timing_cache is not None else None
+        plan = builder.build_serialized_network(network, config)
+        if plan is None:
             raise ModelError(
-                f"the ONNX file has {what} {found}, and {target.name} reads up to {newest}; export it with fiqa-export"
+                f"{title} cannot build this {precision} model for compute capability "
+                f"{', '.join(architectures)}: {complaints(log)}; choose another --precision or --target"
             )
+        data = bytes(plan)
+        if options.timing_cache is not None:
+            write_file(options.timing_cache, bytes(config.get_timing_cache().serialize()))
+        del parser, cache  # the library reads both until the engine is built
+        return data, read_report(_report(library, data, log))
 
 
-def _profiles(style: str, sizes: Sequence[int]) -> list[tuple[int, int, int]]:
-    """Smallest, best and largest batch of every optimisation profile.
+def _parse(library: Any, builder: Any, model: bytes, title: str) -> tuple[Any, Any]:
+    """Return the network of an ONNX file, and its parser, which must live until the engine is built."""
+    # TensorRT 10 needs the flag; newer versions know strongly typed networks only.
+    network = builder.create_network(1 << int(library.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = library.OnnxParser(network, shared_logger(library))
+    if not parser.parse(model):
+        errors = "; ".join(str(parser.get_error(index)) for index in range(parser.num_errors))
+        raise ModelError(f"{title} cannot read the model: {errors}; export it again")
+    return network, parser
 
-    TensorRT chooses its kernels now, so every batch gets its own. TensorRT-RTX compiles them for each batch when the
-    engine first runs; a profile of one batch would put compiled kernels into the engine (97 MB instead of 7 MB).
+
+def _set_cache(config: Any, path: Path) -> Any:
+    """Let the builder use a timing cache, an empty one if the file is missing. Return the cache."""
+    data = b""
+    if os.path.exists(path):
+        data = read_file(path, InputError, "give --timing-cache another file", _LARGEST_CACHE)
+    cache = config.create_timing_cache(data)
+    if cache is None or not config.set_timing_cache(cache, False):
+        raise InputError(f"{path} is of another GPU or version, or is no timing cache; give another file")
+    return cache
+
+
+def _profiles(format_name: str, sizes: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Return smallest, best and largest batch of every optimisation profile.
+
+    TensorRT chooses its kernels when it builds, so every batch gets a profile of its own. TensorRT-RTX compiles kernels
+    for each batch when the engine first runs. There, a profile of one batch would put compiled kernels into the engine:
+    97 MB instead of 7 MB.
     """
-    if style == "tensorrt":
+    if format_name == "tensorrt":
         return [(size, size, size) for size in sizes]
     return [(1, sizes[len(sizes) // 2], sizes[-1])]
 
@@ -202,8 +158,8 @@ def _configure(
     library: Any, builder: Any, network: Any, profiles: Sequence[tuple[int, int, int]], workspace_mib: int | None
 ) -> Any:
     config = builder.create_builder_config()
-    config.profiling_verbosity = library.ProfilingVerbosity.DETAILED  # else the report names no types
-    config.clear_flag(library.BuilderFlag.TF32)  # it would take 13 bits from fp32
+    config.profiling_verbosity = library.ProfilingVerbosity.DETAILED  # without it the report names no types
+    config.clear_flag(library.BuilderFlag.TF32)  # it computes fp32 with 13 bits less
     if workspace_mib is not None:
         config.set_memory_pool_limit(library.MemoryPoolType.WORKSPACE, workspace_mib << 20)
     source = network.get_input(0)
@@ -227,13 +183,16 @@ def _set_capabilities(library: Any, config: Any, architectures: Sequence[str]) -
         config.set_compute_capability(known[name], index)
 
 
-def _report(library: Any, data: bytes, heard: Sequence[str]) -> str:
-    """What the engine consists of: from the engine inspector, for which an engine has to be loaded on a GPU; without
-    one from the builder, which says the same in the same words when it is done."""
-    said = "\n".join(line for line in heard if line.lstrip().startswith("Layers:"))
-    if said:
-        return said
+def _report(library: Any, data: bytes, log: Sequence[str]) -> str:
+    """Return the report on an engine's layers.
+
+    A builder without a GPU has logged it. Else the engine inspector gives it in the same words, for which the engine is
+    loaded on the GPU.
+    """
+    logged = "\n".join(line for line in log if line.lstrip().startswith("Layers:"))
+    if logged:
+        return logged
     engine = library.Runtime(shared_logger(library)).deserialize_cuda_engine(data)
     if engine is None:
-        raise ModelError(f"the engine that was just built cannot be inspected: {complaints(list(heard))}")
+        raise ModelError(f"the engine that was just built cannot be inspected: {complaints(list(log))}")
     return engine.create_engine_inspector().get_engine_information(library.LayerInformationFormat.ONELINE)

@@ -1,1 +1,1 @@
-"""The ONNX graph: from torch, its front end, and its precision."""
+"""The ONNX graph: made from torch, given a front end, and brought to a precision."""

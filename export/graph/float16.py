@@ -1,4 +1,4 @@
-"""Precision fp16: by types in the graph, so that every runtime computes what the file says."""
+"""Precision fp16: the types in the graph say it, so every runtime computes what the file says."""
 
 import numpy as np
 import onnx
@@ -11,19 +11,23 @@ from sdk.errors import ModelError
 _NORM, _NORM_END = "ReduceL2", "Div"
 
 
-def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
+def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
     """Compute in float16 between the front end and the last layer.
 
-    Three parts stay float32: the front end, whose scale and offset would lose digits; the division of an embedding by
-    its length, whose small bound would become zero; and the last layer, so that scores are not rounded to steps of
-    0.0005. That layer is written as a sum, for TensorRT-RTX has no float32 matrix product on Turing; fused with what
-    is before it, it costs nothing. Scales of quantised tensors become float16 with the rest.
+    Three parts stay float32:
+
+    - the front end, whose scale and offset would lose digits;
+    - the division of an embedding by its length, whose small bound would become zero;
+    - the last layer, else scores would be rounded to steps of 0.0005. It is written as a sum of products, because
+      TensorRT-RTX has no float32 matrix product on Turing. Runtimes fuse it with the layer before, so it costs nothing.
+
+    Scales of quantised tensors become float16, too.
 
     Args:
         model: An exported file: `faces` uint8 -> `quality` float32.
 
     Returns:
-        A new model with the same ends.
+        A new model with the same input and output.
 
     Raises:
         ModelError: A weight is too large for float16.
@@ -44,7 +48,7 @@ def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _sum_up_last(graph: onnx.GraphProto) -> set[str]:
-    """Write a last layer `x w + b` with one output as the sum of products that it is; gives the last layer's names."""
+    """Write a last layer `x w + b` with one output as a sum of products. Return the names of the last layer's nodes."""
     node, constants = graph.node[-1], constants_of(graph)
     settings = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
     if node.op_type != "Gemm" or len(node.input) != 3 or not set(node.input[1:]) <= set(constants):
@@ -68,7 +72,7 @@ def _sum_up_last(graph: onnx.GraphProto) -> set[str]:
 
 
 def _kept_nodes(graph: onnx.GraphProto) -> set[str]:
-    """Names of the nodes that stay float32."""
+    """Return the names of the nodes of the front end and of the division by the length, which stay float32."""
     kept: set[str] = set()
     inside: set[str] = set()
     for node in graph.node:
@@ -81,7 +85,7 @@ def _kept_nodes(graph: onnx.GraphProto) -> set[str]:
 
 
 class _Converter:
-    """Nodes and constants of the new graph, with a cast wherever two types meet."""
+    """Collects the nodes and constants of the new graph, with a cast wherever two types meet."""
 
     def __init__(self, graph: onnx.GraphProto, types: dict[str, int]) -> None:
         self.nodes: list[onnx.NodeProto] = []
@@ -90,6 +94,7 @@ class _Converter:
         self._now: dict[str, int] = {}
 
     def add(self, node: onnx.NodeProto, kind: int) -> None:
+        """Add a node that computes in an element type."""
         for index, name in enumerate(node.input):
             if self._types.get(name) == TensorProto.FLOAT:
                 node.input[index] = self._constant(name, kind) if name in self.constants else self._value(name, kind)
@@ -110,14 +115,14 @@ class _Converter:
     def _constant(self, name: str, kind: int) -> str:
         if kind == TensorProto.FLOAT:
             return name
-        half = f"{name}_half"
-        if half not in self.constants:
+        copy = f"{name}_half"
+        if copy not in self.constants:
             values = numpy_helper.to_array(self.constants[name])
             with np.errstate(over="ignore"):
-                halves = values.astype(np.float16)
-            if not np.array_equal(np.isfinite(halves), np.isfinite(values)):
+                rounded = values.astype(np.float16)
+            if not np.array_equal(np.isfinite(rounded), np.isfinite(values)):
                 raise ModelError(
-                    f"{name} holds {np.abs(values).max():.3g}, more than float16 can; export with --precision fp32"
+                    f"{name} holds {np.abs(values).max():.3g}, more than float16 can hold; export with --precision fp32"
                 )
-            self.constants[half] = numpy_helper.from_array(halves, half)
-        return half
+            self.constants[copy] = numpy_helper.from_array(rounded, copy)
+        return copy

@@ -1,4 +1,4 @@
-"""Step 1 for a checkpoint: a torch network becomes a float NCHW graph."""
+"""Turn a torch network into an ONNX graph."""
 
 import logging
 import warnings
@@ -10,33 +10,34 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from export.graph.front_end import OPSET, OUTPUT
+from export.graph.ends import OPSET
+from export.graph.front_end import OUTPUT
 from sdk.alignment import CROP_SIZE
 
 
-def from_network(network: nn.Module) -> onnx.ModelProto:
-    """Trace a network with torch's dynamo exporter, which folds the batch norms that it can.
+def trace_network(network: nn.Module) -> onnx.ModelProto:
+    """Turn a quality network of torch into ONNX.
 
     Args:
         network: Normalised RGB (N, 3, 112, 112) -> quality (N, 1), on the CPU.
 
     Returns:
-        float32 (batch, 3, 112, 112) -> float32 (batch, 1), weights inside.
+        float32 (batch, 3, 112, 112) -> float32 (batch, 1), opset 20, weights inside.
     """
-    # A sample batch of 1 would be taken for a constant.
+    # The exporter would take a batch of 1 for a constant.
     sample = torch.zeros(2, 3, CROP_SIZE, CROP_SIZE)
     return trace(network, sample, "normalised", OUTPUT, {0: torch.export.Dim("batch")})
 
 
 def trace(network: nn.Module, sample: Tensor, source: str, output: str, dynamic: dict[int, Any]) -> onnx.ModelProto:
-    """Trace a network of one input and one output with torch's dynamo exporter.
+    """Trace a network of one input and one output with torch's dynamo exporter, which folds batch norms where it can.
 
     Args:
         network: On the CPU.
         sample: An input.
         source: Name of the input.
         output: Name of the output.
-        dynamic: Axes of the input that may have other sizes, as `torch.export` describes them.
+        dynamic: Axes of the input that are free, as `torch.export` describes them.
 
     Returns:
         The graph, weights inside.
@@ -53,14 +54,14 @@ def trace(network: nn.Module, sample: Tensor, source: str, output: str, dynamic:
             external_data=False,
             verbose=False,
         )
-    if program is None:  # only the older exporter gives None
+    if program is None:  # only the older exporter returns None
         raise RuntimeError("torch.onnx.export returned nothing")
     return program.model_proto
 
 
 @contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    """Keep torch's exporter from warning its users of its own insides."""
+    """Silence the exporter's warnings, which are about its own code."""
     exporter_log = logging.getLogger("torch.onnx")
     level = exporter_log.level
     exporter_log.setLevel(logging.ERROR)

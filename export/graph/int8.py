@@ -1,4 +1,4 @@
-"""Precision int8: explicit QuantizeLinear and DequantizeLinear nodes, as a strongly typed network wants them."""
+"""Precision int8: explicit QuantizeLinear and DequantizeLinear nodes, which strongly typed TensorRT networks need."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,18 +14,18 @@ from export.graph.ranges import LEVELS, histograms
 from export.graph.rewrite import constants_of, lift_constants
 
 METHOD = "99.999"
-"""How far the steps of an activation reach; see `Histogram.reach` and docs/export.md for what was measured."""
+"""Default method to choose the range of an activation: this percentile. docs/export.md has the measurements."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quantised:
-    """A quantised model and how it came about.
+    """A quantised model and its ranges.
 
     Attributes:
         model: The model.
-        method: See `Histogram.reach`.
-        faces: How many faces the ranges were measured on.
-        ranges: By the name of an activation, the absolute value that the largest step stands for.
+        method: Method that chose the ranges, see `Histogram.reach`.
+        faces: Number of faces that the ranges were measured on.
+        ranges: The largest absolute value that int8 can hold, by the name of the activation.
         layers: Names of the layers that compute in int8.
     """
 
@@ -37,18 +37,19 @@ class Quantised:
 
 
 def quantise(model: onnx.ModelProto, faces: NDArray[np.uint8], method: str = METHOD) -> Quantised:
-    """Let convolutions and matrix products take int8: symmetric, activations as a whole, weights by output channel.
+    """Let convolutions and matrix products compute in int8.
 
-    Nothing else is quantised: biases, activations after a layer, and the last layer stay as they are. So do depthwise
-    convolutions, which have few products and much to lose: without them scores of fiqa-nano move a third as far.
+    Quantisation is symmetric: one scale for an activation, one scale for each output channel of a weight. Biases,
+    activations after a layer, depthwise convolutions and the last layer are not quantised. Depthwise convolutions have
+    few products; quantised, they moved the scores of fiqa-nano three times as far.
 
     Args:
         model: An exported file in fp32.
-        faces: (N, 112, 112, 3) uint8 BGR that the ranges of the activations are measured on; good and bad ones.
-        method: See `Histogram.reach`.
+        faces: uint8 BGR (N, 112, 112, 3), good and bad faces to measure the ranges of the activations on.
+        method: Method to choose the ranges, see `Histogram.reach`.
 
     Returns:
-        The same network; it takes and gives what it did.
+        A new model with the same input and output.
     """
     result = onnx.ModelProto()
     result.CopyFrom(model)
@@ -92,7 +93,7 @@ def _channel_axis(node: onnx.NodeProto) -> int:
 
 
 class _Writer:
-    """Nodes and constants of the new graph; what several layers read is quantised once."""
+    """Collects the nodes and constants of the new graph. What several layers read is quantised once."""
 
     def __init__(self, graph: onnx.GraphProto, constants: Mapping[str, onnx.TensorProto]) -> None:
         self.nodes: list[onnx.NodeProto] = []
@@ -100,6 +101,7 @@ class _Writer:
         self._done: set[str] = set()
 
     def activation(self, name: str, reach: float) -> str:
+        """Quantise an activation; return the name of its dequantised value."""
         result = f"{name}_dequantised"
         if result not in self._done:
             self._done.add(result)
@@ -112,6 +114,7 @@ class _Writer:
         return result
 
     def weight(self, name: str, axis: int) -> str:
+        """Quantise a weight for each channel on an axis; return the name of its dequantised value."""
         result = f"{name}_dequantised"
         if result not in self._done:
             self._done.add(result)
@@ -134,5 +137,5 @@ class _Writer:
 
 
 def _steps(reach: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-    """Size of a step: a float16 number kept as float32, so that int8+fp16 has the same steps as int8."""
+    """Return the size of a step: rounded to float16, kept as float32. So int8+fp16 has the same steps as int8."""
     return np.maximum(reach / LEVELS, 2.0**-14).astype(np.float16).astype(np.float32)

@@ -1,4 +1,4 @@
-"""What values the activations of a network take on faces, and how far eight bits should reach."""
+"""Measure the values of a network's activations on faces, and choose the range that int8 holds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from export.graph.front_end import INPUT
 
 BINS = 2048
 LEVELS = 127
-"""Steps on each side of zero."""
+"""Steps of int8 on each side of zero."""
 _BATCH = 4
 _EVERY = 5
-"""Of the values every fifth is counted; the largest is that of all."""
+"""Every fifth value is counted; the largest is taken from all values."""
 _LEAST = 1e-12
 
 
@@ -25,7 +25,7 @@ class Histogram:
     """Absolute values of one activation.
 
     Attributes:
-        counts: (BINS,) over equal bins from 0 to `largest`.
+        counts: int64 (BINS,), number of values in equal bins from 0 to `largest`.
         largest: The largest absolute value.
     """
 
@@ -33,7 +33,7 @@ class Histogram:
     largest: float
 
     def reach(self, method: str) -> float:
-        """Absolute value that the largest step stands for; what is beyond is clipped to it.
+        """Return the largest absolute value that int8 shall hold; larger values are clipped to it.
 
         Args:
             method: `max`, `mse` (least mean squared error) or a percentile such as `99.99`.
@@ -57,12 +57,15 @@ class Histogram:
 
 
 def histograms(model: onnx.ModelProto, names: Sequence[str], faces: NDArray[np.uint8]) -> dict[str, Histogram]:
-    """Run a model and look at some of its values.
+    """Run a model and count the values of some activations.
 
     Args:
-        model: Takes uint8 faces.
-        names: Values, float32.
-        faces: (N, 112, 112, 3) uint8 BGR.
+        model: An exported file, which takes uint8 faces.
+        names: Names of the activations, float32.
+        faces: uint8 BGR (N, 112, 112, 3).
+
+    Returns:
+        Histograms by the name of the activation.
     """
     watched = onnx.ModelProto()
     watched.CopyFrom(model)

@@ -1,4 +1,4 @@
-"""What every reading and rewriting of a graph needs."""
+"""Functions that all readers and writers of graphs share."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from sdk.errors import FiqaError, ModelError
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Turn what the ONNX libraries raise on a graph that makes no sense into one error. They raise nearly everything.
+    """Turn every error of the ONNX libraries on an invalid graph into a `ModelError`. They raise nearly every class.
 
     Raises:
         ModelError: The graph cannot be read.
@@ -26,7 +26,7 @@ def readable(path: Path) -> Iterator[None]:
 
 
 def lift_constants(graph: onnx.GraphProto) -> None:
-    """Make initialisers of Constant nodes, and name every node."""
+    """Turn Constant nodes into initialisers, and give every node a name."""
     nodes = []
     for index, node in enumerate(graph.node):
         value = node.attribute[0] if node.op_type == "Constant" else None
@@ -42,7 +42,7 @@ def lift_constants(graph: onnx.GraphProto) -> None:
 
 
 def value_types(model: onnx.ModelProto) -> dict[str, int]:
-    """Element type of every value and constant of a graph."""
+    """Return the element type of every value and constant of a graph."""
     graph = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
     types = {tensor.name: tensor.data_type for tensor in graph.initializer}
     for value in (*graph.input, *graph.output, *graph.value_info):
@@ -51,5 +51,5 @@ def value_types(model: onnx.ModelProto) -> dict[str, int]:
 
 
 def constants_of(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
-    """Initialisers by name."""
+    """Return the initialisers of a graph by name."""
     return {tensor.name: tensor for tensor in graph.initializer}

@@ -1,1 +1,1 @@
-"""Proof of an export: scores compared in every runtime, and the files that record it."""
+"""Proof of an export: a file is compared with its source in every runtime, and the result is recorded."""

@@ -1,4 +1,4 @@
-"""Step 5: the files that lie beside a model: card, report, notice, calibration and proof."""
+"""The files beside a model: report, licence notice and proof."""
 
 import dataclasses
 import io
@@ -21,17 +21,17 @@ _PACKAGES = ("fiqa", "torch", "onnx", "onnxruntime", "opencv-python-headless", "
 
 
 def as_json(values: object) -> bytes:
-    """Indented JSON. What is no number becomes null: scores that a failed proof has met."""
+    """Return indented JSON. Numbers that are not finite, which a failed proof may have, become null."""
     return (json.dumps(_finite(values), indent=2, allow_nan=False) + "\n").encode()
 
 
 def notice(card: ModelCard) -> bytes:
-    """What must be passed on with the files, in words."""
+    """Return the licence notice, which must be passed on with the files."""
     parts = {
         "Model": f"{card.name} ({card.summary})" if card.summary else card.name,
-        "Licence": card.licence,
-        "Attribution": card.attribution or "none asked for",
-        "Weights": f"{card.source}, SHA-256 {card.source_sha256}",
+        "Licence": card.licence or "unknown: that of the weights",
+        "Attribution": card.attribution or "none required",
+        "Weights": ", ".join(filter(None, (card.source, f"SHA-256 {card.source_sha256}"))),
         "Training data": card.training_data or "not stated",
         "Method": card.paper,
     }
@@ -40,17 +40,17 @@ def notice(card: ModelCard) -> bytes:
 
 
 def proof_file(faces: NDArray[np.uint8], scores: NDArray[np.float32], source_sha256: str) -> bytes:
-    """`proof.npz`: faces, the source's scores, and which source that was; see `sdk.proof.verify`."""
+    """Return `proof.npz`: faces, the source's scores, and the SHA-256 of the source; see `sdk.proof.verify`."""
     file = io.BytesIO()
     np.savez_compressed(file, faces=faces, scores=scores, source=np.array(source_sha256))
     return file.getvalue()
 
 
 def check_folder(out: Path, source_sha256: str) -> None:
-    """Refuse a folder that holds the export of another network: there is one proof in a folder.
+    """Refuse a folder that holds an export of other weights: a folder has one proof.
 
     Raises:
-        InputError: It does.
+        InputError: The folder holds one.
     """
     found = proof_source(out)
     if found not in (None, source_sha256):
@@ -67,13 +67,13 @@ def report(
     agreements: Mapping[str, Agreement],
     **more: object,
 ) -> bytes:
-    """The verification report.
+    """Return the verification report, as JSON.
 
     Args:
-        files: Bytes and SHA-256 of every model file, by name.
-        card: As it was written.
-        faces: What it was verified on.
-        agreements: By runtime and batch.
+        files: Bytes and SHA-256 of every model file, by its name.
+        card: The final card.
+        faces: Number and origin of the images that the file was verified on.
+        agreements: Agreement with the source, by runtime and batch.
         more: Further facts, by name.
     """
     tolerance = dataclasses.asdict(TOLERANCES[card.precision])

@@ -1,4 +1,4 @@
-"""What an export changes where quality is used: in discarding the worst images before comparing."""
+"""Measure what an export changes in use: when the worst images are discarded before faces are compared."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ RATES = (0.2, 0.3)
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """pAUC of the source and of the file, at `FMR`; lower is better, 1 is a random discard.
+    """pAUC of the error-versus-discard curve at `FMR`, of the source and of the file. Lower is better; 1 is random.
 
     Attributes:
-        images: How many images.
-        comparisons: How many mated comparisons.
-        errors: How many of them fail.
-        before: Of the source, by discard rate: `pAUC@0.2` ...
-        after: Of the file.
+        images: Number of images.
+        comparisons: Number of mated comparisons.
+        errors: Number of mated comparisons that fail.
+        before: pAUC of the source, by discard rate: `pAUC@0.2` ...
+        after: pAUC of the file.
     """
 
     images: int
@@ -42,10 +42,10 @@ def change_of_pauc(
     """Compare the pAUC of a file with its source's.
 
     Args:
-        file: The exported file, which runs here.
-        reference: Scores of the source.
-        manifest: Manifest, or folder with a folder a person, of aligned crops.
-        judge: Embeddings that compare them, see `train.evaluation.judge.Judge`.
+        file: The exported file; this machine must run it.
+        reference: Returns the source's scores of uint8 BGR faces (N, 112, 112, 3).
+        manifest: Manifest of aligned crops, or folder with a folder a person.
+        judge: Face-recognition embeddings that compare the crops, see `train.evaluation.inputs.EmbeddingSource`.
 
     Raises:
         ModelError: The extra `train` is not installed.
@@ -55,18 +55,18 @@ def change_of_pauc(
         from train.data.manifest import read_manifest
         from train.evaluation.comparisons import mated_pairs, non_mated_pairs
         from train.evaluation.edc import edc, pair_quality, threshold_at_fmr
-        from train.evaluation.judge import Judge
+        from train.evaluation.inputs import EmbeddingSource
         from train.evaluation.sets import rows_without_errors
         from train.vectors import cosines
     except ModuleNotFoundError as error:
         raise ModelError(f"{error.name} is not installed, --evaluate needs it: pip install 'fiqa[train]'") from error
     images = read_manifest(manifest)
     rows = np.array(rows_without_errors(images), np.int64)
-    part = images.select(rows)
-    crops = np.stack([load_image(part.root / path) for path in part.paths])
+    readable = images.select(rows)
+    crops = np.stack([load_image(readable.root / path) for path in readable.paths])
     with TemporaryDirectory() as folder:
-        vectors: NDArray[Any] = np.asarray(Judge(judge).embeddings(images, rows, Path(folder)))
-    mated, non_mated = mated_pairs(part.identities), non_mated_pairs(part.identities)
+        vectors: NDArray[Any] = np.asarray(EmbeddingSource(judge).read(images, rows, Path(folder)))
+    mated, non_mated = mated_pairs(readable.identities), non_mated_pairs(readable.identities)
     errors = cosines(mated, vectors) <= threshold_at_fmr(cosines(non_mated, vectors), FMR)
     with QualityScorer(file, trust=True) as scorer:
         scores = {"before": reference(crops), "after": scorer.score_batch(crops)}

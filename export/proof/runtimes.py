@@ -1,7 +1,7 @@
-"""Scores of an exported file in its runtimes, computed in a process of their own.
+"""Score faces with an exported file in its runtimes, each in a process of its own.
 
-A runtime may crash on a graph, as OpenCV's importer is known to do, and what it keeps of a model should not stay in the
-user's cache. A process that is started so needs no main guard in the script that exports.
+A runtime may crash on a graph, as OpenCV's importer does, and what it caches of a model must not stay in the user's
+cache. The process is started as a program, so a script that exports needs no main guard.
 """
 
 import json
@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -21,18 +22,17 @@ from export.graph.front_end import INPUT, OUTPUT
 from sdk import errors
 from sdk.errors import FiqaError, ModelError
 from sdk.files import write_errors, write_file
-from sdk.models.formats import ENGINES
 
 BATCHES = (1, 3, 16)
-"""Batch sizes that are tried, in this order, on one session: a change of the batch is what breaks runtimes."""
+"""Batch sizes that are tried, in this order, on one session. Runtimes fail when the batch size changes."""
 
 Faces = NDArray[np.uint8]
 Scores = NDArray[np.float32]
 ScoresOf = Callable[[Path, Faces], list[Scores]]
-"""Scores all faces once for each of `BATCHES`."""
+"""Scores all faces with a file, once for each of `BATCHES`."""
 
 WORKER = ("-m", "export.proof.runtimes")
-"""What Python is told to run."""
+"""Arguments of Python that start the process."""
 
 
 def scores_apart(runtime: str, path: Path, faces: Faces) -> list[Scores]:
@@ -40,11 +40,11 @@ def scores_apart(runtime: str, path: Path, faces: Faces) -> list[Scores]:
 
     Args:
         runtime: Name in `RUNTIMES`.
-        path: The exported file; its folder is the process's cache.
+        path: The exported file; its folder is the cache of the process.
         faces: uint8 BGR (N, 112, 112, 3).
 
     Raises:
-        FiqaError: What the runtime raised, or a `ModelError` where it crashed.
+        FiqaError: The error of the runtime, or a `ModelError` if it crashed.
         OutputError: The disk of temporary files is full.
     """
     with write_errors(Path(tempfile.gettempdir())), tempfile.TemporaryDirectory(prefix="fiqa-") as name:
@@ -64,17 +64,8 @@ def scores_apart(runtime: str, path: Path, faces: Faces) -> list[Scores]:
         return list(np.load(folder / "scores.npy"))
 
 
-def runtimes_for(style: str, precision: str) -> tuple[str, ...]:
-    """Names of the runtimes that a file must score well in."""
-    if style == "openvino":
-        return ("openvino",)
-    if style in ENGINES:
-        return ("engine",)
-    return ("onnxruntime", "fiqa", "OpenCV DNN") if precision == "fp32" else ("onnxruntime", "fiqa")
-
-
 def _in_batches(faces: Faces, score: Callable[[Faces], NDArray[np.generic]]) -> list[Scores]:
-    """The scores of all faces, once for each batch size; the last batch may be smaller."""
+    """Return the scores of all faces, once for each batch size; the last batch may be smaller."""
     return [
         np.concatenate(
             [
@@ -88,22 +79,15 @@ def _in_batches(faces: Faces, score: Callable[[Faces], NDArray[np.generic]]) -> 
 
 def _onnxruntime(path: Path, faces: Faces) -> list[Scores]:
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # it warns of every constant in float16
+    options.log_severity_level = 3  # it warns about every constant in float16
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     return _in_batches(faces, lambda batch: session.run([OUTPUT], {INPUT: batch})[0])
 
 
-def _sdk(path: Path, faces: Faces) -> list[Scores]:
+def _sdk(path: Path, faces: Faces, device: str, threads: int | None = 1) -> list[Scores]:
     from sdk import QualityScorer
 
-    with QualityScorer(path, "openvino" if path.suffix == ".xml" else "cpu", 1) as scorer:
-        return _in_batches(faces, scorer.score_batch)
-
-
-def _engine(path: Path, faces: Faces) -> list[Scores]:
-    from sdk import QualityScorer
-
-    with QualityScorer(path, trust=True) as scorer:  # it was built a moment ago
+    with QualityScorer(path, device, threads, trust=True) as scorer:  # the file was written a moment ago
         return _in_batches(faces, scorer.score_batch)
 
 
@@ -121,17 +105,21 @@ def _opencv(path: Path, faces: Faces) -> list[Scores]:
 
 
 RUNTIMES: dict[str, ScoresOf] = {
-    "onnxruntime": _onnxruntime, "fiqa": _sdk, "OpenCV DNN": _opencv, "openvino": _sdk, "engine": _engine,
-}  # fmt: skip
-"""Every runtime that a file is proven in; `fiqa` is the SDK's own session, rewritten for speed."""
+    "onnxruntime": _onnxruntime,
+    "fiqa": partial(_sdk, device="cpu"),
+    "OpenCV DNN": _opencv,
+    "openvino": partial(_sdk, device="openvino"),
+    "engine": partial(_sdk, device="auto", threads=None),
+}
+"""Every runtime that files are proven in. `fiqa` is the SDK on the CPU, `engine` the SDK on the GPU."""
 
 
 def main(runtime: str, path: str, folder: str) -> None:
-    """Score `faces.npy` of a folder and write `scores.npy`, or `error.json`, there."""
+    """Score `faces.npy` of a folder, and write `scores.npy` or `error.json` there."""
     results = Path(folder)
     try:
         scores = RUNTIMES[runtime](Path(path), np.load(results / "faces.npy"))
-    except Exception as error:  # noqa: BLE001  # the runtimes' errors have no base class of their own
+    except Exception as error:  # noqa: BLE001  # the errors of the runtimes share no class
         kind = type(error).__name__ if isinstance(error, FiqaError) else "ModelError"
         words = str(error) if isinstance(error, FiqaError) else f"{runtime} refuses the exported file: {error}"
         write_file(results / "error.json", json.dumps({"kind": kind, "message": words}))

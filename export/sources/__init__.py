@@ -1,1 +1,1 @@
-"""Where a network comes from: a checkpoint, or a file that others published."""
+"""Readers of weights: from a checkpoint, or from an ONNX file, published or exported."""

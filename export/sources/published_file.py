@@ -1,4 +1,4 @@
-"""Step 1 for a published ONNX file: a float NCHW graph of any opset becomes one of opset 20 with a free batch."""
+"""Read a published ONNX file: a float NCHW graph of any opset becomes one of opset 20 with a free batch."""
 
 from pathlib import Path
 
@@ -6,17 +6,17 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper, version_converter
 
-from export.graph.front_end import OPSET
+from export.graph.ends import OPSET
 from export.graph.rewrite import readable
 from sdk.alignment import CROP_SIZE
 from sdk.errors import ModelError
 
 
 def read_published(path: Path) -> onnx.ModelProto:
-    """Read an ONNX file and make sure that it is a quality network that takes float NCHW faces.
+    """Read an ONNX file and check that it is a quality network that takes float NCHW faces.
 
     Raises:
-        ModelError: The file is damaged, keeps weights or operators elsewhere, or takes or gives something else.
+        ModelError: The file is damaged, has weights in other files or other operators, or another input or output.
     """
     with readable(path):
         model = onnx.load(path, load_external_data=False)
@@ -32,7 +32,7 @@ def read_published(path: Path) -> onnx.ModelProto:
     if len(inputs) != 1 or inputs[0].type.tensor_type.elem_type != TensorProto.FLOAT or _shape(inputs[0])[1:] != wanted:
         raise ModelError(
             f"{path} takes {found or 'nothing'}, wanted one float input (N, 3, {CROP_SIZE}, {CROP_SIZE}); "
-            "a file that takes uint8 faces is exported already"
+            "a file that takes uint8 faces is already exported"
         )
     outputs = model.graph.output
     if len(outputs) != 1 or _shape(outputs[0])[1:] not in ((1,), (None,)):
@@ -42,7 +42,7 @@ def read_published(path: Path) -> onnx.ModelProto:
 
 
 def upgrade(published: onnx.ModelProto) -> onnx.ModelProto:
-    """The same network at opset 20, weights no longer listed as inputs, batch size free.
+    """Return the same network at opset 20, with a free batch size and weights that are no inputs.
 
     Raises:
         ModelError: An operator cannot be converted.
@@ -63,7 +63,7 @@ def upgrade(published: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _free_batch(graph: onnx.GraphProto) -> None:
-    """Make the batch size free where the file was traced with one face: in its ends and in constant reshapes."""
+    """Make the batch size free in a file that was traced with one face: in its ends and in constant reshapes."""
     for value in (*graph.input, *graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     constants = {tensor.name: tensor for tensor in graph.initializer}
@@ -83,7 +83,7 @@ def _opset(model: onnx.ModelProto) -> int:
 
 
 def _shape(value: onnx.ValueInfoProto) -> tuple[int | None, ...]:
-    """Sizes of a value, None where one is free."""
+    """Return the sizes of a value; None for one that is free."""
     return tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in value.type.tensor_type.shape.dim)
 
 

@@ -28,6 +28,8 @@ class CatalogEntry:
         urls: Addresses of the file, best first. Empty for a file that comes with the package.
         alternatives: Names of entries with the same network in another export. One of them is used if its file is on
             this machine and this file is not.
+        ship: May the model be shipped in a product? `yes`, `no` or `ask`.
+        ship_reason: Reason for that answer.
     """
 
     card: ModelCard
@@ -36,6 +38,8 @@ class CatalogEntry:
     size: int | None = None
     urls: tuple[str, ...] = ()
     alternatives: tuple[str, ...] = ()
+    ship: str = "ask"
+    ship_reason: str = "Nobody has looked into its licence yet."
 
     @property
     def embedded(self) -> Path | None:

@@ -3,15 +3,17 @@
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import TypeAlias
 
 from sdk.errors import InputError, ModelError
 from sdk.files import read_file, read_text, write_file
 from sdk.models.card import METADATA_KEY, MOST_BYTES, ModelCard
 from sdk.models.catalog import catalog
-from sdk.models.formats import FORMATS, SUFFIXES
+from sdk.models.formats import FORMATS, SUFFIXES, resolve
 from sdk.models.store import obtain_model
 from sdk.onnx_bytes.onnx_file import check_onnx, read_metadata
 
@@ -36,6 +38,10 @@ class Model:
     weights: bytes = b""
 
 
+Reader: TypeAlias = Callable[[Path, ModelCard | None, bool], Model]
+"""Reads a file and checks it; takes the path, `card` and `trust` of `load_model`."""
+
+
 def load_model(model: str | PathLike[str], card: ModelCard | None = None, *, trust: bool = False) -> Model:
     """Read a model and check it.
 
@@ -53,22 +59,9 @@ def load_model(model: str | PathLike[str], card: ModelCard | None = None, *, tru
     if isinstance(model, str) and not is_path(model):
         return _load_named(model, card)
     path = Path(os.fsdecode(model))
-    suffix = path.suffix.lower()
-    if suffix == FORMATS["tensorrt"].suffix:
-        return _load_engine(path, card, trust)
-    if suffix == FORMATS["openvino"].suffix:
-        return _load_openvino(path, card, trust)
-    data = _read(path)
-    try:
-        check_onnx(data)
-        found = card or _card_inside(data)
-    except ModelError as error:
-        raise ModelError(f"{path}: {error}") from error
-    if found is None:
-        raise ModelError(
-            f"{path} carries no card ({METADATA_KEY} in its metadata_props); export it with fiqa-export, or give card="
-        )
-    return _fitting(Model(data, found, path), FORMATS["onnx"].suffix)
+    readers = {format_.suffix: format_.reader for format_ in FORMATS.values()}
+    reader: Reader = resolve(readers.get(path.suffix.lower(), FORMATS["onnx"].reader))
+    return reader(path, card, trust)
 
 
 def settle(model: str | PathLike[str]) -> str | Path:
@@ -141,7 +134,23 @@ def _load_named(name: str, card: ModelCard | None) -> Model:
     return _fitting(Model(data, found, path), FORMATS["onnx"].suffix)
 
 
-def _load_engine(path: Path, card: ModelCard | None, trust: bool) -> Model:
+def read_onnx(path: Path, card: ModelCard | None, trust: bool) -> Model:
+    """Read an ONNX file, whose card is inside; see `load_model`."""
+    data = _read(path)
+    try:
+        check_onnx(data)
+        found = card or _card_inside(data)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+    if found is None:
+        raise ModelError(
+            f"{path} carries no card ({METADATA_KEY} in its metadata_props); export it with fiqa-export, or give card="
+        )
+    return _fitting(Model(data, found, path), FORMATS["onnx"].suffix)
+
+
+def read_engine(path: Path, card: ModelCard | None, trust: bool) -> Model:
+    """Read an engine, which is code and has to be trusted; see `load_model`."""
     from sdk.models.trust import check_engine
 
     data, written_for = _read(path), read_card_beside(path)
@@ -150,13 +159,20 @@ def _load_engine(path: Path, card: ModelCard | None, trust: bool) -> Model:
     return _fitting(Model(data, card or written_for, path), path.suffix)
 
 
-def _load_openvino(path: Path, card: ModelCard | None, trust: bool) -> Model:
-    data = _read(path)
-    if b"<net" not in data[:1000]:
+def read_openvino(path: Path, card: ModelCard | None, trust: bool) -> Model:
+    """Read OpenVINO IR; see `load_model`."""
+    if b"<net" not in _read(path)[:1000]:
         raise ModelError(f"{path} is not OpenVINO IR: no <net> in it; export it with fiqa-export --format openvino")
-    weights = _read(path.with_suffix(".bin"))
+    return read_with_card(path, card, trust)
+
+
+def read_with_card(path: Path, card: ModelCard | None, trust: bool) -> Model:
+    """Read a file with the files beside it, and compare them with the SHA-256 on the card; see `load_model`."""
+    beside = next(format_.beside for format_ in FORMATS.values() if format_.suffix == path.suffix.lower())
+    others = [suffix for suffix in beside if suffix != ".json"]
+    data, weights = _read(path), b"".join(_read(path.with_suffix(suffix)) for suffix in others)
     model = _fitting(Model(data, card or read_card_beside(path), path, weights), path.suffix)
-    wanted, digest = model.card.engine.sha256, openvino_digest(data, weights)
+    wanted, digest = model.card.engine.sha256, hashlib.sha256(data + weights).hexdigest()
     if not wanted and not trust:
         raise ModelError(
             f"{path}: its card names no SHA-256, so the file cannot be compared with it; export the model "
@@ -164,7 +180,7 @@ def _load_openvino(path: Path, card: ModelCard | None, trust: bool) -> Model:
         )
     if wanted and wanted != digest:
         raise ModelError(
-            f"{path} and its .bin have SHA-256 {digest}, their card says {wanted}: "
+            f"{' and its '.join([str(path), *others])} have SHA-256 {digest}, their card says {wanted}: "
             "they are damaged or of another export; export the model again"
         )
     return model

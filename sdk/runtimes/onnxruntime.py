@@ -233,3 +233,8 @@ def tensor_info(value: Any) -> TensorInfo:
     """Describe an input or output of a session."""
     shape = tuple(size if isinstance(size, int) else None for size in value.shape)
     return TensorInfo(value.name, _TYPES.get(value.type, value.type), shape)
+
+
+def open_onnxruntime(model: Model, device: str, precision: str | None, threads: int) -> OnnxRuntime:
+    """Load a model into onnxruntime; see `sdk.runtimes.registry.Opener`. It computes in the card's precision."""
+    return OnnxRuntime(model, device, threads)

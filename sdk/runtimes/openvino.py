@@ -131,3 +131,8 @@ def _tensor_info(value: Any, wanted: str = "") -> TensorInfo:
 def _first_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
+
+
+def open_openvino(model: Model, device: str, precision: str | None, threads: int) -> OpenVinoRuntime:
+    """Load a model into OpenVINO; see `sdk.runtimes.registry.Opener`. It has one device, the CPU."""
+    return OpenVinoRuntime(model, precision, threads)

@@ -1,18 +1,27 @@
-"""Which runtime a model gets: by the format on its card and by the device that was asked for."""
+"""The registry: which runtime a model gets, by its format and by the device, see `sdk.models.formats.FORMATS`."""
+
+from collections.abc import Callable
+from typing import TypeAlias
 
 from sdk.errors import DeviceError
-from sdk.models.formats import ENGINES, FORMATS
+from sdk.models.formats import FORMATS, GPUS, resolve
 from sdk.models.loading import Model
 from sdk.runtimes.base import Runtime
 
+Opener: TypeAlias = Callable[[Model, str, str | None, int], Runtime]
+"""Loads a model into a runtime. Arguments: the model, read and checked; the device, such as `cuda:1`; the precision
+that was asked for, None for the card's; how many threads will call on a CPU."""
+
 DEVICES = {name: format_.devices for name, format_ in FORMATS.items()}
-"""Kinds of device by format of the file. `openvino` is OpenVINO itself, `openvino-ep` onnxruntime's provider of it."""
+"""Kinds of device by format of the file. `openvino` is OpenVINO itself, `openvino-ep` its provider in onnxruntime."""
 
-NUMBERED = ("cuda", "tensorrt", "tensorrt-rtx")
-"""Kinds that take the number of a GPU: `cuda:1`."""
+NUMBERED = GPUS
+"""Kinds of device that may have the number of a GPU: `cuda:1`."""
 
-ON_CPU = ("cpu", "openvino", "openvino-ep")
-"""Devices on which every core is a caller of its own."""
+ON_CPU = tuple(
+    dict.fromkeys(kind for kinds in DEVICES.values() for kind in kinds if kind != "auto" and kind not in NUMBERED)
+)
+"""Kinds of device that compute on the CPU, where every core is a caller of its own."""
 
 
 def open_runtime(model: Model, device: str = "auto", *, precision: str | None = None, threads: int = 1) -> Runtime:
@@ -20,42 +29,35 @@ def open_runtime(model: Model, device: str = "auto", *, precision: str | None = 
 
     Args:
         model: The model, read and checked.
-        device: One of `DEVICES[model.card.format]`, of `NUMBERED` with or without the number of a GPU.
-        precision: Compute in another precision than the card's; `bf16` on `openvino` is the only one there is.
-        threads: How many callers there will be on a CPU.
+        device: One of `DEVICES[model.card.format]`; a kind in `NUMBERED` may have the number of a GPU.
+        precision: Precision to compute in; None for the card's. The only other one is `bf16`, in OpenVINO.
+        threads: How many threads will call on a CPU.
 
     Raises:
-        DeviceError: The device is unknown, not for this format, or not there; the precision is not to be had on it.
+        DeviceError: The device is unknown, does not run this format, or is missing; or it cannot compute in the
+            precision.
         ModelError: The runtime cannot load the file, or the file is not what its card says.
     """
-    kind, number = parse_device(device)
-    style = model.card.format
-    if kind not in DEVICES[style]:
+    kind, _ = parse_device(device)
+    name = model.card.format
+    if kind not in DEVICES[name]:
         raise DeviceError(
-            f"{model.path} is a file for {style}, which runs on {', '.join(DEVICES[style])}, "
+            f"{model.path} is a file for {name}, which runs on {', '.join(DEVICES[name])}, "
             f"not on {device!r}; give one of these, or export the model again for that device"
         )
-    openvino = kind == "openvino" or style == "openvino"
-    if precision not in (None, model.card.precision) and not (precision == "bf16" and openvino):
+    runtime = FORMATS[name].runtimes[kind]
+    in_bf16 = precision == "bf16" and runtime == FORMATS["openvino"].runtimes["auto"]
+    if precision not in (None, model.card.precision) and not in_bf16:
         raise DeviceError(
-            f"{model.path} is {model.card.precision}; {precision!r} is not to be had from it on {device!r}: "
-            "precision is in the file (fiqa-export --precision), but for bf16 with device='openvino'"
+            f"{model.path} is {model.card.precision} and cannot be computed in {precision!r} on {device!r}: "
+            "precision is in the file (fiqa-export --precision); only device='openvino' can compute in another, bf16"
         )
-    if openvino:
-        from sdk.runtimes.openvino import OpenVinoRuntime
-
-        return OpenVinoRuntime(model, precision, threads)
-    if style in ENGINES:
-        from sdk.runtimes.tensorrt import TensorRTRuntime
-
-        return TensorRTRuntime(model, number)
-    from sdk.runtimes.onnxruntime import OnnxRuntime
-
-    return OnnxRuntime(model, device, threads)
+    opener: Opener = resolve(runtime)
+    return opener(model, device, precision, threads)
 
 
 def parse_device(device: str) -> tuple[str, int]:
-    """The kind of a device and the number of its GPU, 0 where it says none.
+    """Return the kind of a device and the number of its GPU, 0 if it names none.
 
     Raises:
         DeviceError: There is no such device.

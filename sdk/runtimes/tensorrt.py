@@ -219,3 +219,8 @@ def _check_tensors(library: Any, engine: Any, model: Model) -> tuple[str, str]:
         raise ModelError(f"{model.path} has {len(found[False])} outputs, wanted one; {rebuild(model.card)}")
     # Only float32: the buckets' buffers have that type.
     return check_input(model, found[True]).name, check_output(model, found[False], ("float32",)).name
+
+
+def open_tensorrt(model: Model, device: str, precision: str | None, threads: int) -> TensorRTRuntime:
+    """Load an engine on a GPU; see `sdk.runtimes.registry.Opener`. It computes in the card's precision."""
+    return TensorRTRuntime(model, int(device.partition(":")[2] or 0))

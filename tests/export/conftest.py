@@ -4,12 +4,15 @@ import logging
 import warnings
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
 
-from export.pipeline import Exported, export_model
+from export.exported import Exported
+from export.pipeline import export_model
 from export.proof.crops import verification_faces
 from sdk.models.card import METADATA_KEY
+from tests.support.exports import packaged
 from tests.support.weights import tame_network
 from train.networks import save_network
 
@@ -60,3 +63,15 @@ def exported(files: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
 def faces() -> object:
     """The packaged faces."""
     return verification_faces()
+
+
+@pytest.fixture(scope="module")
+def nano() -> onnx.ModelProto:
+    """The packaged network: trained weights."""
+    return onnx.load(packaged())
+
+
+@pytest.fixture(scope="module")
+def tiny(exported: dict[str, Exported]) -> onnx.ModelProto:
+    """An eDifFIQA(T): PReLU, and a normalised embedding."""
+    return onnx.load(exported[".pth"].path)

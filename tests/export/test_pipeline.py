@@ -12,11 +12,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from export.graph.front_end import take_images
-from export.metadata import UNKNOWN_LICENCE
-from export.pipeline import Exported, export_model
-from export.proof.compare import normalised
-from export.proof.runtimes import BATCHES, runtimes_for
+from export.exported import Exported
+from export.formats.table import export_format
+from export.graph.front_end import add_front_end
+from export.pipeline import export_model
+from export.proof.runtimes import BATCHES
+from export.sources.checkpoint import UNKNOWN_LICENCE, normalised
 from sdk import ModelCard, ModelError, QualityScorer
 from sdk.models.card import METADATA_KEY
 from sdk.models.catalog import catalog
@@ -78,7 +79,7 @@ def test_card_and_report_say_where_it_came_from(source: str, exported: dict[str,
     variant = get_variant(SOURCES[source])
     assert (card.input.mean, card.input.std) == (variant.mean, variant.std)
     assert card.licence == ("Apache-2.0" if source == ".safetensors" else UNKNOWN_LICENCE)
-    places = {f"{runtime}, batch {batch}" for runtime in runtimes_for("onnx", "fp32") for batch in BATCHES}
+    places = {f"{runtime}, batch {batch}" for runtime in export_format("onnx").runtimes("fp32") for batch in BATCHES}
     assert set(card.verification) == places | {"mean", "shift", "spearman"}
     assert 0 < max(card.verification[place] for place in places) < 1e-5
     assert card.verification["spearman"] > 0.999
@@ -113,7 +114,7 @@ def test_the_catalogue_knows_published_weights(files: Path, tmp_path: Path, monk
     entry = catalog()["ediffiqa-t"]
     digest = hashlib.sha256((files / "tiny.onnx").read_bytes()).hexdigest()
     monkeypatch.setattr(
-        "export.sources.checkpoint.catalog", lambda: {"ediffiqa-t": dataclasses.replace(entry, sha256=digest)}
+        "export.sources.source.catalog", lambda: {"ediffiqa-t": dataclasses.replace(entry, sha256=digest)}
     )
     card = export_model("ediffiqa-t", files / "tiny.onnx", tmp_path).card
     assert card.licence == "CC-BY-4.0"
@@ -131,7 +132,7 @@ def test_a_wrong_front_end_is_found_and_nothing_is_written(
     if mistake == "order":
         monkeypatch.setattr("export.graph.front_end._fold_colour_order", lambda graph: True)
     else:
-        monkeypatch.setattr("export.sources.checkpoint.take_images", lambda core, *_: take_images(core, mean, std))
+        monkeypatch.setattr("export.sources.checkpoint.add_front_end", lambda core, *_: add_front_end(core, mean, std))
     with pytest.raises(ModelError, match=r"largest difference .* allowed for fp32: 0\.0001. Nothing was written"):
         export_model("ediffiqa-t", files / "tiny.onnx", tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []

@@ -2,8 +2,9 @@
 
 import pytest
 
-from export.targets import FORMATS, get_target, targets
+from export.targets import get_target, targets
 from sdk import InputError
+from sdk.models.formats import FORMATS
 from sdk.runtimes.registry import DEVICES
 
 

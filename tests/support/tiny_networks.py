@@ -1,8 +1,17 @@
 """Networks that train in milliseconds."""
 
-from torch import Tensor, nn
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
-from train.networks import Variant
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from train.fitting.quality import quality_task
+from train.fitting.settings import FREE, FitSettings
+from train.fitting.supervised import LossFunction
+from train.networks import QualityNetwork, Variant
+from train.run_state import RunRecord
 
 
 class TinyBackbone(nn.Module):
@@ -19,3 +28,16 @@ class TinyBackbone(nn.Module):
 
 
 TINY = Variant(TinyBackbone, 16, 8)
+
+
+def fit_tiny(
+    network: QualityNetwork,
+    train_set: Dataset[Any],
+    validation_set: Dataset[Any],
+    loss: LossFunction,
+    settings: FitSettings,
+    out: Path,
+) -> Path:
+    """Train such a network; the settings alone decide whether two runs are the same."""
+    task = quality_task(network, TINY, train_set, loss, settings)
+    return task.fit(validation_set, out, RunRecord(asdict(settings), {}, FREE))

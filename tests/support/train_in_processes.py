@@ -1,4 +1,4 @@
-"""Train a tiny network on random faces, for `test_fitting.py`: FOLDER BATCH, in each process that was started."""
+"""Train a tiny network on random faces, for `test_trainer.py`: FOLDER BATCH, in each process that was started."""
 
 import sys
 from pathlib import Path
@@ -8,11 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tests.support.tiny_networks import TINY
+from tests.support.tiny_networks import TINY, fit_tiny
 from train.data.dataset import FaceDataset
 from train.data.manifest import make_manifest
 from train.fitting.settings import FitSettings, Group
-from train.fitting.trainer import Fit
 from train.networks import QualityNetwork
 
 
@@ -36,7 +35,7 @@ def main(folder: Path, batch: int) -> None:
     torch.manual_seed(0)
     network = QualityNetwork(TINY.backbone(), 16, 8)
     sets = (RandomFaces(manifest, rows, targets) for rows in (range(16), range(16, 25)))
-    Fit(network, TINY, *sets, loss, settings, folder).run()
+    fit_tiny(network, *sets, loss, settings, folder)
 
 
 if __name__ == "__main__":

@@ -84,7 +84,9 @@ def test_recipe_from_images_to_evaluation(data: Path, tmp_path: Path) -> None:
     assert (out / "faces/labels.parquet").stat().st_mtime_ns == stamp
     (tmp_path / "other.yaml").write_text(RECIPE.replace("iterations: 2", "iterations: 3"))
     output = run("recipe", tmp_path / "other.yaml", "--data", data, "--out", out, code=2)
-    assert "results of another recipe with faceqan=" in " ".join(output.split())
+    assert "recipe.json is of a run with faceqan.iterations=2, this one has faceqan.iterations=3" in " ".join(
+        output.split()
+    )
 
 
 def test_commands_one_by_one(data: Path, tmp_path: Path) -> None:
@@ -136,6 +138,7 @@ def test_errors_reach_the_user(
     arguments: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    cv2.imwrite("face.png", np.zeros((112, 112, 3), np.uint8))
     result = CliRunner().invoke(app, list(arguments))
     assert result.exit_code in (1, 2)
     assert message in " ".join(result.output.split())

@@ -20,21 +20,20 @@ from sdk.alignment import TEMPLATE
 from sdk.errors import InputError, OutputError
 from sdk.files import write_errors
 from tests.support.labellers import Brightness, expected
-from tests.support.tiny_networks import TINY
+from tests.support.tiny_networks import TINY, fit_tiny
 from tests.support.weights import tame_network
 from train.cli import app
 from train.data.dataset import FaceDataset
 from train.data.manifest import read_manifest, read_table, write_table
 from train.data.prepare import PrepareSettings, prepare
+from train.evaluation.curves import EvaluationSettings
+from train.evaluation.inputs import EmbeddingSource
 from train.evaluation.insightface import unpack_bin
-from train.evaluation.judge import Judge
-from train.evaluation.results import EvaluationSettings
 from train.evaluation.run import Methods, Protocol, evaluate, evaluate_video
 from train.fitting.settings import FitSettings
-from train.fitting.trainer import Fit
-from train.labelling.embed import embed_manifest
+from train.labelling.embedder import embed_manifest
 from train.labelling.runner import label_manifest
-from train.lock import exclusive
+from train.lock import locked
 from train.methods.fit_diffiqa import DiffusionSettings, fit_diffiqa
 from train.networks import QualityNetwork, save_network
 from train.networks.recognition import RecognitionModel
@@ -176,7 +175,7 @@ def train(crops: Path, folder: Path) -> None:
     faces = FaceDataset(read_manifest(crops), range(10), {"label": np.zeros(12, np.float32)})
     network = QualityNetwork(TINY.backbone(), 16, 8)
     loss = lambda features, prediction, *_: {"total": prediction.mean()}  # noqa: E731
-    Fit(network, TINY, faces, faces, loss, FitSettings(epochs=1, batch_size=8), folder).run()
+    fit_tiny(network, faces, faces, loss, FitSettings(epochs=1, batch_size=8), folder)
 
 
 def train_diffusion(crops: Path, folder: Path) -> None:
@@ -188,28 +187,28 @@ def embed(crops: Path, folder: Path) -> None:
     embed_manifest(read_manifest(crops), model, folder / "e.npy")
 
 
-JUDGED = EvaluationSettings(fmr=(0.1,), repetitions=10)
+EVALUATION = EvaluationSettings(fmr=(0.1,), repetitions=10)
 
 
-def judged(crops: Path) -> tuple[Path, Judge]:
+def evaluated(crops: Path) -> tuple[Path, EmbeddingSource]:
     """A manifest of the crops with a quality and a track each, and embeddings of theirs; made once."""
-    source, vectors = crops / "judged.csv", crops / "judge.npy"
+    source, vectors = crops / "evaluated.csv", crops / "fr.npy"
     if not source.exists():
         paths = read_manifest(crops).table["path"]
         columns = {"identity": [index // 4 for index in range(12)], "track": [f"t{index // 2}" for index in range(12)]}
         write_table(pa.table({"path": paths, **columns, "quality": range(12)}), source)
         np.save(vectors, np.random.default_rng(0).normal(size=(12, 8)))
-    return source, Judge(str(vectors))
+    return source, EmbeddingSource(str(vectors))
 
 
-def judge(crops: Path, folder: Path) -> None:
-    source, judge = judged(crops)
-    evaluate(Protocol(source), judge, Methods(["quality"]), JUDGED, folder)
+def evaluate_curves(crops: Path, folder: Path) -> None:
+    source, embeddings = evaluated(crops)
+    evaluate(Protocol(source), embeddings, Methods(["quality"]), EVALUATION, folder)
 
 
-def judge_video(crops: Path, folder: Path) -> None:
-    source, judge = judged(crops)
-    evaluate_video(source, judge, Methods(["quality"]), JUDGED, folder)
+def evaluate_tracks(crops: Path, folder: Path) -> None:
+    source, embeddings = evaluated(crops)
+    evaluate_video(source, embeddings, Methods(["quality"]), EVALUATION, folder)
 
 
 WORKS = [
@@ -219,8 +218,8 @@ WORKS = [
     (train, "."),
     (train_diffusion, "."),
     (embed, "e.npy"),
-    (judge, "."),
-    (judge_video, "."),
+    (evaluate_curves, "."),
+    (evaluate_tracks, "."),
 ]
 
 
@@ -228,7 +227,7 @@ WORKS = [
 def test_a_second_run_is_refused(crops: Path, tmp_path: Path, work, target: str) -> None:  # type: ignore[no-untyped-def]
     folder = tmp_path / "out"
     folder.mkdir()
-    with exclusive(folder / target), pytest.raises(InputError, match=rf"another run \(process {os.getpid()} on "):
+    with locked(folder / target), pytest.raises(InputError, match=rf"another run \(process {os.getpid()} on "):
         work(crops, folder)
     assert list(folder.iterdir()) == []
 
@@ -241,7 +240,9 @@ def test_a_folder_below_a_file_is_an_error(crops: Path, tmp_path: Path, work) ->
     assert (tmp_path / "afile").read_text() == "kept"
 
 
-@pytest.mark.parametrize(("work", "largest"), [(judge, 60), (judge, 700), (judge, 9000), (judge_video, 60)])
+@pytest.mark.parametrize(
+    ("work", "largest"), [(evaluate_curves, 60), (evaluate_curves, 700), (evaluate_curves, 9000), (evaluate_tracks, 60)]
+)
 def test_an_evaluation_on_a_full_disk(crops: Path, tmp_path: Path, work, largest: int) -> None:  # type: ignore[no-untyped-def]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     work(crops, whole)
@@ -284,11 +285,15 @@ def no_room(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     return patch
 
 
-def judge_by_model(crops: Path, folder: Path) -> None:
-    save_network(tame_network("mobilefacenet128"), crops / "judge.safetensors")
-    source, _ = judged(crops)
+def evaluate_by_model(crops: Path, folder: Path) -> None:
+    save_network(tame_network("mobilefacenet128"), crops / "fr.safetensors")
+    source, _ = evaluated(crops)
     evaluate(
-        Protocol(source), Judge("mobilefacenet128", crops / "judge.safetensors"), Methods(["quality"]), JUDGED, folder
+        Protocol(source),
+        EmbeddingSource("mobilefacenet128", crops / "fr.safetensors"),
+        Methods(["quality"]),
+        EVALUATION,
+        folder,
     )
 
 
@@ -307,7 +312,7 @@ def whole_recipe(crops: Path, folder: Path) -> None:
     ("work", "name"),
     [
         (train, "history.json"),
-        (judge_by_model, "embeddings.json"),
+        (evaluate_by_model, "embeddings.json"),
         (unpack, "000003.png"),
         (whole_recipe, "recipe.json"),
     ],
@@ -322,21 +327,21 @@ def test_small_files_on_a_full_disk(crops: Path, tmp_path: Path, no_room, work, 
 
 def test_a_killed_run_leaves_no_lock(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from train.lock import exclusive\n"
-        "with exclusive(Path(sys.argv[1])):\n    print('held', flush=True); time.sleep(600)\n"
+        "import sys, time; from pathlib import Path; from train.lock import locked\n"
+        "with locked(Path(sys.argv[1])):\n    print('held', flush=True); time.sleep(600)\n"
     )
     holder = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
     )
     assert holder.stdout is not None
     assert holder.stdout.readline() == b"held\n"
-    with pytest.raises(InputError, match=f"process {holder.pid} on"), exclusive(tmp_path):
+    with pytest.raises(InputError, match=f"process {holder.pid} on"), locked(tmp_path):
         pass
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     holder.stdout.close()
     assert (tmp_path / ".lock").exists()
-    with exclusive(tmp_path):
+    with locked(tmp_path):
         pass
     assert list(tmp_path.iterdir()) == []
 

@@ -1,7 +1,8 @@
-"""fiqa-train: prepare | label | embed | fit | evaluate | evaluate-video | recipe.
+"""Prepare faces, label them, train quality networks, and evaluate.
 
-Exit codes: 0 done; 1 an error; 2 wrong usage or input; 3 done, but some images could not be labelled;
-130 stopped by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP: the same command goes on.
+Exit codes: 0 done; 1 an error; 2 wrong usage or input; 3 some images failed;
+130, 143 and 129 stopped by Ctrl-C, SIGTERM and SIGHUP.
+A command that was stopped goes on when it is started again.
 """
 
 import logging
@@ -12,14 +13,16 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
+from sdk import __version__
 from sdk.commands.console import Commands, PlainFormatter, error_exits, print_plain
 from sdk.errors import FiqaError
 from sdk.stopping import MESSAGE, Stopped, stoppable
 from train.cli import embed, evaluate, fit, label
+from train.labelling.parameters import Seed
 
 
 class _Commands(Commands):
-    """Tells what to install where that is missing."""
+    """The commands, which end in an orderly way when they are stopped, and name the extra that is not installed."""
 
     def invoke(self, ctx: Any) -> Any:
         with stoppable(), error_exits():
@@ -29,26 +32,36 @@ class _Commands(Commands):
                 print_plain(Console(stderr=True), MESSAGE, "yellow")
                 raise typer.Exit(stopped.code) from stopped
             except ModuleNotFoundError as error:
-                if error.name is None or error.name.partition(".")[0] in ("sdk", "export", "train"):
+                package = (error.name or "").partition(".")[0]
+                if package in ("", "sdk", "export", "train"):
                     raise
-                raise FiqaError(f"{error.name} is not installed; pip install 'fiqa[train]'") from error
+                raise FiqaError(f"{package} is not installed; pip install 'fiqa[train]'") from error
 
 
-app = typer.Typer(
-    cls=_Commands, no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False
-)
+app = typer.Typer(cls=_Commands, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 app.add_typer(label.app, name="label")
 app.add_typer(fit.app, name="fit")
 app.command("embed")(embed.embed_command)
 app.command("evaluate")(evaluate.evaluate_command)
 app.command("evaluate-video")(evaluate.evaluate_video_command)
 
-Out = Annotated[Path, typer.Option(help="Where to write.")]
+Out = Annotated[Path, typer.Option(help="Folder to write.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fiqa {__version__}")
+        raise typer.Exit
 
 
 @app.callback()
-def main(verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False) -> None:
-    """Set logging up."""
+def main(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Set up logging."""
     handler = RichHandler(console=Console(stderr=True), show_path=False)
     handler.setFormatter(PlainFormatter("%(message)s"))
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
@@ -58,16 +71,16 @@ def main(verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more
 
 @app.command("prepare")
 def prepare_command(
-    source: Annotated[Path, typer.Argument(help="Folder, manifest, or a .tar of a folder of images.")],
+    source: Annotated[Path, typer.Argument(help="Folder of images, manifest (.csv, .parquet), or .tar of a folder.")],
     out: Out,
-    landmarks: Annotated[Path | None, typer.Option(help=".npz with names and landmarks (N, 5, 2).")] = None,
+    landmarks: Annotated[Path | None, typer.Option(help=".npz with names and their landmarks (N, 5, 2).")] = None,
     copies: Annotated[int, typer.Option(min=0, help="Damaged copies of each training image.")] = 3,
-    misaligned: Annotated[int, typer.Option(min=0, help="Copies of each test image on wrong landmarks.")] = 0,
-    test: Annotated[float, typer.Option(help="Share of the people with several images kept for the test.")] = 0.4,
-    validation: Annotated[float, typer.Option(help="Share of the people kept for validation.")] = 0.05,
-    seed: int = 0,
+    misaligned: Annotated[int, typer.Option(min=0, help="Copies of each test image, aligned on wrong landmarks.")] = 0,
+    test: Annotated[float, typer.Option(help="Share of people with several images to keep for the test.")] = 0.4,
+    validation: Annotated[float, typer.Option(help="Share of people to keep for validation.")] = 0.05,
+    seed: Seed = 0,
 ) -> None:
-    """Align faces, make graded damaged copies, and split them by person."""
+    """Align faces, make graded damaged copies, and split the people into training, validation and test."""
     from train.data.prepare import PrepareSettings, prepare
 
     with error_exits():
@@ -77,11 +90,14 @@ def prepare_command(
 
 @app.command("recipe")
 def recipe_command(
-    name: Annotated[str, typer.Argument(help="Recipe with a section for every stage, such as fiqa-nano.")],
+    name: Annotated[str, typer.Argument(help="Recipe with all stages, such as fiqa-nano, or a file.")],
     data: Annotated[Path, typer.Option(help="Folder that the recipe's paths are relative to.")],
     out: Out,
 ) -> None:
-    """A whole recipe: prepare, label, fit, evaluate; fiqa-export takes its weights. Finished stages are not redone."""
+    """Run all stages of a recipe: prepare, label, fit, evaluate. Finished stages are skipped.
+
+    fiqa-export takes the weights.
+    """
     from train.pipeline import run_recipe
     from train.recipes import read_recipe
 

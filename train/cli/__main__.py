@@ -1,4 +1,4 @@
-"""python -m train.cli, which is what launchers of several processes call."""
+"""Run `fiqa-train` as `python -m train.cli`, for launchers of several processes."""
 
 from train.cli import app
 

@@ -1,4 +1,4 @@
-"""fiqa-train embed: embeddings of images."""
+"""fiqa-train embed: write the embeddings of images."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,13 +7,14 @@ import typer
 
 from sdk.commands.console import error_exits
 from sdk.files import check_outputs
-from train.cli.label import Batch, Callers, Device, EngineName, Mean, Network, Source, Std, Weights, report
+from train.cli.summary import print_summary
+from train.labelling.parameters import Batch, Callers, Device, EngineName, Mean, RecognitionName, Source, Std, Weights
 
 
 def embed_command(
     source: Source,
-    out: Annotated[Path, typer.Option(help="Where to write (.npy).")],
-    model: Network = "mobilefacenet128",
+    out: Annotated[Path, typer.Option(help="File to write (.npy).")],
+    model: RecognitionName = "mobilefacenet128",
     weights: Weights = None,
     mean: Mean = None,
     std: Std = None,
@@ -22,15 +23,15 @@ def embed_command(
     callers: Callers = None,
     engine: EngineName = "plain",
 ) -> None:
-    """Embeddings of a manifest's images by a face-recognition model: float32 (N, D), NaN where an image failed."""
+    """Embed images by a face-recognition model: write float32 (N, D), NaN where an image failed."""
     import numpy as np
 
     from train.data.manifest import read_manifest
-    from train.labelling.embed import embed_manifest
+    from train.labelling.embedder import embed_manifest
     from train.networks.recognition import load_recognition_model
 
     with error_exits():
         check_outputs({"--out": out}, filter(None, (source, weights)))
         network = load_recognition_model(model, weights, mean, std)
         vectors = embed_manifest(read_manifest(source), network, out, batch, device, engine, callers)
-        report(out, len(vectors), int(np.isnan(vectors[:, 0]).sum()), "embedded")
+        print_summary(out, len(vectors), int(np.isnan(vectors[:, 0]).sum()), "embedded")

@@ -10,37 +10,43 @@ from rich.console import Console
 from sdk.commands.console import error_exits, print_plain
 from sdk.errors import InputError
 from sdk.files import check_outputs
+from train.regressors import REGRESSORS
 
-app = typer.Typer(no_args_is_help=True, help="Train a network.")
+DEVICES = "For several devices start it with `accelerate launch -m train.cli`."
 
+ANY = "regressor"
+"""Command for any method that trains on labels."""
 
-REGRESSORS = {
-    "ediffiqa": "eDifFIQA (TBIOM 2024): recipes ediffiqa-t, -s, -m, -l, fiqa-nano.",
-    "regression": "DifFIQA(R) (IJCB 2023) and the transfer learning of label optimisation (IWBF 2023).",
-    "aikd": "AI-KD (IWBF 2024): scores that do not change when the alignment does.",
-}
-"""Methods that train a network on labels, by the name of their section in a recipe."""
+app = typer.Typer(no_args_is_help=True, help=f"Train a network. {DEVICES}")
 
 
 def fit_regressor_command(
     context: typer.Context,
-    recipe: Annotated[str, typer.Argument(help="Recipe: ediffiqa-t, diffiqa-r, transfer, aikd, ..., or a file.")],
+    recipe: Annotated[
+        str, typer.Argument(help="Name of a recipe (ediffiqa-t, diffiqa-r, transfer, aikd, ...), or a file.")
+    ],
     labels: Annotated[Path, typer.Option(help="Labelled manifest.")],
     backbone: Annotated[Path, typer.Option(help="Checkpoint of the FR network to start from.")],
     out: Annotated[Path, typer.Option(help="Where to write.")],
-    embeddings: Annotated[Path | None, typer.Option(help="That network's embeddings of the same rows (.npy).")] = None,
-    label: Annotated[str | None, typer.Option(help="Instead of the recipe's: a column, or several by commas.")] = None,
-    images: Annotated[Path | None, typer.Option(help="AI-KD on prepared crops: their source images.")] = None,
-    landmarks: Annotated[Path | None, typer.Option(help="AI-KD on prepared crops: landmarks in those (.npz).")] = None,
+    embeddings: Annotated[Path | None, typer.Option(help="Embeddings of the same rows by that network (.npy).")] = None,
+    label: Annotated[
+        str | None, typer.Option(help="Column of labels, or several by commas; the recipe's by default.")
+    ] = None,
+    images: Annotated[Path | None, typer.Option(help="AI-KD on prepared crops: folder of their source images.")] = None,
+    landmarks: Annotated[
+        Path | None, typer.Option(help="AI-KD on prepared crops: landmarks in those images (.npz).")
+    ] = None,
 ) -> None:
-    """Train on labels; start it with `accelerate launch` for several devices."""
-    from train.methods.fit_regressor import FitFiles, RegressorRecipe, fit_regressor
+    """Train a network on labels."""
+    from train.fitting.fit_regressor import fit_regressor
+    from train.fitting.regressor import FitFiles, RegressorRecipe
     from train.recipes import read_recipe
 
     with error_exits():
         settings = RegressorRecipe.from_recipe(read_recipe(recipe))
-        if settings.method.name != context.info_name:
-            raise InputError(f"{recipe} is a recipe of {settings.method.name}: fiqa-train fit {settings.method.name}")
+        if context.info_name not in (settings.name, ANY):
+            command = settings.name if settings.name in REGRESSORS else ANY
+            raise InputError(f"{recipe} is a recipe of {settings.name}: fiqa-train fit {command}")
         if label is not None:
             settings = replace(settings, method=replace(settings.method, label=label))
         _check_outputs(out, labels, backbone, embeddings, landmarks, Path(recipe))
@@ -60,17 +66,22 @@ def _check_outputs(out: Path, *inputs: Path | None) -> None:
     check_outputs({"--out": out, **{f"--out, {name}": out / name for name in WRITTEN}}, filter(None, inputs))
 
 
-for _name, _about in REGRESSORS.items():
-    app.command(_name, help=f"{_about} Start it with `accelerate launch` for several devices.")(fit_regressor_command)
+_ABOUT = {name: about for name, (_, about) in REGRESSORS.items()}
+_ABOUT[ANY] = "The method that the recipe names: one of the above, or module:class of your own."
+for _name, _about in _ABOUT.items():
+    app.command(_name, short_help=_about, help=f"{_about} {DEVICES}")(fit_regressor_command)
 
 
-@app.command("diffiqa")
+_DIFFUSION = "The diffusion model of DifFIQA (IJCB 2023)."
+
+
+@app.command("diffiqa", short_help=_DIFFUSION, help=f"{_DIFFUSION} {DEVICES}")
 def fit_diffiqa_command(
     recipe: Annotated[str, typer.Argument(help="Name of a recipe (diffiqa, diffiqa-small), or a file.")],
     source: Annotated[Path, typer.Argument(help="Folder of faces, or a manifest (.csv, .parquet).")],
     out: Annotated[Path, typer.Option(help="Where to write.")],
 ) -> None:
-    """The diffusion model of DifFIQA (IJCB 2023); start it with `accelerate launch` for several devices."""
+    """Train the diffusion model of DifFIQA."""
     from train.methods.fit_diffiqa import diffusion_settings, fit_diffiqa
     from train.recipes import read_recipe
 
@@ -80,7 +91,10 @@ def fit_diffiqa_command(
         print_plain(Console(), str(written))
 
 
-@app.command("detector")
+_DETECTOR = "A face detector that learns from the faces that another detector finds."
+
+
+@app.command("detector", short_help=_DETECTOR, help=f"{_DETECTOR} {DEVICES}")
 def fit_detector_command(
     recipe: Annotated[str, typer.Argument(help="Name of a recipe (fiqa-detector), or a file.")],
     source: Annotated[Path, typer.Argument(help="Photos: folder, manifest (.csv, .parquet), or a .tar of a folder.")],
@@ -89,7 +103,7 @@ def fit_detector_command(
         Path | None, typer.Option(help=".npz with names, box_xywh and landmarks of one face a photo.")
     ] = None,
 ) -> None:
-    """The face detector, taught by another one's finds; start it with `accelerate launch` for several devices."""
+    """Train a face detector."""
     from train.detector.fit import fit_detector
     from train.recipes import read_recipe
 

@@ -26,9 +26,9 @@ _BLOCK = 1 << 20
 
 
 def unpack(source: Path, unpacked: Path) -> Path:
-    """Give the top folder of a .tar, unpacked where it is not yet; any other source is left as it is.
+    """Unpack a .tar, once, and return its top folder; return any other source as it is.
 
-    Links and devices in it are left out, and the log says how many.
+    Links and devices in the archive are left out, and the log says how many.
 
     Raises:
         InputError: The archive is missing, damaged or compressed, holds no or several top folders, or names that lead
@@ -103,7 +103,7 @@ def _odd_kind(member: tarfile.TarInfo) -> str:
 
 
 def _safe(name: str, source: Path) -> str:
-    """The name of a member, when it leads nowhere else."""
+    """Return the name of a member; refuse one that leads out of the folder."""
     check_name(name)
     parts = PurePosixPath(name).parts
     if name.startswith(("/", "\\")) or ".." in parts or ":" in name.partition("/")[0] or not name:

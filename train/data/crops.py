@@ -1,4 +1,4 @@
-"""Names of the crops that are made of a manifest's images, so that no two images share one."""
+"""Names of crops: no two images of a manifest share one."""
 
 import unicodedata
 import zlib
@@ -19,7 +19,7 @@ def crop_stems(paths: Sequence[str], folders: Sequence[str], marks: Sequence[Seq
     Args:
         paths: Of the images.
         folders: Where each one's crops are put.
-        marks: What is added to the name for each of its crops, `""`, `"-1"`, ...
+        marks: Endings of the names of each image's crops, `""`, `"-1"`, ...
 
     Returns:
         A name an image, without its suffix.

@@ -1,4 +1,4 @@
-"""Faces and their targets as a torch dataset whose chance depends on seed, epoch and row alone.
+"""Faces and their targets as a torch dataset: what is random depends on seed, epoch and row alone.
 
 So training resumes exactly, and neither the number of workers nor the order of loading changes a sample.
 """
@@ -63,7 +63,7 @@ class FaceDataset(Dataset[Item]):
         return {name: torch.from_numpy(np.array(values[row])) for name, values in self._targets.items()}
 
     def _face(self, row: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-        """The crop of a row; a subclass may draw from the chance of this row and epoch."""
+        """Return the crop of a row; a subclass may use the random numbers of this row and epoch."""
         if self._cache is None:
             return self._manifest.load_face(row)
         if row not in self._cache:
@@ -104,14 +104,14 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
 
 
 def normalised(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """uint8 RGB (N, 3, H, W) -> float32 `(x / 255 - mean) / std`."""
+    """Return `(x / 255 - mean) / std`, float32, of uint8 RGB images (N, 3, H, W)."""
     centre = torch.tensor(mean, device=images.device).view(1, 3, 1, 1)
     spread = torch.tensor(std, device=images.device).view(1, 3, 1, 1)
     return (images.float() / 255 - centre) / spread
 
 
 def even_validation(labels: NDArray[np.floating[Any]], fraction: float) -> NDArray[np.bool_]:
-    """Mask of validation rows, taken evenly along the sorted labels."""
+    """Return a mask of rows to validate on, taken evenly along the sorted labels."""
     chosen = np.zeros(len(labels), bool)
     count = max(1, round(fraction * len(labels)))
     ranked = np.argsort(labels, kind="stable")

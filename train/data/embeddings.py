@@ -17,7 +17,7 @@ _MOST = 8 << 30
 """Bytes of an archive's arrays in memory."""
 
 _PACKED = 50
-"""How much smaller names and numbers get at most when they are packed; what claims more is no archive of these."""
+"""Largest ratio of unpacked to packed size of such an archive; one that claims more is not read."""
 
 
 def open_vectors(path: Path) -> NDArray[np.floating[Any]]:
@@ -69,7 +69,7 @@ def read_by_name(
     try:
         most = min(_MOST, (64 << 20) + _PACKED * os.path.getsize(path))
     except (OSError, ValueError):
-        most = _MOST  # what is wrong with the file is said by who reads it
+        most = _MOST  # read_npz says what is wrong with the file
     arrays = read_npz(path, {"names": ("U", (None,)), **kinds}, most, advice)
     names = arrays.pop("names").tolist()
     for name, array in arrays.items():

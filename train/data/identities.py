@@ -17,7 +17,7 @@ LONGEST = 200
 
 
 def check_identity(name: str) -> str:
-    """Say why a name cannot be an identity, which also names a folder; nothing where it can.
+    """Say why a name cannot be an identity, which also names a folder; return "" where it can.
 
     Names that only Windows refuses to a folder, such as `CON` and `a:b`, are names of people elsewhere, so they are
     allowed here; on Windows the folder cannot be made, which is an error then.

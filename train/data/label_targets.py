@@ -1,4 +1,4 @@
-"""What a network learns: labels improved by the class centre, and put on a scale.
+"""Targets that a network learns: labels, improved by the class centre and put on a scale.
 
 FaceQAN alone overrates faces that are blurred, small and noisy at once: such an embedding has collapsed to a stable
 point. Its distance from the centre of the person's clean images tells them apart (see docs/fiqa-nano.md).
@@ -49,7 +49,7 @@ class TargetSettings:
 
 
 def label_column(manifest: Manifest, names: str) -> NDArray[np.float64]:
-    """Labels of one column, or the mean rank of several, named by commas: `faceqan` or `faceqan,diffiqa`.
+    """Return the labels of one column, or the mean rank of several: `faceqan` or `faceqan,diffiqa`.
 
     Returns:
         (N,), NaN where a row lacks a label. One column comes as it is. Of several, each becomes its rank among the
@@ -66,7 +66,7 @@ def label_column(manifest: Manifest, names: str) -> NDArray[np.float64]:
         low, high = values[used].min(), values[used].max()
         if not high > low:
             raise InputError(
-                f"all {used.sum()} labels of {name} are {low}, wanted labels that differ; see their making"
+                f"all {used.sum()} labels of {name} are {low}, wanted labels that differ; see how they were made"
             )
     if len(columns) == 1:
         return columns[names]
@@ -83,7 +83,7 @@ def make_targets(
     settings: TargetSettings,
     other: Floats | None = None,
 ) -> NDArray[np.float32]:
-    """Targets in [0, 1].
+    """Make targets in [0, 1] from labels.
 
     Args:
         labels: (N,) labels of a method.
@@ -101,17 +101,12 @@ def make_targets(
         raise InputError(f"{np.isnan(improved).sum()} of {len(improved)} labels are NaN; drop the rows with errors")
     if settings.centre != "none":
         assert embeddings is not None
-        cosine = centre_cosines(embeddings, identities, clean, settings.leave_out)
-        if settings.centre == "subtract":
-            improved = improved - settings.weight * (1 - cosine)
-        else:
-            improved = improved * np.maximum(cosine, 0) ** settings.weight
+        improved = _with_centres(improved, centre_cosines(embeddings, identities, clean, settings.leave_out), settings)
     if settings.average:
         assert other is not None
         if np.isnan(other).any():
-            raise InputError(
-                f"{np.isnan(other).sum()} of {len(other)} labels of {settings.average} are NaN; label again"
-            )
+            missing = np.isnan(other).sum()
+            raise InputError(f"{missing} of {len(other)} labels of {settings.average} are NaN; label again")
         # The means are those of the labels themselves: a label keeps its weight whatever the class centres did to it.
         improved = (improved / np.mean(np.asarray(labels)[clean]) + other / other[clean].mean()) / 2
     low, high = improved.min(), improved.max()
@@ -123,8 +118,16 @@ def make_targets(
     return np.mean([mid_rank(improved, group) for group in groups], axis=0).astype(np.float32)
 
 
+def _with_centres(
+    labels: NDArray[np.float64], cosine: NDArray[np.float64], settings: TargetSettings
+) -> NDArray[np.float64]:
+    if settings.centre == "subtract":
+        return labels - settings.weight * (1 - cosine)
+    return labels * np.maximum(cosine, 0) ** settings.weight
+
+
 def mid_rank(values: Floats, reference: Floats) -> NDArray[np.float64]:
-    """Share of a reference sample that is below each value, ties counted half."""
+    """Return the share of a reference sample that is below each value, ties counted half."""
     ordered = np.sort(reference)
     below, upto = (np.searchsorted(ordered, values, side) for side in ("left", "right"))
     return (below + upto) / (2 * len(ordered))
@@ -133,7 +136,7 @@ def mid_rank(values: Floats, reference: Floats) -> NDArray[np.float64]:
 def centre_cosines(
     embeddings: Floats, identities: Sequence[str] | NDArray[np.str_], clean: NDArray[np.bool_], leave_out: bool = False
 ) -> NDArray[np.float64]:
-    """Cosine of each embedding to the mean raw embedding of its person's clean images.
+    """Return the cosine of each embedding to the mean raw embedding of its person's clean images.
 
     Raises:
         InputError: A person has no clean image, or an embedding is NaN.

@@ -1,4 +1,4 @@
-"""Rows of a labelled manifest that a network can be trained on, with all that methods need of them."""
+"""Rows of a labelled manifest that a network can be trained on, with what methods need."""
 
 import logging
 from dataclasses import dataclass, replace
@@ -40,7 +40,7 @@ class LabelledFaces:
 
     @property
     def teacher(self) -> NDArray[np.floating[Any]]:
-        """The `vectors`.
+        """`vectors`, which must be there.
 
         Raises:
             InputError: There are none.
@@ -55,12 +55,12 @@ class LabelledFaces:
         return np.asarray(self.teacher[self.rows])
 
     def keep(self, kept: NDArray[np.integer[Any]]) -> "LabelledFaces":
-        """The rows at these places, 0 .. M - 1."""
+        """Return the rows at these places, 0 .. M - 1."""
         columns = ("rows", "labels", "identities", "clean", "split")
         return replace(self, **{name: getattr(self, name)[kept] for name in columns})
 
     def spread(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Values of the rows (M,) as an array over all rows of the manifest, 0 elsewhere."""
+        """Return values of the rows (M,) as an array over all rows of the manifest, 0 elsewhere."""
         result = np.zeros(len(self.manifest), values.dtype)
         result[self.rows] = values
         return result

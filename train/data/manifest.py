@@ -59,7 +59,7 @@ class Manifest:
         return self.table["identity"].to_pylist()
 
     def column(self, name: str) -> list[Any]:
-        """Values of a column.
+        """Return the values of a column.
 
         Raises:
             InputError: There is no such column.
@@ -68,7 +68,7 @@ class Manifest:
         return self.table[name].to_pylist()
 
     def numbers(self, name: str) -> NDArray[np.float64]:
-        """Values (N,) of a column of numbers, NaN where a row has none.
+        """Return the values (N,) of a column of numbers, NaN where a row has none.
 
         Raises:
             InputError: There is no such column, or a row has something else; names the row.
@@ -82,11 +82,11 @@ class Manifest:
             raise InputError(f"the manifest has no column {name!r}, only {shortened(', '.join(names))}")
 
     def select(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> "Manifest":
-        """The rows at these indices."""
+        """Return the rows at these indices."""
         return Manifest(self.table.take(pa.array(np.asarray(rows, dtype=np.int64))), self.root)
 
     def landmarks(self, row: int) -> NDArray[np.float64] | None:
-        """The landmarks (5, 2) of one face, in its image's pixels; None where the row has none.
+        """Return the landmarks (5, 2) of one face, in its image's pixels; None where the row has none.
 
         Raises:
             ImageError: They are not ten numbers.
@@ -119,7 +119,7 @@ class Manifest:
 
 
 def parse_landmarks(value: Any, path: Path) -> NDArray[np.float64] | None:
-    """Ten numbers, as text or a list -> (5, 2), None for an empty value.
+    """Read landmarks (5, 2) from ten numbers, text or a list; None from an empty value.
 
     Raises:
         ImageError: They are not ten numbers.
@@ -168,7 +168,7 @@ def read_manifest(source: Path) -> Manifest:
 
 
 def _names_below(folder: Path) -> list[str]:
-    """Images of a folder, as paths relative to it."""
+    """List the images of a folder, as paths relative to it."""
     names, odd = [], []
     for path in images_below(folder):
         name = path.relative_to(folder).as_posix()

@@ -1,4 +1,4 @@
-"""Images -> aligned crops and graded damaged copies, split by person.
+"""Make aligned crops and graded damaged copies of images, split by person.
 
 Writes `<out>/<split>/<identity>/<image>.png` and `manifest.csv`, so that the crops can be looked at and labelled,
 trained on and evaluated like any other folder of faces.
@@ -29,9 +29,9 @@ from train.data.embeddings import read_by_name
 from train.data.manifest import Manifest, make_manifest, read_manifest, write_table
 from train.degradations.graded import LANDMARK_SHIFT, MISALIGNED, VERSION, Damage, degrade, describe, draw_damages
 from train.degradations.landmarks import perturb
-from train.lock import exclusive
+from train.lock import locked
 from train.recipes import check_least
-from train.run_state import check_kept, read_kept
+from train.run_state import RunRecord, read_record
 
 logger = logging.getLogger(__name__)
 
@@ -87,15 +87,16 @@ def prepare(source: Path, out: Path, settings: PrepareSettings, landmarks: Path 
     check_outputs({"--out": out}, [source])
     check_outputs({"--out": out / "manifest.csv"}, [source, landmarks or source])
     make_folder(out)
-    with exclusive(out):
+    with locked(out):
         return _prepare(source, out, settings, landmarks)
 
 
 def _prepare(source: Path, out: Path, settings: PrepareSettings, landmarks: Path | None) -> Path:
     target, kept = out / "manifest.csv", out / "prepare.json"
-    decides = {**asdict(settings), "source": source.name, "landmarks": landmarks and landmarks.name}
+    files = {"source": source.name, "landmarks": landmarks and landmarks.name}
+    record = RunRecord({**asdict(settings), **files})
     if target.exists():
-        _check_same(decides, kept)
+        _check_same(record, kept)
         logger.info("%s is there already", target)
         return target
     manifest = _outside(read_source(source, out / "images", landmarks), out)
@@ -124,21 +125,20 @@ def _prepare(source: Path, out: Path, settings: PrepareSettings, landmarks: Path
         raise InputError(f"no image of {source} could be read; see the log for each one's reason")
     if left_out:
         logger.warning("%d of %d images could not be read and are left out", left_out, len(manifest))
-    write_json(kept, decides)
+    write_json(kept, record.as_dict())
     write_table(make_manifest(rows, out).table, target)
     return target
 
 
-def _check_same(decides: dict[str, Any], path: Path) -> None:
-    if not path.exists():
+def _check_same(record: RunRecord, path: Path) -> None:
+    if path.exists():
+        record.check(read_record(path), path, "give another --out")
+    else:
         logger.warning("%s is gone, so nothing says how the crops beside it were made", path)
-        return
-    found = {name: value for name, value in read_kept(path).items() if name in decides}
-    check_kept(found, decides, f"{path.parent} has crops that were made", "give another --out", "this run")
 
 
 def _outside(manifest: Manifest, out: Path) -> Manifest:
-    """The images that are not below the folder of crops, which may be within that of the images."""
+    """Leave out what is below the folder of crops, which may be inside the folder of images."""
     try:
         below = f"{out.resolve().relative_to(manifest.root.resolve()).as_posix()}/"
     except ValueError:
@@ -150,7 +150,7 @@ def _outside(manifest: Manifest, out: Path) -> Manifest:
 
 
 def _marks(split: str, settings: PrepareSettings) -> list[str]:
-    """What the names of an image's crops end in."""
+    """Return the endings of the names of an image's crops."""
     copies = settings.test_copies if split == "test" else settings.copies
     misaligned = settings.misaligned if split == "test" else 0
     return ["", *(f"-{copy + 1}" for copy in range(copies)), *(f"-m{copy + 1}" for copy in range(misaligned))]
@@ -180,10 +180,10 @@ def read_source(source: Path, unpacked: Path, landmarks: Path | None = None) -> 
 
 
 def with_landmarks(manifest: Manifest, path: Path) -> Manifest:
-    """The images that a `.npz` with `names` and `landmarks` (N, 5, 2) knows, with a column `landmarks`.
+    """Keep the images that a `.npz` has `names` and `landmarks` (N, 5, 2) of, with a column `landmarks`.
 
     Raises:
-        InputError: It cannot be read, or knows none of them.
+        InputError: The file cannot be read, or has none of the images.
     """
     names, found = read_by_name(path, {"landmarks": (5, 2)})
     points = dict(zip(names, found["landmarks"].reshape(-1, 10).tolist(), strict=True))
@@ -265,7 +265,7 @@ def _misaligned(manifest: Manifest, row: int, copy: int, settings: PrepareSettin
 
 
 def copy_damages(name: str, copy: int, copies: int, seed: int) -> tuple[list[Damage], np.random.Generator]:
-    """What happens to a damaged copy of an image, and the chance with which `degrade` makes it, always the same.
+    """Return the damages of a copy of an image, and the random numbers for `degrade`; always the same ones.
 
     Args:
         name: Path of the image, relative to the source's folder.

@@ -1,7 +1,7 @@
-"""Faces cut from their source images on any landmarks, as often as wanted: the true ones, or others near them.
+"""Faces cut from their source images, on the true landmarks or on others near them.
 
-A crop that `fiqa-train prepare` made can so be made again on other landmarks: its damaged copies too, whose damage is
-drawn from the image's name and the seed and is the same wherever the face is cut.
+So a crop of `fiqa-train prepare` can be made again on other landmarks, and its damaged copies can, too: their damage is
+drawn from the image's name and the seed, and does not depend on the landmarks.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class SourceFace:
     Attributes:
         path: The source image.
         landmarks: float64 (5, 2), its landmarks in the source image's pixels.
-        name: What damage is seeded with.
+        name: Of the source image; it seeds the damage.
         copy: Which damaged copy it is; 0 for the clean crop.
         copies: How many damaged copies there are.
         seed: Of the damage.
@@ -46,7 +46,7 @@ class SourceFace:
     seed: int = 0
 
     def cut(self, landmarks: ArrayLike) -> NDArray[np.uint8]:
-        """The face aligned on some landmarks, and damaged as its crop is: uint8 BGR (112, 112, 3).
+        """Align the face on some landmarks, and damage it as its crop was: uint8 BGR (112, 112, 3).
 
         Raises:
             ImageError: The image cannot be read, or the landmarks make no face.
@@ -133,7 +133,7 @@ def _which_copy(name: str, degradation: str, copies: int, seed: int) -> int:
 
 
 class PerturbedDataset(FaceDataset):
-    """Faces cut anew, on perturbed landmarks, whenever they are asked for; the shift depends on seed, epoch and row.
+    """Faces that are cut each time on newly perturbed landmarks; the shift depends on seed, epoch and row.
 
     Args:
         manifest: As `FaceDataset`.

@@ -101,7 +101,7 @@ def _read_csv(path: Path) -> pa.Table:
 
 
 def _header(data: bytes, path: Path) -> list[str]:
-    """Names of the columns, when the file is text as wanted."""
+    """Read the names of the columns; refuse what is no UTF-8 text with commas."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise InputError(f"{path} is UTF-16, wanted UTF-8; save it as CSV in UTF-8")
     zero = data.find(b"\0")
@@ -232,7 +232,7 @@ def _not_utf8(column: pa.ChunkedArray) -> str:
 
 
 def _spelt_out(column: pa.Array) -> int:
-    """Bytes of a dictionary column's texts when each row has its own; 0 for others."""
+    """Count the bytes of a dictionary column's texts when each row has its own; 0 for others."""
     if pa.types.is_nested(column.type):
         column = column.flatten()
     if not pa.types.is_dictionary(column.type) or not any(known(column.type.value_type) for known in _TEXTS):
@@ -241,7 +241,7 @@ def _spelt_out(column: pa.Array) -> int:
 
 
 def _text(column: pa.ChunkedArray, what: str) -> pa.ChunkedArray:
-    """Values as strings, empty where there is none."""
+    """Return values as strings, empty where there is none."""
     if pa.types.is_nested(column.type):
         raise InputError(f"{what} is of {shortened(column.type)}, wanted text")
     try:
@@ -286,7 +286,7 @@ def write_table(table: pa.Table, path: Path) -> None:
 
 
 def _for_csv(table: pa.Table) -> pa.Table:
-    """Lists as text, which is all that CSV can hold, and no formulas."""
+    """Write lists as text, for CSV holds nothing else, and mask formulas."""
     for index, column in enumerate(table.schema):
         values: pa.Array | pa.ChunkedArray = table[index]
         if pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type):
@@ -307,7 +307,7 @@ def is_formula(text: str) -> bool:
 
 
 def numbers(table: pa.Table, name: str) -> NDArray[np.float64]:
-    """Give a column of numbers, NaN where a row has none.
+    """Return a column of numbers, NaN where a row has none.
 
     Raises:
         InputError: A row has something else; names the row.

@@ -1,1 +1,1 @@
-"""Damage to faces: graded degradations, those of BSRGAN, and perturbed landmarks."""
+"""Degradations of faces: graded ones, those of BSRGAN, and perturbed landmarks."""

@@ -1,7 +1,7 @@
-"""Damage in random order, as a cheap camera and a network do it: what DifFIQA's diffusion model learns to restore.
+"""Degradations in random order, which DifFIQA's diffusion model learns to restore.
 
 Zhang, Liang, Van Gool and Timofte, "Designing a Practical Degradation Model for Deep Blind Image Super-Resolution",
-ICCV 2021, at 512 x 512 with the scale factor 4. Images within are float32 (H, W, 3) in [0, 1].
+ICCV 2021, at 512 x 512 with the scale factor 4. Images in this module are float32 (H, W, 3) in [0, 1].
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from sdk.alignment import CROP_SIZE
 SIZE = 512
 FACTOR = 4
 AGAIN = (0.2, 0.01)
-"""Probability that the damage is done a second time at least, and a third time."""
+"""Probability that the image is degraded a second time, and a third time."""
 
 Image = NDArray[np.float32]
 Kernel = NDArray[np.float64]
@@ -25,11 +25,11 @@ INTERPOLATIONS = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_AREA)
 
 
 def degrade_face(face: NDArray[np.uint8], rng: Generator) -> NDArray[np.uint8]:
-    """Damage a crop at 512 x 512 up to three times, each time from that size, and bring it back to its own.
+    """Enlarge a crop to 512 x 512, degrade it up to three times, each time from that size, and reduce it to its own.
 
     Args:
         face: uint8 BGR (112, 112, 3); not changed.
-        rng: Decides everything.
+        rng: Source of randomness.
 
     Returns:
         uint8 BGR (112, 112, 3).
@@ -43,10 +43,10 @@ def degrade_face(face: NDArray[np.uint8], rng: Generator) -> NDArray[np.uint8]:
 
 
 def degrade(image: Image, rng: Generator) -> Image:
-    """Damage an image once: it comes back smaller by the factor 4 on each side.
+    """Degrade an image once. Each side of the result is 4 times smaller.
 
-    With probability 1/4 it is halved first. Then come, in random order, two blurs, two reductions of size (the second
-    after the first), noise and, with probability 0.9, JPEG; in the end JPEG once more.
+    With probability 1/4 the image is halved first. Then follow, in random order, two blurs, two reductions of size,
+    noise and, with probability 0.9, JPEG. JPEG is also the last step.
     """
     height, width = image.shape[:2]
     factor = FACTOR
@@ -62,7 +62,7 @@ def degrade(image: Image, rng: Generator) -> Image:
 
 
 def draw_order(rng: Generator) -> list[str]:
-    """Names of the operations in a random order in which `final_size` comes after `smaller`."""
+    """Draw the order of the operations, in which `final_size` comes after `smaller`."""
     order = list(rng.permutation(["blur", "blur", "smaller", "final_size", "noise", "compression"]))
     first, last = sorted((order.index("smaller"), order.index("final_size")))
     order[first], order[last] = "smaller", "final_size"
@@ -70,15 +70,15 @@ def draw_order(rng: Generator) -> list[str]:
 
 
 def blur(image: Image, factor: int, rng: Generator) -> Image:
-    """Convolve with a random Gaussian."""
+    """Blur with a random Gaussian."""
     return _filter(image, draw_blur_kernel(factor, rng))
 
 
 def draw_blur_kernel(factor: int, rng: Generator) -> Kernel:
-    """A Gaussian on 7 x 7 to 25 x 25 pixels; half of the time anisotropic.
+    """Draw a Gaussian on 7 x 7 to 25 x 25 pixels; half of the time anisotropic.
 
-    Anisotropic: turned by 0 to 180 degrees, variances along its axes up to `4 + factor`; isotropic: deviation up to
-    `2 + 0.2 * factor`.
+    An anisotropic one is rotated by 0 to 180 degrees, with variances along its axes up to `4 + factor`. An isotropic
+    one has a deviation up to `2 + 0.2 * factor`.
     """
     size = 2 * int(rng.integers(2, 12)) + 3
     if rng.random() < 0.5:
@@ -89,12 +89,12 @@ def draw_blur_kernel(factor: int, rng: Generator) -> Kernel:
 
 
 def gaussian_kernel(size: int, covariance: NDArray[np.float64], shift: float = 0.0) -> Kernel:
-    """A Gaussian on (size, size) pixels that adds up to 1.
+    """Return a Gaussian on (size, size) pixels; its sum is 1.
 
     Args:
-        size: Odd.
-        covariance: (2, 2), of x and y in pixels. A very narrow one is widened until it has a peak on the grid.
-        shift: Of its centre from the middle pixel, along both axes.
+        size: Odd number of pixels.
+        covariance: (2, 2), of x and y in pixels. 0.01 is added to both variances, so that it may be 0.
+        shift: Distance of the centre from the middle pixel, along both axes.
     """
     steps = np.arange(size) - size // 2 - shift
     grid = np.stack(np.meshgrid(steps, steps), -1)
@@ -105,7 +105,7 @@ def gaussian_kernel(size: int, covariance: NDArray[np.float64], shift: float = 0
 
 
 def smaller(image: Image, factor: int, rng: Generator) -> Image:
-    """With probability 3/4 by a random factor of 1 to `2 * factor`, else by `factor` with a shifted kernel."""
+    """Reduce by a random factor of 1 to `2 * factor` (probability 3/4), or by `factor` with a shifted kernel."""
     if rng.random() < 0.75:
         chosen = rng.uniform(1, 2 * factor)
         height, width = image.shape[:2]
@@ -114,16 +114,16 @@ def smaller(image: Image, factor: int, rng: Generator) -> Image:
 
 
 def take_every(image: Image, factor: int, sigma: float) -> Image:
-    """Every `factor`-th pixel of the image under a Gaussian whose centre is that of the pixels it stands for."""
+    """Blur and take every `factor`-th pixel. The Gaussian is centred on the pixels that the taken one replaces."""
     kernel = gaussian_kernel(25, sigma**2 * np.eye(2), shift=(factor - 1) / 2)
     return np.ascontiguousarray(_filter(image, kernel)[::factor, ::factor])
 
 
 def noise(image: Image, factor: int, rng: Generator) -> Image:
-    """Gaussian noise: in colour (40 %) or grey (40 %) of 2 to 25 grey levels, or correlated between colours (20 %).
+    """Add Gaussian noise: grey (40 %) or in colour (40 %) of 2 to 25 grey levels, or correlated colours (20 %).
 
-    The covariance of the last kind is `|Q.T D Q|` times 25 levels squared, with Q a random rotation and D diagonal in
-    [0, 1].
+    The covariance of correlated colours is `|Q.T D Q|` times 25 levels squared, with a random rotation Q and a diagonal
+    D in [0, 1].
     """
     level, kind = rng.integers(2, 26) / 255, rng.random()
     channels = 1 if kind < 0.4 else 3
@@ -134,7 +134,7 @@ def noise(image: Image, factor: int, rng: Generator) -> Image:
 
 
 def draw_correlation(rng: Generator) -> NDArray[np.float64]:
-    """(3, 3) symmetric root of a random covariance, see `noise`."""
+    """Draw the symmetric root (3, 3) of a random covariance, see `noise`."""
     rotation = np.linalg.qr(rng.random((3, 3)))[0]
     covariance = np.abs(rotation.T @ np.diag(rng.random(3)) @ rotation)
     variances, axes = np.linalg.eigh(covariance)
@@ -142,17 +142,17 @@ def draw_correlation(rng: Generator) -> NDArray[np.float64]:
 
 
 def compression(image: Image, factor: int, rng: Generator) -> Image:
-    """JPEG, with probability 0.9."""
+    """Compress as JPEG with probability 0.9."""
     return jpeg(image, draw_jpeg_quality(rng)) if rng.random() < 0.9 else image
 
 
 def draw_jpeg_quality(rng: Generator) -> int:
-    """30 to 95."""
+    """Draw a quality of 30 to 95."""
     return int(rng.integers(30, 96))
 
 
 def jpeg(image: Image, quality: int) -> Image:
-    """The image after JPEG at a quality of 0 to 100."""
+    """Compress as JPEG at a quality of 0 to 100."""
     _, data = cv2.imencode(".jpg", np.rint(image * 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, quality])
     return _clipped(np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR)) / np.float32(255))
 
@@ -163,7 +163,7 @@ OPERATIONS: dict[str, Callable[[Image, int, Generator], Image]] = {
     "noise": noise,
     "compression": compression,
 }
-"""By name: (image, factor, rng) -> image."""
+"""Operations by name: (image, factor, rng) -> image."""
 
 
 def _filter(image: Image, kernel: Kernel) -> Image:

@@ -1,8 +1,8 @@
-"""Damage to aligned faces, graded from 0 (none) to 1 (hardly a face any more).
+"""Degradations of aligned faces, graded from 0 (none) to 1 (hardly a face any more).
 
-LFW and other clean sets hold few bad faces; a quality network must see many. Each function takes a uint8 BGR crop, a
-grade and a generator, and gives a uint8 crop of equal size; nothing is changed in place. Used for training and for
-cross-quality evaluation: a change of what a grade means is a new `VERSION`.
+LFW and other clean sets have few bad faces, and a quality network must see many. Each function takes a uint8 BGR crop,
+a grade and a generator, and returns a new uint8 crop of the same size. Training and evaluation use them. When the
+meaning of a grade changes, `VERSION` changes.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ VERSION = 1
 """Version of the degradations, stored beside whatever was made with them."""
 
 MISALIGNED = "landmarks"
-"""The kind of a copy that was cut out anew on wrong landmarks, which needs the image that the face came from."""
+"""Kind of a copy that was aligned on wrong landmarks. It needs the source image, so `degrade` cannot make it."""
 
 LANDMARK_SHIFT = 12.0
 """Largest shift of a landmark at grade 1, in pixels of the crop, along each axis."""
@@ -30,7 +30,7 @@ Damage = tuple[str, float]
 
 
 def blur(face: Image, grade: float, rng: Generator) -> Image:
-    """Defocus (Gaussian, sigma up to 7 pixels) or motion in a random direction (up to 41 pixels)."""
+    """Blur as defocus (Gaussian, sigma up to 7 pixels) or as motion in a random direction (up to 41 pixels)."""
     if rng.random() < 0.6:
         return _uint8(cv2.GaussianBlur(face, (0, 0), 0.4 + 6.6 * grade))
     length = 3 + 2 * round(19 * grade)
@@ -42,7 +42,7 @@ def blur(face: Image, grade: float, rng: Generator) -> Image:
 
 
 def low_resolution(face: Image, grade: float, rng: Generator) -> Image:
-    """Taken on 64 down to 7 pixels a side, and enlarged again."""
+    """Reduce to 64 down to 7 pixels a side, and enlarge again."""
     size = face.shape[0]
     small = max(7, round(size * 0.57 * (7 / 64) ** grade))
     down = cv2.resize(face, (small, small), interpolation=cv2.INTER_AREA)
@@ -51,27 +51,27 @@ def low_resolution(face: Image, grade: float, rng: Generator) -> Image:
 
 
 def noise(face: Image, grade: float, rng: Generator) -> Image:
-    """Gaussian sensor noise, deviation up to 70 grey levels; in colour or, half of the time, in brightness only."""
+    """Add Gaussian noise, deviation up to 70 grey levels; in colour or, half of the time, in brightness only."""
     channels = 3 if rng.random() < 0.5 else 1
     grain = rng.standard_normal((*face.shape[:2], channels), dtype=np.float32)
     return _uint8(face + (3 + 67 * grade) * grain)
 
 
 def compression(face: Image, grade: float, rng: Generator) -> Image:
-    """JPEG, quality 40 down to 2."""
+    """Compress as JPEG, quality 40 down to 2."""
     _, data = cv2.imencode(".jpg", face, [cv2.IMWRITE_JPEG_QUALITY, max(2, round(40 * (1 - grade) ** 1.5))])
     return _uint8(np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR)))
 
 
 def darkness(face: Image, grade: float, rng: Generator) -> Image:
-    """Under-exposure to 60 % down to 3 % of the light, with the noise of a sensor that has too little of it."""
+    """Darken to 60 % down to 3 % of the light, with the noise that a sensor has in little light."""
     light = 0.6 * (0.03 / 0.6) ** grade
     grain = rng.standard_normal(face.shape, dtype=np.float32)
     return _uint8(light * face + (0.5 + 4.5 * grade) * grain)
 
 
 def over_exposure(face: Image, grade: float, rng: Generator) -> Image:
-    """Light times 1.4 up to 12, clipped; half of the time from one side only."""
+    """Brighten by 1.4 up to 12 times and clip; half of the time from one side only."""
     gain = 1.4 * (12 / 1.4) ** grade
     if rng.random() < 0.5:
         ramp = np.linspace(0, 1, face.shape[1], dtype=np.float32)[None, :, None]
@@ -81,7 +81,7 @@ def over_exposure(face: Image, grade: float, rng: Generator) -> Image:
 
 
 def occlusion(face: Image, grade: float, rng: Generator) -> Image:
-    """A patch of flat colour or of noise over 5 to 70 % of the crop, on the face rather than beside it."""
+    """Cover 5 to 70 % of the crop, near its middle, with a patch of one colour or of noise."""
     size = face.shape[0]
     area = (0.05 + 0.65 * grade) * size * size
     aspect = np.exp(rng.uniform(-0.7, 0.7))
@@ -97,7 +97,7 @@ def occlusion(face: Image, grade: float, rng: Generator) -> Image:
 
 
 def misalignment(face: Image, grade: float, rng: Generator) -> Image:
-    """What wrong landmarks do: shift up to 35 %, turn up to 60 degrees, scale by up to 1.8 or its inverse."""
+    """Shift up to 35 %, rotate up to 60 degrees, and scale by up to 1.8 or its inverse, as wrong landmarks do."""
     size = face.shape[0]
     direction = rng.normal(size=4)
     shift, turn, scale = grade * direction[:2], grade * direction[2], grade * direction[3]
@@ -117,19 +117,19 @@ DEGRADATIONS: dict[str, Callable[[Image, float, Generator], Image]] = {
     "noise": noise,
     "compression": compression,
 }
-"""By name, in the order in which a camera would inflict them."""
+"""Degradations by name, in the order in which they happen to a picture."""
 
 COLLAPSE = ("blur", "low_resolution", "noise")
-"""Together they leave an image without features, whose embedding is stable: FaceQAN alone overrates it."""
+"""Together these leave an image without features. Its embedding is stable, so FaceQAN gives it too high a score."""
 
 
 def degrade(face: Image, damages: Sequence[Damage], rng: Generator) -> Image:
-    """Apply several kinds of damage in the order given.
+    """Apply degradations in the order given.
 
     Args:
         face: uint8 BGR (112, 112, 3).
-        damages: (kind, grade) pairs; grades in [0, 1].
-        rng: Decides directions, patches and grain.
+        damages: (kind, grade) pairs; kinds of `DEGRADATIONS`, grades in [0, 1].
+        rng: Source of randomness, for directions, patches and noise.
 
     Returns:
         uint8 BGR (112, 112, 3).
@@ -149,14 +149,14 @@ def degrade(face: Image, damages: Sequence[Damage], rng: Generator) -> Image:
 
 
 def draw_damages(grade_range: tuple[float, float], rng: Generator) -> list[Damage]:
-    """Draw what happens to one copy: one kind (55 %), two (20 %), or a collapse of three (25 %).
+    """Draw the degradations of one copy: one kind (55 %), two kinds (20 %), or the three of `COLLAPSE` (25 %).
 
     Args:
-        grade_range: Lowest and highest grade, so that the copies of one face can be graded.
-        rng: Source of chance.
+        grade_range: Lowest and highest grade.
+        rng: Source of randomness.
 
     Returns:
-        (kind, grade) pairs in the order of `DEGRADATIONS`; the grades of several kinds are reduced, for they add up.
+        (kind, grade) pairs in the order of `DEGRADATIONS`. Grades of several kinds are reduced, for they add up.
     """
     how = rng.random()
     low, high = grade_range
@@ -170,12 +170,12 @@ def draw_damages(grade_range: tuple[float, float], rng: Generator) -> list[Damag
 
 
 def describe(damages: Sequence[Damage]) -> str:
-    """`blur=0.25+noise=0.5`, the form in which manifests keep it."""
+    """Write degradations as text for a manifest, such as `blur=0.25+noise=0.5`."""
     return "+".join(f"{kind}={grade:g}" for kind, grade in damages)
 
 
 def worst_grade(description: str) -> float:
-    """Highest grade in what `describe` wrote; 0 for an empty description."""
+    """Return the highest grade in a text of `describe`; 0 for an empty text."""
     return max((float(part.partition("=")[2]) for part in description.split("+") if part), default=0.0)
 
 

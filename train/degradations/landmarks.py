@@ -1,4 +1,4 @@
-"""Landmarks as another detector might have placed them."""
+"""Landmarks with the errors that another detector might make."""
 
 import numpy as np
 from numpy.random import Generator
@@ -8,13 +8,13 @@ from sdk.alignment import similarity_transform
 
 
 def perturb(landmarks: ArrayLike, pixels: float, rng: Generator, scaled: bool = False) -> NDArray[np.float64]:
-    """Landmarks moved by chance, uniformly up to some pixels along each axis (AI-KD); the given ones are left alone.
+    """Move landmarks by a uniform random shift along each axis (AI-KD).
 
     Args:
-        landmarks: (5, 2) in the source image's pixels.
+        landmarks: (5, 2) in the source image's pixels; not changed.
         pixels: Largest shift, in the source image's pixels.
-        rng: Source of chance.
-        scaled: Take `pixels` as those of the aligned crop, so that large and small faces are perturbed alike.
+        rng: Source of randomness.
+        scaled: Count `pixels` in the aligned crop, so that large and small faces are perturbed alike.
 
     Returns:
         float64 (5, 2).

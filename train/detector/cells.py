@@ -1,4 +1,4 @@
-"""What a detector's cells should say of a scene: which of them answer for a face is fixed by its size and place."""
+"""Targets of a detector's cells: the size and place of a face decide which cells answer for it."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,22 +6,22 @@ from numpy.typing import NDArray
 from sdk.detection.networks import cell_grid
 
 SIZES = {8: (0.0, 56.0), 16: (40.0, 144.0), 32: (104.0, np.inf)}
-"""For each stride the faces that its cells answer for: square root of the box's area, pixels."""
+"""Faces that the cells of each stride answer for, from and below a size: square root of the box's area, pixels."""
 
 MARGIN = 1.5
-"""Faces larger or smaller than a level's by up to this factor are neither taught nor contradicted there."""
+"""Faces that are too large or too small for a stride by up to this factor are ignored in its loss."""
 
 REACH = 1.0
-"""A face's cells have their middle within this many strides of the middle of its box, or, where that is more ..."""
+"""Largest distance, in strides, of a cell's middle from the middle of the face's box, along each axis."""
 
 SHARE = 0.2
-"""... within this share of its size."""
+"""The same as a share of the face's size; the larger distance counts."""
 
 NEGATIVE, IGNORED, POSITIVE = 0, -1, 1
 
 
 def assign(faces: NDArray[np.float32], height: int, width: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Decide what each cell of an image should say.
+    """Assign faces to the cells of an image.
 
     Args:
         faces: (N, 15), see `train.detector.photos.Rows`; a confidence of 0 marks what may be a face.

@@ -1,4 +1,4 @@
-"""Scenes and what a detector's cells should say of them, as a torch dataset.
+"""Scenes and the targets of a detector's cells, as a torch dataset.
 
 A scene depends on seed, epoch and index alone, so training resumes exactly whatever the number of workers.
 """
@@ -26,7 +26,7 @@ class SceneDataset(Dataset[Item]):
     """Scenes by (epoch, index). Photos of turned faces, which are few, are drawn up to `TURNED` times as often.
 
     Args:
-        photos: That scenes are made of.
+        photos: Scenes are made of them.
         count: Scenes an epoch.
         size: Height and width, pixels: a multiple of 32.
         seed: Of the scenes.
@@ -51,7 +51,7 @@ class SceneDataset(Dataset[Item]):
         return {name: torch.from_numpy(value) for name, value in tensors.items()}
 
     def scene(self, epoch: int, index: int) -> Scene:
-        """The scene itself."""
+        """Draw the scene of an item."""
         _one_thread()
         return draw_scene(self._photo, self._size, np.random.default_rng([self._seed, epoch, index]))
 
@@ -62,8 +62,11 @@ class SceneDataset(Dataset[Item]):
 
 
 def turned(faces: Rows) -> float:
-    """How far the first face of a photo is turned to the side: 0 for one that looks at the camera, or for none, to 1
-    where its nose is half the eyes' distance, or more, from their middle."""
+    """Return how far the first face of a photo is turned to the side, from 0 to 1.
+
+    0 is a face that looks at the camera, or no face. 1 is one whose nose is half the distance of the eyes, or more, to
+    the side of their middle.
+    """
     if not len(faces):
         return 0.0
     left, right, nose = faces[0, 4:10].reshape(3, 2)
@@ -74,5 +77,5 @@ def turned(faces: Rows) -> float:
 
 @lru_cache
 def _one_thread() -> None:
-    """OpenCV's threads cost more than they give on pictures this small, and loading processes are many."""
+    """Keep OpenCV to one thread: on small pictures more threads are slower, and loading processes are many."""
     cv2.setNumThreads(1)

@@ -1,11 +1,10 @@
-"""Train the face detector: the teacher's faces, scenes, the shared loop, and a confidence that means something."""
+"""Train the face detector: the teacher's faces, scenes made of them, the trainer, and the scale of the confidence."""
 
-import hashlib
 import json
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -25,28 +24,31 @@ from train.detector.loss import detection_loss
 from train.detector.matching import confidence_at, match
 from train.detector.network import FaceCells, Head
 from train.detector.photos import find_faces, read_photos
-from train.fitting.settings import FitSettings
-from train.fitting.trainer import Batch, Fit
+from train.fitting.settings import FREE, FitSettings
+from train.fitting.supervised import Supervised, parameter_group
+from train.fitting.task import Batch, Terms
 from train.networks import load_state, read_state, save_network
 from train.networks.variants import Variant
 from train.recipes import Recipe, check_least, settings_from, training_commit
+from train.run_state import RunRecord, digest
 
 logger = logging.getLogger(__name__)
 
 VARIANT = Variant(FaceCells, 15)
-"""For its normalisation."""
+"""Its normalisation is used, and nothing else of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class SceneSettings:
-    """What is trained on.
+    """Scenes to train and to validate on.
 
     Attributes:
         size: Height and width of a scene, pixels: a multiple of 32.
         scenes: Scenes an epoch.
         validation_scenes: Scenes of each validation.
         teacher: The detector whose finds are taught.
-        precision: Share of true finds in validation scenes from a confidence of 0.7 on, the SDK's default.
+        precision: Share of the finds in validation scenes that are true, at a confidence of 0.7, the SDK's default, or
+            more.
     """
 
     size: int = 320
@@ -63,20 +65,8 @@ class SceneSettings:
             raise InputError(f"precision is {self.precision}, wanted a share from 0 to 1")
 
 
-class DetectorFit(Fit):
-    """The shared loop with a detector in it, all of whose parameters are trained alike."""
-
-    def _trained(self, network: nn.Module) -> nn.Module:
-        return _Cells(cast(FaceCells, network))
-
-    def _parameter_groups(self) -> list[dict[str, Any]]:
-        group = self.settings.groups[0]
-        parameters = list(self.network.parameters())
-        return [{"params": parameters, "lr": group.lr, "base_lr": group.lr, "weight_decay": group.weight_decay}]
-
-
 class _Cells(nn.Module):
-    """The network with logits from `forward`, which is what wrappers for several devices call."""
+    """The network with the values of all cells, the first of them a logit, from `forward`."""
 
     def __init__(self, network: FaceCells) -> None:
         super().__init__()
@@ -86,20 +76,19 @@ class _Cells(nn.Module):
         return (self.network.cells(images),)
 
 
-def _loss(cells: Tensor, batch: Batch, training: bool) -> dict[str, Tensor]:
-    del training  # nothing is random here
+def _loss(cells: Tensor, batch: Batch, training: bool) -> Terms:
     size = int(batch["image"].shape[-1])
-    kinds, targets, grid = batch["kinds"], batch["targets"], torch.from_numpy(cell_grid(size, size))
-    return detection_loss(cells, *(part.to(cells.device) for part in (kinds, targets, grid)))
+    grid = torch.from_numpy(cell_grid(size, size)).to(cells.device)
+    return detection_loss(cells, batch["kinds"], batch["targets"], grid)
 
 
 def fit_detector(recipe: Recipe, source: Path, landmarks: Path | None, out: Path) -> Path:
-    """Train.
+    """Train, see `train.fitting.supervised.Supervised.fit`; then set the confidence.
 
     Args:
         recipe: Sections `prepare` (how people are divided), `scenes` and `training`.
         source: Photos: folder, manifest, or a .tar of a folder.
-        landmarks: `.npz` of what is known of them, see `train.detector.photos.find_faces`.
+        landmarks: `.npz` of known faces, see `train.detector.photos.find_faces`.
         out: Folder to write; started again, the run goes on there.
 
     Returns:
@@ -107,32 +96,45 @@ def fit_detector(recipe: Recipe, source: Path, landmarks: Path | None, out: Path
 
     Raises:
         InputError: No photos are left to train on, or the folder is of another run.
-        ModelError: The teacher cannot be had.
+        ModelError: The teacher cannot be loaded.
     """
     scenes = settings_from(SceneSettings, recipe.get("scenes"))
     training = settings_from(FitSettings, recipe.get("training"))
-    split = settings_from(PrepareSettings, recipe.get("prepare"))
+    people = settings_from(PrepareSettings, recipe.get("prepare"))
     make_folder(out)
     manifest = read_manifest(unpack(source, out / "images"))
-    photos, people = read_photos(find_faces(manifest, landmarks, scenes.teacher, out / "photos.parquet"))
-    splits = split_people(people, split)
-    parts = {name: [p for p, person in zip(photos, people, strict=True) if splits[person] == name] for name in SPLITS}
+    found = find_faces(manifest, landmarks, scenes.teacher, out / "photos.parquet")
+    train_set, validation_set = _scene_sets(found, people, scenes, training)
     torch.manual_seed(training.seed)
     network = FaceCells()
-    train_set, validation_set = (
-        SceneDataset(parts[name], count, scenes.size, training.seed + index, training.cache)
-        for index, (name, count) in enumerate(zip(SPLITS, (scenes.scenes, scenes.validation_scenes), strict=True))
-    )
-    logger.info("%d photos to train on, %d to validate", *(len(part) for part in parts.values()))
-    learned = replace(scenes, precision=0.0)  # which is set afterwards
-    digest = hashlib.sha256(repr((learned, split)).encode() + (out / "photos.parquet").read_bytes()).hexdigest()
-    best = DetectorFit(network, VARIANT, train_set, validation_set, _loss, training, out / "fit", digest).run()
+    groups = [parameter_group(list(network.parameters()), training.groups[0], training.optimiser)]
+    task = Supervised(network, _Cells, groups, VARIANT.mean, VARIANT.std, train_set, _loss, training)
+    learned = replace(scenes, precision=0.0)  # which is reached afterwards
+    settings = {"scenes": asdict(learned), "prepare": asdict(people), "training": asdict(training)}
+    record = RunRecord(settings, {"photos": digest([found.read_bytes()])}, FREE)
+    best = task.fit(validation_set, out / "fit", record)
     load_state(network, read_state(best), str(best))
     set_confidence(network, validation_set, scenes.precision)
-    weights = out / "weights.safetensors"
     card = {**(recipe.get("card") or {}), "training_commit": training_commit()}
-    save_network(network, weights, {METADATA_KEY: json.dumps(card)})
-    return weights
+    save_network(network, out / "weights.safetensors", {METADATA_KEY: json.dumps(card)})
+    return out / "weights.safetensors"
+
+
+def _scene_sets(
+    found: Path, people: PrepareSettings, scenes: SceneSettings, training: FitSettings
+) -> tuple[SceneDataset, SceneDataset]:
+    """Scenes to train on, and scenes of other people's photos to validate on."""
+    photos, names = read_photos(found)
+    splits = split_people(names, people)
+    parts = [
+        [photo for photo, name in zip(photos, names, strict=True) if splits[name] == split]
+        for split in ("train", "validation")
+    ]
+    logger.info("%d photos to train on, %d to validate", *map(len, parts))
+    return (
+        SceneDataset(parts[0], scenes.scenes, scenes.size, training.seed, training.cache),
+        SceneDataset(parts[1], scenes.validation_scenes, scenes.size, training.seed + 1, training.cache),
+    )
 
 
 @torch.no_grad()
@@ -161,6 +163,4 @@ CONFIDENCE = 0.7
 """The SDK's default of `min_confidence`."""
 
 LOWEST = 0.05
-"""Finds below it are not looked at."""
-
-SPLITS = ("train", "validation")
+"""Finds of a lower confidence are left out."""

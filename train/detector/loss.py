@@ -1,7 +1,7 @@
-"""How wrong a detector's cells are about a scene.
+"""The loss of a detector's cells.
 
-A cell that answers for a face should be as sure of it as its box fits (quality focal loss, Li et al.: Generalized Focal
-Loss, NeurIPS 2020), so that of several cells the best placed one wins.
+The confidence that a cell should have of its face is the IoU of its box (quality focal loss, Li et al.: Generalized
+Focal Loss, NeurIPS 2020). So the cell with the best box is the surest.
 """
 
 import torch
@@ -13,11 +13,11 @@ from train.detector.cells import IGNORED, POSITIVE
 WEIGHTS = {"score": 1.0, "box": 2.0, "place": 3.0, "landmarks": 30.0}
 
 FINE = 32.0
-"""Landmarks of faces smaller than this, pixels, count less: a pixel is much of such a face, and no picture shows it."""
+"""Landmarks of faces smaller than this, pixels, count less: relative to such a face, one pixel is a large error."""
 
 
 def detection_loss(cells: Tensor, kinds: Tensor, targets: Tensor, grid: Tensor) -> dict[str, Tensor]:
-    """The loss of a batch.
+    """Return the loss of a batch.
 
     Args:
         cells: (N, cells, 15), see `train.detector.network.FaceCells.cells`.
@@ -26,10 +26,10 @@ def detection_loss(cells: Tensor, kinds: Tensor, targets: Tensor, grid: Tensor) 
         grid: (cells, 3), see `sdk.detection.networks.cell_grid`.
 
     Returns:
-        Each over the number of positive cells: `score` (quality focal loss), `box` (1 - generalised IoU), `place` (L1
-        of the box's middle, in its widths and heights, and of the logarithm of its size: where boxes do not overlap
-        yet, the IoU teaches little), `landmarks` (smooth L1 of the distance over the face's size; the box learns from
-        it, too). And `total`, their sum by `WEIGHTS`.
+        Terms, each a sum divided by the number of positive cells. `score`: quality focal loss. `box`: 1 - generalised
+        IoU. `place`: L1 of the box's middle, in widths and heights of the box, and of the logarithm of its size; it
+        teaches boxes that do not overlap yet. `landmarks`: smooth L1 of the distance, as a share of the face's size; it
+        teaches the box, too. `total`: their sum by `WEIGHTS`.
     """
     positive = kinds == POSITIVE
     count = positive.sum().clamp_min(1)
@@ -60,7 +60,7 @@ def detection_loss(cells: Tensor, kinds: Tensor, targets: Tensor, grid: Tensor) 
 
 
 def box_agreement(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """IoU and generalised IoU (Rezatofighi et al., CVPR 2019) of boxes x, y, width, height (N, 4), pair by pair."""
+    """Return IoU and generalised IoU (Rezatofighi et al., CVPR 2019) of pairs of boxes (N, 4): x, y, width, height."""
     a_far, b_far = a[:, :2] + a[:, 2:], b[:, :2] + b[:, 2:]
     shared = (torch.minimum(a_far, b_far) - torch.maximum(a[:, :2], b[:, :2])).clamp_min(0).prod(1)
     union = a[:, 2:].prod(1) + b[:, 2:].prod(1) - shared

@@ -1,4 +1,4 @@
-"""Found faces against true ones: which is which, and from which confidence on finds can be trusted."""
+"""Matching of found faces with true ones, and the confidence from which finds can be trusted."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,7 @@ def match(found: Rows, truth: Rows, iou: float = IOU) -> tuple[NDArray[np.int8],
         free = np.where((partners < 0) & (shared[index] >= iou), shared[index] + (truth[:, 14] > 0), 0)
         best = int(free.argmax()) if len(truth) else 0
         if not len(truth) or not free[best]:
-            # Seen twice, or a part of it: no matter where what may be a face is.
+            # A second find on a doubtful face, or one of a part of it, is not counted as false.
             kinds[index] = NEITHER if (shared[index][truth[:, 14] == 0] > iou / 2).any() else FALSE
             continue
         partners[best] = index
@@ -38,7 +38,7 @@ def match(found: Rows, truth: Rows, iou: float = IOU) -> tuple[NDArray[np.int8],
 
 
 def confidence_at(precision: float, confidences: NDArray[np.floating], kinds: NDArray[np.integer]) -> float:
-    """Lowest confidence from which on at least this share of finds is true; 1 where none is.
+    """Return the lowest confidence from which at least this share of finds is true; 1 where there is none.
 
     Args:
         precision: In (0, 1].

@@ -15,17 +15,17 @@ VALUES = 15
 landmarks (10), in widths and heights of the box from its middle."""
 
 PRIOR = 0.01
-"""Share of cells that hold a face, roughly: with it the score of a fresh network begins."""
+"""Share of cells that hold a face, roughly: the confidence that a fresh network has in every cell."""
 
 LARGEST = 5.0
-"""Logarithm of a box's size, in strides, that is not exceeded, see `sdk.detection.networks.decode`."""
+"""Largest logarithm of a box's size in strides, see `sdk.detection.networks.decode`."""
 
 BEGIN = (1.2, 1.5, -0.8, -0.5, 0.8, -0.5, 0.0, 0.35, -0.65, 1.0, 0.65, 1.0)
 """Size of the box (its logarithm) and landmarks of a fresh network, in strides: an upright face, 3.3 strides wide."""
 
 
 class Separable(nn.Module):
-    """Depthwise 3 x 3 and pointwise convolution; its input is added where the shapes allow."""
+    """Depthwise 3 x 3 and pointwise convolution; the input is added where it has the shape of the output."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ def _stage(inputs: int, outputs: int, blocks: int) -> nn.Sequential:
 
 
 class Branch(nn.Sequential):
-    """Some of a level's values, which begin as given everywhere."""
+    """Some of a level's values; a fresh network gives `begin` in every cell."""
 
     def __init__(self, width: int, begin: Tensor) -> None:
         last = nn.Conv2d(width, len(begin), 1)
@@ -58,8 +58,8 @@ class Branch(nn.Sequential):
 class Head(nn.Module):
     """All of a level's values.
 
-    The network says where landmarks are from the cell's middle, in strides: so they need not follow the box, whose
-    errors are as large as theirs. They are given relative to the box all the same, which suits whoever reads them.
+    The last layers give landmarks relative to the cell's middle, in strides, so that errors of the box do not add to
+    theirs. `forward` makes them relative to the box, as all readers of cells take them.
     """
 
     def __init__(self, width: int) -> None:
@@ -95,7 +95,7 @@ class FaceCells(nn.Module):
         self.heads = nn.ModuleList(Head(width) for _ in STRIDES)
 
     def cells(self, x: Tensor) -> Tensor:
-        """The values of all cells, (N, cells, 15): level by level, row by row; the first value is a logit."""
+        """Return the values of all cells, (N, cells, 15): level by level, row by row; the first value is a logit."""
         level8 = self.stage8(self.stage4(self.stem(x)))
         level16 = self.stage16(level8)
         level32 = self.stage32(level16)
@@ -105,6 +105,6 @@ class FaceCells(nn.Module):
         return torch.cat([head(level).flatten(2) for head, level in levels], 2).transpose(1, 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """As `cells`, with the first value as a confidence in [0, 1]."""
+        """Return `cells` with the first value as a confidence in [0, 1]."""
         cells = self.cells(x)
         return torch.cat([cells[..., :1].sigmoid(), cells[..., 1:]], -1)

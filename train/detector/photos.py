@@ -1,12 +1,13 @@
-"""Photos with all of their faces: what a detector is trained on.
+"""Photos with all of their faces, to train a detector on.
 
-Known landmarks are of one face a photo. The teacher, another detector, finds those in the background, and what might be
-a face and is neither taught nor contradicted.
+Landmarks are known of one face a photo. The teacher, another detector, finds the faces in the background. Its doubtful
+finds are ignored in the loss.
 """
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +26,10 @@ from train.data.manifest import Manifest, read_manifest, write_table
 logger = logging.getLogger(__name__)
 
 DOUBTFUL = 0.3
-"""Confidence of the teacher from which a find may be a face."""
+"""Confidence of the teacher from which a find may be a face: it is doubtful."""
 
 CERTAIN = 0.8
-"""Confidence from which it is one."""
+"""Confidence of the teacher from which a find is a face."""
 
 SAME = 0.4
 """Share of the smaller box from which two boxes are one face."""
@@ -61,8 +62,8 @@ def find_faces(manifest: Manifest, known: Path | None, teacher: str, out: Path) 
         out: Parquet file to write; where it exists already, nothing is done.
 
     Raises:
-        InputError: `known` knows none of the photos, or none can be read.
-        ModelError: The teacher cannot be had.
+        InputError: `known` has none of the photos, or none can be read.
+        ModelError: The teacher cannot be loaded.
     """
     if out.exists():
         logger.info("%s is there already", out)
@@ -71,22 +72,9 @@ def find_faces(manifest: Manifest, known: Path | None, teacher: str, out: Path) 
     paths = manifest.paths
     if first and not any(path in first for path in paths):
         raise InputError(f"{known} has landmarks of none of the photos, first {paths[0]!r}")
-    detector = FaceDetector(teacher, min_confidence=DOUBTFUL)
-
-    def look(path: str) -> list[float] | None:
-        try:
-            faces = detector.detect(load_image(manifest.root / path))
-        except ImageError as error:
-            logger.warning("left out: %s", error)
-            return None
-        found = [[*face.box, *face.landmarks.reshape(-1).tolist(), face.confidence] for face in faces]
-        rows = np.array(found, np.float32).reshape(-1, 15)
-        if path in first:
-            rows = np.concatenate([first[path], rows[overlaps(rows, first[path]).max(1, initial=0) < SAME]])
-        return rows.reshape(-1).tolist()
-
+    look = partial(_faces_in, FaceDetector(teacher, min_confidence=DOUBTFUL), manifest.root, first)
+    column = []
     with ThreadPoolExecutor(2) as pool, progress_bar("photos", len(paths)) as advance:
-        column = []
         for rows in bounded_map(pool, look, paths, 8):
             column.append(rows)
             advance(1)
@@ -101,8 +89,27 @@ def find_faces(manifest: Manifest, known: Path | None, teacher: str, out: Path) 
     return out
 
 
+def _faces_in(detector: FaceDetector, root: Path, known: dict[str, Rows], path: str) -> list[float] | None:
+    """Find the faces of a photo, the known one first, and return their rows one after the other.
+
+    Returns:
+        None where the photo cannot be read.
+    """
+    try:
+        faces = detector.detect(load_image(root / path))
+    except ImageError as error:
+        logger.warning("left out: %s", error)
+        return None
+    found = [[*face.box, *face.landmarks.reshape(-1).tolist(), face.confidence] for face in faces]
+    rows = np.array(found, np.float32).reshape(-1, 15)
+    if path in known:
+        rows = np.concatenate([known[path], rows[overlaps(rows, known[path]).max(1, initial=0) < SAME]])
+    values: list[float] = rows.reshape(-1).tolist()
+    return values
+
+
 def read_photos(path: Path) -> tuple[list[Photo], list[str]]:
-    """What `find_faces` wrote: the photos and their people."""
+    """Read the photos that `find_faces` wrote, and the person of each."""
     manifest = read_manifest(path)
     columns = zip(manifest.column("root"), manifest.paths, manifest.column("faces"), strict=True)
     try:
@@ -115,8 +122,12 @@ def read_photos(path: Path) -> tuple[list[Photo], list[str]]:
 
 
 def overlaps(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Area shared by each box of `a` (N, 4 or more: x, y, width, height) and each of `b` (M, ...), over that of the
-    smaller one: (N, M)."""
+    """Return the area that two boxes share, as a share of the smaller one: (N, M).
+
+    Args:
+        a: (N, 4 or more): x, y, width, height.
+        b: (M, 4 or more).
+    """
     near = np.maximum(a[:, None, :2], b[None, :, :2])
     far = np.minimum(a[:, None, :2] + a[:, None, 2:4], b[None, :, :2] + b[None, :, 2:4])
     shared = np.clip(far - near, 0, None).prod(-1)

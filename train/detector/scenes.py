@@ -1,8 +1,8 @@
-"""Scenes: many photos' faces in one picture, at many sizes, turned, lit and blurred, among much that is no face.
+"""Scenes: pictures with the faces of many photos, at many sizes, turned, lit and blurred.
 
-A scene is a patchwork. Each patch shows a photo around a face, a piece of one without a face, a photo with its faces
-painted over, or a texture; upon it come heads cut out with soft edges, and pieces without a face cut out alike. So
-neither a seam nor a cut-out tells where a face is: what is no face has them as well.
+A scene is a patchwork. Each patch shows a photo around a face, a part of a photo without a face, a photo with its faces
+painted over, or a texture. On top come heads that are cut out with soft edges, and parts without a face, cut out in the
+same way. So neither a seam nor a cut-out tells where a face is.
 """
 
 from collections.abc import Callable
@@ -19,13 +19,13 @@ from train.detector.textures import texture
 
 Image = NDArray[np.uint8]
 Draw = Callable[[Generator], tuple[Image, Rows]]
-"""A photo (uint8 BGR) and its faces, any one."""
+"""Gives a photo (uint8 BGR) and its faces, by chance."""
 
 SMALLEST = 9.0
-"""Faces narrower than this, pixels, are neither taught nor contradicted."""
+"""Faces narrower than this, pixels, are ignored in the loss."""
 
 WHOLE, TRACE = 0.65, 0.15
-"""A face is taught where at least the first share of its box can be seen, and forgotten below the second."""
+"""A face is taught where at least the first share of its box can be seen, and left out below the second share."""
 
 EMPTY = np.zeros((0, 15), np.float32)
 
@@ -35,7 +35,7 @@ _SWAP = (1, 0, 2, 4, 3)
 
 @dataclass(slots=True)
 class Scene:
-    """A picture and the faces in it; a confidence of 0 marks what may be a face: it is neither taught nor contradicted.
+    """A picture and the faces in it; a confidence of 0 marks what may be a face, and is ignored in the loss.
 
     Attributes:
         image: uint8 BGR.
@@ -68,7 +68,7 @@ def draw_scene(photo: Draw, size: int, rng: Generator) -> Scene:
 
 
 def _patches(size: int, rng: Generator) -> list[tuple[int, int, int, int]]:
-    """Rows of patches of uneven sizes, (left, top, right, bottom), from one to 25 of them."""
+    """Divide a picture into 1 to 25 patches of uneven sizes: (left, top, right, bottom)."""
     typical = np.exp(rng.uniform(np.log(size / 4.4), np.log(1.3 * size)))
     found = []
     ys = _cuts(size, typical, rng)
@@ -85,7 +85,7 @@ def _cuts(size: int, typical: float, rng: Generator) -> list[int]:
 
 
 def _draw_patch(image: Image, patch: tuple[int, int, int, int], photo: Draw, rng: Generator) -> Rows:
-    """Fill one patch of a picture in place; the faces in it."""
+    """Fill one patch of a picture in place; return the faces in it."""
     left, top, right, bottom = patch
     view = image[top:bottom, left:right]
     height, width = view.shape[:2]
@@ -107,7 +107,7 @@ def _draw_patch(image: Image, patch: tuple[int, int, int, int], photo: Draw, rng
 
 
 def _draw_photo(view: Image, source: Image, rows: Rows, rng: Generator) -> Rows:
-    """Warp a photo into a view, in place, around one of its faces; the faces, in the view's pixels."""
+    """Warp a photo into a view, in place, around one of its faces; return its faces in pixels of the view."""
     height, width = view.shape[:2]
     anchor = _anchor(source, rows, rng)
     low, high = (0.12, 0.4) if rng.random() < 0.12 else (0.45, 0.95)
@@ -128,7 +128,7 @@ def _draw_photo(view: Image, source: Image, rows: Rows, rng: Generator) -> Rows:
 
 
 def _anchor(source: Image, rows: Rows, rng: Generator) -> NDArray[np.float32]:
-    """The face that a photo is placed by; for a photo without one, a place."""
+    """Choose the face that a photo is placed by; where it has none, a square in its middle."""
     certain = rows[rows[:, 14] >= CERTAIN]
     if len(certain):
         return certain[0 if rng.random() < 0.8 else rng.integers(len(certain))]
@@ -140,7 +140,7 @@ def _anchor(source: Image, rows: Rows, rng: Generator) -> NDArray[np.float32]:
 def _placement(
     anchor: NDArray[np.float32], wanted: float, width: int, height: int, rng: Generator
 ) -> NDArray[np.float64]:
-    """(2, 3): scale the anchor to a width, turn it, and put it somewhere in a view."""
+    """Draw the map (2, 3) that scales the anchor to a width, turns it, and puts it somewhere in a view."""
     turn = np.clip(rng.normal(0, 11), -35, 35) if rng.random() < 0.85 else rng.uniform(-50, 50)
     centre = anchor[:2] + anchor[2:4] / 2
     scale = float(wanted / anchor[2])
@@ -153,15 +153,17 @@ def _placement(
 
 
 def _of_pixels(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The map for OpenCV, to which the middle of the first pixel is 0, not 0.5: else small faces were off by their
-    half."""
+    """Return a map as OpenCV takes it: there the middle of the first pixel is 0, here it is 0.5.
+
+    Without this, a small face would be off by half a pixel of the larger picture it comes from.
+    """
     shifted = matrix.copy()
     shifted[:, 2] += matrix[:, :2].sum(1) / 2 - 0.5
     return shifted
 
 
 def _moved(rows: Rows, matrix: NDArray[np.float64]) -> Rows:
-    """Faces after an affine map. The box grows a little where it is turned, as a detector's does."""
+    """Return faces after an affine map. A box that is turned grows a little, as a detector's does."""
     moved = rows.copy()
     points = rows[:, 4:14].reshape(-1, 5, 2) @ matrix[:, :2].T + matrix[:, 2]
     centres = (rows[:, :2] + rows[:, 2:4] / 2) @ matrix[:, :2].T + matrix[:, 2]
@@ -175,7 +177,7 @@ def _moved(rows: Rows, matrix: NDArray[np.float64]) -> Rows:
 
 
 def _seen(rows: Rows, width: int, height: int) -> Rows:
-    """The faces that are seen in a view; partly seen ones get the confidence 0."""
+    """Return the faces that can be seen in a view; those that are partly seen get the confidence 0."""
     near, far = np.maximum(rows[:, :2], 0), np.minimum(rows[:, :2] + rows[:, 2:4], (width, height))
     share = np.clip(far - near, 0, None).prod(1) / np.maximum(rows[:, 2:4].prod(1), 1e-9)
     rows[(share < WHOLE) | (rows[:, 14] < CERTAIN), 14] = 0
@@ -183,7 +185,7 @@ def _seen(rows: Rows, width: int, height: int) -> Rows:
 
 
 def mirrored(rows: Rows, width: int) -> Rows:
-    """Faces of a picture that is so wide, in its mirror image."""
+    """Return faces in the mirror image of their picture, which is `width` pixels wide."""
     moved = rows.copy()
     moved[:, 0] = width - rows[:, 0] - rows[:, 2]
     points = rows[:, 4:14].reshape(-1, 5, 2)[:, _SWAP]
@@ -193,12 +195,14 @@ def mirrored(rows: Rows, width: int) -> Rows:
 
 
 def _shrunk(source: Image, rows: Rows, scale: float) -> tuple[Image, Rows]:
-    """A photo at most twice as large as it is needed, so that a bilinear warp suffices; and its faces there."""
+    """Reduce a photo until it is at most twice as large as needed, so that a bilinear warp suffices; and its faces."""
     power = 0.5 ** int(max(0, np.floor(-np.log2(scale))))
     if power == 1:
         return source, rows.copy()
     small = _resize(source, power)
-    exact = np.divide(small.shape[1::-1], source.shape[1::-1])  # sides are whole: faces were off by half a pixel
+    exact = np.divide(
+        small.shape[1::-1], source.shape[1::-1]
+    )  # sides are whole numbers, so this is not exactly `power`
     return small, (rows * np.append(np.tile(exact, 7), 1)).astype(np.float32)
 
 
@@ -208,14 +212,14 @@ def _resize(source: Image, scale: float) -> Image:
 
 
 def _coarse(source: Image, face: float, wanted: float, rng: Generator) -> Image:
-    """A photo at the resolution at which its face is 12 to 60 pixels wide, or as wide as wanted; its size stays."""
+    """Lower the resolution of a photo to that of a face of 12 to 60 pixels, or as wanted; its size stays."""
     scale = min(np.exp(rng.uniform(np.log(12), np.log(60))), wanted, face) / face
     how = cv2.INTER_LINEAR if rng.random() < 0.6 else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(_resize(source, scale), source.shape[1::-1], interpolation=how), np.uint8)
 
 
 def _light(source: Image, rng: Generator) -> Image:
-    """Brightness, contrast, gamma and colour of one photo; one in eight is lit from one side."""
+    """Change brightness, contrast, gamma and colour of a photo; one in eight is lit from one side."""
     if rng.random() < 0.4:
         return source
     levels = np.arange(256, dtype=np.float32)[:, None] / 255
@@ -233,7 +237,7 @@ def _light(source: Image, rng: Generator) -> Image:
 
 
 def _without_face(width: int, height: int, photo: Draw, rng: Generator) -> Image:
-    """A piece of a photo that shows no face, enlarged or reduced; a texture where it is hard to find."""
+    """Cut a part of a photo that shows no face, and resize it; after four tries, draw a texture."""
     for _ in range(4):
         source, rows = photo(rng)
         limit = min(source.shape[0] / height, source.shape[1] / width)
@@ -249,7 +253,7 @@ def _without_face(width: int, height: int, photo: Draw, rng: Generator) -> Image
 
 
 def _painted_over(source: Image, rows: Rows, photo: Draw, rng: Generator) -> Image:
-    """A photo with its faces covered, with soft edges: heads without faces."""
+    """Cover the faces of a photo, with soft edges: heads without faces."""
     image = source.copy()
     for row in rows:
         x, y, w, h = row[:4]
@@ -263,7 +267,7 @@ def _painted_over(source: Image, rows: Rows, photo: Draw, rng: Generator) -> Ima
 
 
 def _blend(below: Image, above: Image, centre: tuple[float, float], axes: tuple[float, float], rng: Generator) -> Image:
-    """One picture over another within an ellipse whose edge is hard or soft."""
+    """Lay one picture over another within an ellipse whose edge is hard or soft."""
     y, x = (np.arange(side, dtype=np.float32) for side in below.shape[:2])
     distance = np.sqrt((((x - centre[0]) / axes[0]) ** 2)[None] + (((y - centre[1]) / axes[1]) ** 2)[:, None])
     mask = np.clip((1 - distance) / rng.choice((0.03, 0.15, 0.5)) + 0.5, 0, 1).astype(np.float32)
@@ -271,7 +275,7 @@ def _blend(below: Image, above: Image, centre: tuple[float, float], axes: tuple[
 
 
 def _cut_out(scene: Scene, photo: Draw, rng: Generator) -> None:
-    """Lay a head, or a piece without a face, over a scene; in place."""
+    """Lay a head, or a part without a face, over a scene; in place."""
     size = scene.image.shape[0]
     width = size * np.exp(rng.uniform(np.log(0.05), np.log(0.5)))
     side = int(2.4 * width)
@@ -299,7 +303,7 @@ def _cut_out(scene: Scene, photo: Draw, rng: Generator) -> None:
 
 
 def _cover(scene: Scene, box: NDArray[np.float32]) -> None:
-    """Doubt the faces that a box lies on, and forget those that it hides."""
+    """Mark the faces that a box lies on as doubtful, and remove those that it hides."""
     near, far = (
         np.maximum(scene.faces[:, :2], box[:, :2]),
         np.minimum(scene.faces[:, :2] + scene.faces[:, 2:4], box[:, :2] + box[:, 2:4]),
@@ -323,7 +327,7 @@ def _hide_parts(scene: Scene, rng: Generator) -> None:
 
 
 def _camera(image: Image, rng: Generator) -> Image:
-    """What a camera does to the whole: exposure, blur, noise, compression."""
+    """Do to a picture what a camera does: exposure, blur, noise, compression."""
     if rng.random() < 0.2:
         image = _light(image, rng)
     if rng.random() < 0.15:

@@ -1,4 +1,4 @@
-"""Pictures without faces, drawn by chance: what a scene has where no photo is."""
+"""Random pictures without faces, for the parts of a scene that show no photo."""
 
 from typing import cast
 
@@ -11,13 +11,13 @@ Image = NDArray[np.uint8]
 
 
 def texture(width: int, height: int, rng: Generator) -> Image:
-    """One of the kinds below: uint8 BGR (height, width, 3)."""
+    """Draw one of the kinds below: uint8 BGR (height, width, 3)."""
     kinds = (flat, gradient, clouds, stripes, shapes, grain)
     return kinds[int(rng.choice(len(kinds), p=(0.1, 0.15, 0.25, 0.1, 0.3, 0.1)))](width, height, rng)
 
 
 def colour(rng: Generator) -> NDArray[np.float32]:
-    """A colour, BGR; one in four is grey, and one in four like skin, which is no face by itself."""
+    """Draw a colour, BGR; one in four is grey, and one in four like skin, for skin alone is no face."""
     kind = rng.random()
     if kind < 0.25:
         return np.full(3, rng.uniform(0, 255), np.float32)
@@ -27,18 +27,18 @@ def colour(rng: Generator) -> NDArray[np.float32]:
 
 
 def flat(width: int, height: int, rng: Generator) -> Image:
-    """One colour."""
+    """Draw one colour."""
     return _uint8(np.broadcast_to(colour(rng), (height, width, 3)))
 
 
 def gradient(width: int, height: int, rng: Generator) -> Image:
-    """A colour in each corner."""
+    """Draw a gradient between a colour in each corner."""
     corners = np.stack([colour(rng) for _ in range(4)]).reshape(2, 2, 3)
     return _uint8(cv2.resize(corners, (width, height), interpolation=cv2.INTER_LINEAR))
 
 
 def clouds(width: int, height: int, rng: Generator) -> Image:
-    """Smooth noise of several sizes."""
+    """Draw smooth noise of several sizes."""
     image = np.zeros((height, width, 3), np.float32) + colour(rng)
     for cells in (3, 8, 20, 50):
         noise = rng.normal(0, rng.uniform(5, 45), (cells, cells, int(rng.choice((1, 3))))).astype(np.float32)
@@ -47,7 +47,7 @@ def clouds(width: int, height: int, rng: Generator) -> Image:
 
 
 def stripes(width: int, height: int, rng: Generator) -> Image:
-    """Stripes, or their product: checks and dots."""
+    """Draw stripes, or their product: checks and dots."""
     y, x = np.mgrid[:height, :width].astype(np.float32)
     wave = np.ones((height, width), np.float32)
     for _ in range(rng.integers(1, 3)):
@@ -59,7 +59,7 @@ def stripes(width: int, height: int, rng: Generator) -> Image:
 
 
 def shapes(width: int, height: int, rng: Generator) -> Image:
-    """Boxes, ellipses, rings and lines; some have dark dots in them, as eyes are."""
+    """Draw boxes, ellipses, rings and lines; some have dark dots in them that are like eyes."""
     image = gradient(width, height, rng)
     side = min(width, height)
     for _ in range(rng.integers(3, 25)):
@@ -85,7 +85,7 @@ def shapes(width: int, height: int, rng: Generator) -> Image:
 
 
 def grain(width: int, height: int, rng: Generator) -> Image:
-    """Noise without any size."""
+    """Draw noise that is independent from pixel to pixel."""
     return _uint8(colour(rng) + rng.uniform(5, 60) * rng.standard_normal((height, width, 3), dtype=np.float32))
 
 

@@ -1,4 +1,4 @@
-"""Which images are compared."""
+"""Pairs of images to compare."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from train.vectors import Indices
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """Comparisons as indices of images: `mated` (M, 2) of one person, `non_mated` (K, 2) of two."""
+    """Pairs of indices of images: `mated` (M, 2) of one person each, `non_mated` (K, 2) of two people each."""
 
     mated: Indices
     non_mated: Indices
@@ -29,13 +29,13 @@ def mated_pairs(
     seed: int = 0,
     probes: NDArray[np.bool_] | None = None,
 ) -> Indices:
-    """All pairs of images of one person.
+    """Return all pairs of images of one person.
 
     Args:
         identities: (N,) person of each image.
-        limit: Pairs kept of one person, drawn at random, so that a few people do not decide everything.
-        seed: Of that draw.
-        probes: (N,) where given, at least one image of a pair is such a one.
+        limit: Most pairs of one person, drawn at random, so that a few people do not decide the result.
+        seed: Seed of that draw.
+        probes: bool (N,). Where given, only pairs with at least one image that is True here.
 
     Returns:
         (M, 2).
@@ -60,9 +60,9 @@ def mated_pairs(
 
 
 def non_mated_pairs(identities: Sequence[str] | NDArray[np.str_], count: int = 2_000_000, seed: int = 0) -> Indices:
-    """Pairs of images of different people: all of them, or `count` random draws where there are more pairs than that.
+    """Return pairs of images of different people: all of them, or random ones where there are more than `count`.
 
-    Draws that hit one person twice are dropped, and a pair may be drawn twice.
+    Random pairs are `count` draws, less those in which both images are of one person. A pair may be drawn twice.
 
     Returns:
         (K, 2).

@@ -1,9 +1,9 @@
 """Error-versus-discard characteristic (EDC).
 
 Grother and Tabassi, "Performance of Biometric Quality Measures", IEEE TPAMI 2007; Schlett et al., "Considerations on
-the Evaluation of Biometric Quality Assessment Algorithms", IEEE TBIOM 2023, for pAUC. A mated comparison has the lower
-quality of its two images. Comparisons are discarded, lowest quality first, under a fixed decision threshold; the curve
-is the false-non-match rate of those that remain.
+the Evaluation of Biometric Quality Assessment Algorithms", IEEE TBIOM 2023, for pAUC. The quality of a mated comparison
+is the lower quality of its two images. Comparisons are discarded, lowest quality first, while the decision threshold
+stays the same. The curve is the false-non-match rate of those that remain.
 """
 
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ Floats = NDArray[np.floating[Any]]
 
 
 def threshold_at_fmr(non_mated: Floats, fmr: float) -> float:
-    """Threshold at which at most a fraction `fmr` of non-mated comparisons match; a match is *above* it.
+    """Return the threshold at which at most a fraction `fmr` of non-mated comparisons match. A match is *above* it.
 
     Args:
-        non_mated: (N,) similarities.
+        non_mated: (N,) similarities of non-mated comparisons.
         fmr: Wanted false-match rate.
 
     Raises:
@@ -35,17 +35,17 @@ def threshold_at_fmr(non_mated: Floats, fmr: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class EDC:
-    """A curve: `fnmr[m]` is the false-non-match rate when m of the M comparisons are discarded, m = 0 .. M - 1."""
+    """Curve: `fnmr[m]` is the false-non-match rate when m of the M comparisons are discarded, m = 0 .. M - 1."""
 
     fnmr: NDArray[np.float64]
 
     @property
     def discard(self) -> NDArray[np.float64]:
-        """Fraction discarded at each step."""
+        """Fraction (M,) that is discarded at each step."""
         return np.arange(len(self.fnmr)) / len(self.fnmr)
 
     def auc(self, rate: float) -> float:
-        """Area under the step function from 0 to a discard rate, not normalised.
+        """Return the area under the step function from 0 to a discard rate, not normalised.
 
         Raises:
             InputError: The rate is not in (0, 1].
@@ -60,12 +60,12 @@ class EDC:
         return float(area)
 
     def pauc(self, rate: float) -> float:
-        """`auc` divided by that of a random discard: 1 is random, lower is better, NaN where nothing goes wrong."""
+        """Return `auc` divided by that of a random discard: 1 is random, lower is better. NaN without errors."""
         return self.auc(rate) / (self.fnmr[0] * rate) if self.fnmr[0] > 0 else float("nan")
 
 
 def pair_quality(quality: Floats, pairs: NDArray[np.integer[Any]]) -> Floats:
-    """Quality of comparisons (M, 2), the lower of their two images'.
+    """Return the quality (M,) of comparisons (M, 2): the lower quality of the two images.
 
     Raises:
         InputError: A quality is NaN.
@@ -77,14 +77,14 @@ def pair_quality(quality: Floats, pairs: NDArray[np.integer[Any]]) -> Floats:
 
 
 def edc(quality: Floats, errors: NDArray[np.bool_]) -> EDC:
-    """The curve of one quality measure.
+    """Return the curve of a quality measure.
 
-    Comparisons of equal quality are discarded in no particular order: the curve is the mean over all orders, so the
+    Comparisons of equal quality can be discarded in any order. The curve is the mean over all these orders, so the
     order of the input does not matter.
 
     Args:
         quality: (M,) quality of each mated comparison, see `pair_quality`.
-        errors: (M,) whether it fails: its similarity is not above the threshold.
+        errors: bool (M,), True where a comparison fails: its similarity is not above the threshold.
 
     Raises:
         InputError: There is no comparison, or the two differ in length.
@@ -96,9 +96,10 @@ def edc(quality: Floats, errors: NDArray[np.bool_]) -> EDC:
 
 
 def _curve(ordered: Floats, failed: Floats) -> NDArray[np.float64]:
-    """Curve from comparisons that are in order of quality."""
+    """Return the curve (M,) of comparisons that are sorted by quality."""
     starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
     sizes = np.diff(np.r_[starts, len(ordered)])
+    # Over all orders of comparisons of equal quality, each of them has the mean error of the group at its place.
     shared = np.repeat(np.add.reduceat(failed, starts) / sizes, sizes)
     remaining = shared.sum() - np.r_[0.0, np.cumsum(shared)[:-1]]
     return np.maximum(remaining, 0.0) / np.arange(len(ordered), 0, -1)
@@ -112,18 +113,18 @@ def bootstrap_pauc(
     repetitions: int = 1000,
     seed: int = 0,
 ) -> NDArray[np.float64]:
-    """PAUC on resampled people.
+    """Return pAUCs on resampled people.
 
-    Identities are drawn with replacement, each with all its mated comparisons; the threshold stays. The same seed and
-    groups draw the same people, so that two measures can be compared pair by pair.
+    Identities are drawn with replacement, each with all its mated comparisons. The threshold stays the same. The same
+    seed and groups draw the same people, so two measures can be compared draw by draw.
 
     Args:
         quality: (M,) quality of each mated comparison.
-        errors: (M,) whether it fails.
+        errors: bool (M,), True where a comparison fails.
         groups: (M,) identity of each comparison, 0 .. G - 1.
         rates: Discard rates.
-        repetitions: How often to draw.
-        seed: Of the draws.
+        repetitions: Number of draws.
+        seed: Seed of the draws.
 
     Returns:
         (repetitions, len(rates)).

@@ -1,6 +1,6 @@
-"""Insightface's `.bin`: a pickle of (encoded images, whether each two of them are of one person).
+"""The `.bin` of insightface: a pickle of encoded images, and of a decision for each two: one person or not.
 
-A pickle can run any code, so this one is read by `train.evaluation.unpickling`, which runs none.
+A pickle can run any code. So the file is read by `train.evaluation.unpickling`, which runs none.
 """
 
 import hashlib
@@ -26,26 +26,26 @@ logger = logging.getLogger(__name__)
 FACE = (112, 112, 3)
 
 LARGEST = 4 << 30
-"""Bytes of a file."""
+"""Most bytes of a file."""
 
 _ADVICE = "copy or download the .bin again"
 
 
 def unpack_bin(path: Path, out: Path) -> Path:
-    """Write the images and the pairs of a `.bin` as a folder.
+    """Write the images and the pairs of a `.bin` into a folder.
 
-    An image that takes part in several pairs is stored as often in the file, and once here. The file has no names; who
-    is of whom is taken from its mated pairs: images that these connect are one person.
+    An image of several pairs is in the file several times, and is written once. The file names no people: images that
+    mated pairs connect are one person.
 
     Args:
         path: The `.bin`.
-        out: Folder in which a folder is made, named by the file and its content. It is used again if it is there.
+        out: Folder for the new folder, which is named by the file and its content. If it is there, it is used again.
 
     Returns:
-        That folder: images, `manifest.csv` (path, identity) and `pairs.csv` (a, b, mated).
+        The new folder: images, `manifest.csv` (path, identity) and `pairs.csv` (a, b, mated).
 
     Raises:
-        InputError: The file is truncated, holds something else, or not two 112 x 112 images a pair.
+        InputError: The file is truncated, holds something else, or has images that are not 112 x 112.
         OutputError: The disk is full.
     """
     if not os.path.lexists(path):
@@ -97,7 +97,7 @@ def read_bin(path: Path) -> tuple[list[bytes], NDArray[np.bool_]]:
     """Read a `.bin`.
 
     Returns:
-        2 M encoded images, the i-th pair at 2 i and 2 i + 1; (M,) whether a pair is of one person.
+        2 M encoded images, those of pair i at 2 i and 2 i + 1; bool (M,), True where a pair is of one person.
 
     Raises:
         InputError: The file is truncated or holds something else.

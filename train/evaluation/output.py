@@ -1,4 +1,4 @@
-"""Results as tables: terminal, CSV, Markdown."""
+"""Results of an evaluation as tables: terminal, CSV, Markdown."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,20 +11,20 @@ from rich.table import Table
 from sdk.commands.console import cell
 from sdk.files import write_file
 from train.data.manifest import write_table
+from train.evaluation.curves import Interval, MethodResult, SetResult
 from train.evaluation.plots import plot_edc
-from train.evaluation.results import Interval, MethodResult, SetResult, not_shown_note, rows_of
-from train.evaluation.video import VideoResult
+from train.evaluation.tracks import VideoResult
 
-UNKNOWN = "–"  # noqa: RUF001 - a dash is what a table shows where nothing can be measured
+UNKNOWN = "–"  # noqa: RUF001 - tables show a dash where nothing can be measured
 
 
 def write_results(results: Sequence[SetResult], notes: Mapping[str, str], out: Path) -> None:
     """Write `table.csv`, `table.md`, `correlations.csv`, `edc.png` and `edc.svg` into a folder.
 
     Args:
-        results: Sets.
-        notes: What was judged and how; columns of the CSV, and a line of the Markdown.
-        out: Folder.
+        results: Results of the sets.
+        notes: Description of the evaluation: columns of the CSV, and a line of the Markdown.
+        out: The folder.
     """
     write_table(pa.Table.from_pylist([{**row, **notes} for row in rows_of(results)]), out / "table.csv")
     text = "\n".join([markdown(results), "; ".join(f"{name}: {value}" for name, value in notes.items()), ""])
@@ -35,8 +35,46 @@ def write_results(results: Sequence[SetResult], notes: Mapping[str, str], out: P
     plot_edc(results, out / "edc")
 
 
+def rows_of(results: Iterable[SetResult]) -> list[dict[str, Any]]:
+    """Return a row for each set, FMR and method. An FMR that cannot be shown has one row, with a note and no method."""
+    rows: list[dict[str, Any]] = []
+    for result in results:
+        counts = {"set": result.name, "images": result.images, "identities": result.identities}
+        counts |= {"mated": result.mated, "non_mated": result.non_mated}
+        for point in result.points:
+            measured = {"fmr": point.fmr, "threshold": round(point.threshold, 6), "fnmr": round(point.fnmr, 6)}
+            rows += [{**counts, **measured, **_figures(method)} for method in point.methods]
+        for fmr in result.not_shown:
+            rows.append({**counts, "fmr": fmr, "note": not_shown_note(result, fmr)})
+    names = {name: None for row in rows for name in row}
+    return [{name: row.get(name) for name in names} for row in rows]
+
+
+def not_shown_note(result: SetResult, fmr: float) -> str:
+    """Return why an FMR has no figures."""
+    return f"{result.non_mated} non-mated comparisons cannot show an FMR of {fmr:g}, wanted {math.ceil(1 / fmr)}"
+
+
+def _figures(method: MethodResult) -> dict[str, Any]:
+    row: dict[str, Any] = {"method": method.method}
+    for rate, pauc in method.pauc.items():
+        difference = method.difference[rate]
+        values = {
+            "pauc": pauc.value,
+            "low": pauc.low,
+            "high": pauc.high,
+            "auc": method.curve.auc(rate),
+            "difference": difference.value,
+            "difference_low": difference.low,
+            "difference_high": difference.high,
+            "first_better": method.first_better[rate],
+        }
+        row |= {f"{name}@{rate:g}": None if math.isnan(value) else round(value, 6) for name, value in values.items()}
+    return row
+
+
 def markdown(results: Sequence[SetResult]) -> str:
-    """Tables for each FMR: pAUCs with their 95 % intervals, the best of each column in bold; then differences."""
+    """Return tables for each FMR: pAUCs with 95 % intervals, the best of each column in bold, and differences."""
     lines: list[str] = []
     for fmr in sorted({point.fmr for result in results for point in result.points}, reverse=True):
         shown = [(result, point) for result in results for point in result.points if point.fmr == fmr]
@@ -106,7 +144,7 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 def terminal_table(results: Sequence[SetResult]) -> Table:
-    """The pAUCs for a terminal."""
+    """Return the pAUCs as a table for a terminal."""
     rates = list(results[0].points[0].methods[0].pauc)
     table = Table("set", "FMR", "method", *(f"pAUC@{rate:g} (95 %)" for rate in rates), title="lower is better")
     for result in results:
@@ -136,7 +174,7 @@ def _correlation_rows(results: Sequence[SetResult]) -> list[dict[str, Any]]:
 
 
 def write_videos(results: Sequence[VideoResult], out: Path) -> None:
-    """Write `video.csv` and `video.md`: a row an FMR and a way to choose the frame."""
+    """Write `video.csv` and `video.md`, with a row for each FMR and method of choosing the frame."""
     rows = [
         {
             "fmr": result.fmr,
@@ -159,7 +197,7 @@ def write_videos(results: Sequence[VideoResult], out: Path) -> None:
 
 
 def video_table(results: Sequence[VideoResult]) -> Table:
-    """The FNMRs for a terminal."""
+    """Return the FNMRs as a table for a terminal."""
     table = Table("FMR", "frame", "FNMR (95 %)", "random to oracle", title="lower is better")
     for cells in _video_cells(results):
         table.add_row(*map(cell, cells))

@@ -1,9 +1,11 @@
 """Lists of comparisons: CSV, and the `pairs.txt` of LFW and XQLFW.
 
-CSV has columns `a,b,mated`: two images and 1 or 0. A `pairs.txt` has a line of one or two numbers (folds, and pairs of
-each kind a fold), then a line a pair: `name i j` for images i and j of one person, `name i name j` for two people;
-image i of a person is `<name>/<name>_%04d` with any suffix. Folds serve the choice of thresholds by cross-validation;
-here the threshold is fixed by the FMR, so that all folds are one set.
+CSV has columns `a,b,mated`: two images, and 1 or 0.
+
+A `pairs.txt` begins with one or two numbers: folds, and pairs of each kind in a fold. A line for each pair follows:
+`name i j` for images i and j of one person, `name i name j` for images of two people. Image i of a person is
+`<name>/<name>_%04d` with any suffix. Folds are for thresholds by cross-validation. Here the FMR fixes the threshold, so
+all folds are one set.
 """
 
 import math
@@ -20,7 +22,7 @@ from train.data.manifest import Manifest, read_table
 from train.evaluation.comparisons import Pairs
 
 NamedPair = tuple[str, str, bool]
-"""Two images and whether they are of one person."""
+"""Two images, and True where they are of one person."""
 
 
 def read_pairs(path: Path, manifest: Manifest) -> Pairs:
@@ -28,14 +30,14 @@ def read_pairs(path: Path, manifest: Manifest) -> Pairs:
 
     Args:
         path: `.csv` or `.txt`, see above.
-        manifest: Images; a pair names one by its `path`, or by its `original` or `source` where there are such columns
-            (so a list of LFW's pairs also holds for aligned crops, and for a set of damaged copies).
+        manifest: Images. A pair names an image by its `path`, or by its `original` or `source` where there are such
+            columns. So LFW's list also fits aligned crops, and sets of damaged copies.
 
     Returns:
-        Indices of the manifest's rows.
+        Pairs, as indices of the manifest's rows.
 
     Raises:
-        InputError: The list is damaged, has one kind of pairs only, or names images that are not there.
+        InputError: The list is damaged, has only one kind of pairs, or names images that the manifest lacks.
     """
     named = list(_read_text(path) if path.suffix.lower() == ".txt" else _read_csv(path))
     rows = _rows_by_name(manifest)
@@ -51,7 +53,7 @@ def read_pairs(path: Path, manifest: Manifest) -> Pairs:
 
 
 def _rows_by_name(manifest: Manifest) -> dict[str, int]:
-    """Row of each name, with its suffix and, where that is no other image's, without."""
+    """Return the row of each name, with its suffix, and without it where that is not ambiguous."""
     found: dict[str, int] = {}
     bare: dict[str, int | None] = {}
     for column in ("source", "original", "path"):

@@ -1,4 +1,4 @@
-"""Curves, histograms and contact sheets."""
+"""Plots of curves and histograms, and contact sheets."""
 
 import io
 import logging
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sdk.errors import ImageError
 from sdk.files import write_file
 from train.data.manifest import Manifest
-from train.evaluation.results import Scores, SetResult
+from train.evaluation.curves import Scores, SetResult
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 def plot_edc(results: Sequence[SetResult], path: Path, most: float = 0.5) -> None:
-    """Curves of all methods, a column a set and a row an FMR, as `path` with the endings .png and .svg."""
+    """Draw the curves of all methods, a column for each set, a row for each FMR, as `<path>.png` and `<path>.svg`."""
     rates = sorted({point.fmr for result in results for point in result.points}, reverse=True)
     size = (5.2 * len(results), 4 * len(rates))
     figure, axes = plt.subplots(len(rates), len(results), figsize=size, squeeze=False, layout="constrained")
@@ -49,7 +49,7 @@ def plot_edc(results: Sequence[SetResult], path: Path, most: float = 0.5) -> Non
 
 
 def plot_histograms(scores: Scores, damaged: NDArray[np.bool_], path: Path) -> None:
-    """Distribution of each method's scores on undamaged and damaged images, with the endings .png and .svg."""
+    """Draw the distribution of each method's scores on undamaged and damaged images, as .png and .svg."""
     figure, axes = plt.subplots(1, len(scores), figsize=(3 * len(scores), 2.6), squeeze=False, layout="constrained")
     for axis, (name, values) in zip(axes[0], scores.items(), strict=True):
         bins = np.histogram_bin_edges(values, 40).tolist()
@@ -71,7 +71,10 @@ def _save(figure: Figure, path: Path) -> None:
 
 
 def contact_sheet(manifest: Manifest, scores: NDArray[np.floating[Any]], path: Path, columns: int = 12) -> None:
-    """The least and the most liked faces: two rows of each, worst first; without those that are not crops."""
+    """Draw the faces with the lowest and the highest scores, two rows of each, in the order of their scores.
+
+    An image that is no crop cannot be drawn: then there is no sheet, and the log says so.
+    """
     order = np.argsort(scores, kind="stable")
     each = min(2 * columns, len(order) // 2)
     tiles = []

@@ -1,4 +1,4 @@
-"""`fiqa-train evaluate` and `evaluate-video`: files in, results out."""
+"""Evaluation from files to files: what `fiqa-train evaluate` and `evaluate-video` do."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,24 +11,24 @@ from sdk.errors import InputError
 from sdk.files import check_outputs, make_folder
 from train.data.manifest import Manifest, read_manifest
 from train.evaluation.comparisons import Pairs, mated_pairs, non_mated_pairs
+from train.evaluation.curves import EvaluationSettings, Scores, SetResult, evaluate_set
+from train.evaluation.inputs import EmbeddingSource, method_scores
 from train.evaluation.insightface import unpack_bin
-from train.evaluation.judge import Judge, method_scores
 from train.evaluation.output import write_results, write_videos
 from train.evaluation.pairs import read_pairs
 from train.evaluation.plots import contact_sheet, plot_histograms
-from train.evaluation.results import EvaluationSettings, Scores, SetResult, evaluate_set
 from train.evaluation.sets import rows_without_errors, set_rows
-from train.evaluation.video import VideoResult, evaluate_tracks
-from train.lock import exclusive
+from train.evaluation.tracks import VideoResult, evaluate_tracks
+from train.lock import locked
 
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """Which images are compared.
+    """The comparisons of an evaluation.
 
     Attributes:
-        source: Manifest, folder of images, or insightface's `.bin`, which brings its own pairs.
-        pairs: List of pairs, see `train.evaluation.pairs`; without it all mated pairs, and random non-mated ones.
+        source: Manifest, folder of images, or insightface's `.bin`, which has its own pairs.
+        pairs: List of pairs, see `train.evaluation.pairs`. None compares all mated pairs and random non-mated ones.
         sets: See `train.evaluation.sets.SETS`.
         split: Only rows with this value in the column `split`; all where None.
     """
@@ -41,20 +41,25 @@ class Protocol:
 
 @dataclass(frozen=True, slots=True)
 class Methods:
-    """Quality measures: columns of the manifest, then models of the SDK; the first is what others are compared with."""
+    """Quality measures. The first one is the reference that the others are compared with.
+
+    Attributes:
+        columns: Columns of the manifest.
+        models: Quality models of the SDK, names or ONNX files; they come after the columns.
+    """
 
     columns: Sequence[str] = ()
     models: Sequence[str] = ()
 
 
 def evaluate(
-    protocol: Protocol, judge: Judge, methods: Methods, settings: EvaluationSettings, out: Path
+    protocol: Protocol, recognition: EmbeddingSource, methods: Methods, settings: EvaluationSettings, out: Path
 ) -> list[SetResult]:
     """Compare quality measures and write tables, plots and contact sheets.
 
     Args:
         protocol: See `Protocol`.
-        judge: See `Judge`.
+        recognition: See `EmbeddingSource`.
         methods: See `Methods`.
         settings: See `EvaluationSettings`.
         out: Folder for the results, and for the embeddings and scores that had to be made.
@@ -64,25 +69,25 @@ def evaluate(
             folder.
         OutputError: The disk is full.
     """
-    _check_outputs(out, judge, protocol.source, protocol.pairs)
+    _check_outputs(out, recognition, protocol.source, protocol.pairs)
     make_folder(out)
-    with exclusive(out):
-        return _evaluate(protocol, judge, methods, settings, out)
+    with locked(out):
+        return _evaluate(protocol, recognition, methods, settings, out)
 
 
 WRITTEN = ("table.csv", "table.md", "correlations.csv", "scores.parquet", "video.csv", "video.md", "embeddings.json")
 """Files that an evaluation writes into its folder."""
 
 
-def _check_outputs(out: Path, judge: Judge, *inputs: Path | None) -> None:
+def _check_outputs(out: Path, recognition: EmbeddingSource, *inputs: Path | None) -> None:
     """Refuse a folder in which a file that is read would be overwritten."""
-    made = {"embeddings.npy"} if judge.makes_embeddings else set()
+    made = {"embeddings.npy"} if recognition.is_model else set()
     outputs = {f"--out, {name}": out / name for name in (*WRITTEN, *made)}
-    check_outputs({"--out": out, **outputs}, filter(None, (*inputs, judge.weights, Path(judge.source))))
+    check_outputs({"--out": out, **outputs}, filter(None, (*inputs, recognition.weights, Path(recognition.source))))
 
 
 def _evaluate(
-    protocol: Protocol, judge: Judge, methods: Methods, settings: EvaluationSettings, out: Path
+    protocol: Protocol, recognition: EmbeddingSource, methods: Methods, settings: EvaluationSettings, out: Path
 ) -> list[SetResult]:
     if protocol.source.suffix.lower() == ".bin":
         folder = unpack_bin(protocol.source, out)
@@ -91,7 +96,7 @@ def _evaluate(
     compared = {name: _compared(manifest, protocol, name, settings) for name in protocol.sets}
     used = np.unique(np.concatenate([rows for rows, _ in compared.values()]))
     part = manifest.select(used)
-    vectors = judge.embeddings(manifest, used, out)
+    vectors = recognition.read(manifest, used, out)
     scores = method_scores(part, methods.columns, methods.models, out)
     results = []
     for name, (rows, pairs) in compared.items():
@@ -99,7 +104,7 @@ def _evaluate(
         of_set = {method: values[local] for method, values in scores.items()}
         identities = part.select(local).identities
         results.append(evaluate_set(name, pairs, identities, vectors[local], of_set, settings))
-    write_results(results, protocol_note(manifest, protocol, judge, settings), out)
+    write_results(results, protocol_note(manifest, protocol, recognition, settings), out)
     for name, (rows, _) in compared.items():
         local = np.searchsorted(used, rows)
         _draw_faces(name, part.select(local), {method: values[local] for method, values in scores.items()}, out)
@@ -109,7 +114,7 @@ def _evaluate(
 def _compared(
     manifest: Manifest, protocol: Protocol, name: str, settings: EvaluationSettings
 ) -> tuple[NDArray[np.int64], Pairs]:
-    """Rows of the manifest that a set compares, and the pairs as indices of these."""
+    """Return the rows of the manifest that a set compares, and its pairs as indices of these rows."""
     rows = set_rows(manifest, name, protocol.split, settings.seed)
     part = manifest.select(rows)
     if protocol.pairs is None:
@@ -121,15 +126,17 @@ def _compared(
     return rows[named], Pairs(indices[: len(pairs.mated)], indices[len(pairs.mated) :])
 
 
-def protocol_note(manifest: Manifest, protocol: Protocol, judge: Judge, settings: EvaluationSettings) -> dict[str, str]:
-    """What a reader must know to repeat or to cite the results, as plain text by name."""
+def protocol_note(
+    manifest: Manifest, protocol: Protocol, recognition: EmbeddingSource, settings: EvaluationSettings
+) -> dict[str, str]:
+    """Describe an evaluation, so that a reader can repeat or cite it: plain text by name."""
     drawn = f"all mated pairs, at most {settings.mated_limit} a person; up to {settings.non_mated} non-mated ones"
     versions = {"unknown"}
     if "degradations_version" in manifest.table.column_names:
         versions = {str(version) for version in manifest.column("degradations_version")}
     damaged = any(name != "clean" for name in protocol.sets)
     return {
-        "judge": Path(judge.source).name,
+        "judge": Path(recognition.source).name,
         "comparisons": protocol.pairs.name if protocol.pairs else drawn,
         "degradations": f"version {', '.join(sorted(versions))}" if damaged else "none",
         "bootstrap": f"{settings.repetitions} draws of identities, seed {settings.seed}",
@@ -145,13 +152,13 @@ def _draw_faces(name: str, part: Manifest, scores: Scores, out: Path) -> None:
 
 
 def evaluate_video(
-    source: Path, judge: Judge, methods: Methods, settings: EvaluationSettings, out: Path
+    source: Path, recognition: EmbeddingSource, methods: Methods, settings: EvaluationSettings, out: Path
 ) -> list[VideoResult]:
-    """Judge the choice of a track's best frame, see `train.evaluation.video`.
+    """Evaluate the choice of a track's best frame, see `train.evaluation.tracks`, and write tables.
 
     Args:
         source: Manifest with columns `track` (empty for a single reference image) and `identity`.
-        judge: See `Judge`.
+        recognition: See `EmbeddingSource`.
         methods: See `Methods`.
         settings: See `EvaluationSettings`; discard rates are not used.
         out: Folder for the results.
@@ -160,21 +167,21 @@ def evaluate_video(
         InputError: There is no column `track`, another run is writing the folder, or as `evaluate_tracks`.
         OutputError: The disk is full.
     """
-    _check_outputs(out, judge, source)
+    _check_outputs(out, recognition, source)
     make_folder(out)
-    with exclusive(out):
-        return _evaluate_video(source, judge, methods, settings, out)
+    with locked(out):
+        return _evaluate_video(source, recognition, methods, settings, out)
 
 
 def _evaluate_video(
-    source: Path, judge: Judge, methods: Methods, settings: EvaluationSettings, out: Path
+    source: Path, recognition: EmbeddingSource, methods: Methods, settings: EvaluationSettings, out: Path
 ) -> list[VideoResult]:
     manifest = read_manifest(source)
     if "track" not in manifest.table.column_names:
         raise InputError(f"{source} has no column 'track', only {', '.join(manifest.table.column_names)}")
     rows = np.array(rows_without_errors(manifest), np.int64)
     part = manifest.select(rows)
-    vectors = judge.embeddings(manifest, rows, out)
+    vectors = recognition.read(manifest, rows, out)
     scores = method_scores(part, methods.columns, methods.models, out)
     tracks = ["" if track is None else str(track) for track in part.column("track")]
     results = evaluate_tracks(tracks, part.identities, vectors, scores, settings)

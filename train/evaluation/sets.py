@@ -20,11 +20,11 @@ MIXED_GRADE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class ImageSet:
-    """For each undamaged image, whether and by which of its copies it is replaced.
+    """Rule that replaces undamaged images by their damaged copies.
 
     Attributes:
-        takes: Whether a copy with this `degradation` may stand for its original.
-        odds: Probability that one does.
+        takes: Returns True for a `degradation` whose copies may replace their originals.
+        odds: Probability that an image is replaced.
     """
 
     takes: Callable[[str], bool]
@@ -37,16 +37,20 @@ SETS = {
     "harsh": ImageSet(lambda damage: MISALIGNED not in damage, 0.5),
     "misaligned": ImageSet(lambda damage: MISALIGNED in damage, 1.0),
 }
-"""`clean`: undamaged images. `harsh`: of each image, at even odds, itself or its damaged copy. `mixed`: the same, but a
-copy that was damaged with a grade above `MIXED_GRADE` is replaced by its original: beyond it hardly any comparison
-succeeds, collapsed images resemble each other and raise the threshold, and every quality measure looks alike.
-`misaligned`: of each image its copy that was aligned on wrong landmarks."""
+"""The sets by name.
+
+- `clean`: the undamaged images.
+- `harsh`: half of the images are replaced by a damaged copy.
+- `mixed`: the same, but only copies of grades up to `MIXED_GRADE` replace an image. Above it hardly any comparison
+  succeeds, unrecognisable images resemble each other and raise the threshold, and all quality measures look alike.
+- `misaligned`: all images are replaced by their copies that were aligned on wrong landmarks.
+"""
 
 
 def set_rows(manifest: Manifest, name: str, split: str | None, seed: int = 0) -> NDArray[np.int64]:
-    """Rows of a set, see `SETS`; the choice of a mixed set depends on each image's name and the seed alone.
+    """Return the rows of a set, see `SETS`. Which images are replaced depends on their names and the seed alone.
 
-    Rows with a text in the column `error` were not labelled: they are left out, and the log says so.
+    Rows with a text in the column `error` were not labelled. They are left out, and the log says so.
 
     Raises:
         InputError: The set is unknown or empty, or the manifest has no copies for it.
@@ -76,7 +80,7 @@ def set_rows(manifest: Manifest, name: str, split: str | None, seed: int = 0) ->
 
 
 def rows_without_errors(manifest: Manifest, split: str | None = None) -> list[int]:
-    """Rows of a split (of all where None) that labelling has not marked as failed; the log says how many it has."""
+    """Return the rows of a split, or all rows, but not those that were not labelled: the log counts these."""
     splits = manifest.column("split") if split else [None] * len(manifest)
     rows = [row for row in range(len(manifest)) if splits[row] == split]
     errors = _column(manifest, "error")

@@ -1,7 +1,7 @@
-"""Pickles of lists, bytes, booleans and arrays of these, read by an interpreter that can do nothing else.
+"""A safe reader of pickles of lists, bytes, booleans, and arrays of these.
 
-A pickle is a program: it may call anything, and ten bytes of it may make Python's own unpickler take gigabytes. Here
-each instruction has its line below, nothing is called by name, and what is made is never larger than the file.
+A pickle is a program: it may call any function, and ten bytes of it may make Python's own unpickler take gigabytes.
+This reader knows only the instructions below, calls no function of a pickle, and makes no more bytes than the file has.
 """
 
 import io
@@ -13,7 +13,7 @@ from sdk.errors import InputError
 from sdk.text import shortened
 
 MOST_STEPS = 5_000_000
-"""Instructions; an image takes two to ten."""
+"""Most instructions of a pickle; an image takes two to ten."""
 
 _ARRAYS = ("numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric", "numpy._core.numeric")
 _NAMES = {
@@ -62,7 +62,7 @@ class _Machine:
         self._stack: list[Any] = []
         self._marks: list[int] = []
         self._memo: dict[int, Any] = {}
-        self._left = len(data)  # bytes that may still be made of others
+        self._left = len(data)  # bytes that text may still be turned into
 
     def run(self) -> Any:
         for number, (step, value, _) in enumerate(self._steps):
@@ -80,7 +80,7 @@ class _Machine:
 
     def _taken(self, count: int) -> list[Any]:
         if len(self._stack) < count:
-            raise InputError("the pickle is damaged: it takes what is not there")
+            raise InputError("the pickle is damaged: it takes more values than there are")
         taken = self._stack[len(self._stack) - count :]
         del self._stack[len(self._stack) - count :]
         return taken
@@ -137,7 +137,7 @@ class _Machine:
     def call(self, _: Any) -> None:
         called, arguments = self._taken(2)
         if not isinstance(called, _Name) or not isinstance(arguments, tuple):
-            raise InputError("the pickle calls what is no name")
+            raise InputError("the pickle calls something that is no function")
         self._stack.append(self._result(called[1], arguments))
 
     def _result(self, name: str, arguments: tuple[Any, ...]) -> Any:
@@ -167,7 +167,7 @@ class _Machine:
         if isinstance(target, Array):
             target.data = self._bytes(state[4])
         elif not isinstance(target, _Type):
-            raise InputError("the pickle changes what is no array")
+            raise InputError("the pickle fills something that is no array")
 
     @staticmethod
     def _bytes(value: Any) -> bytes:
@@ -196,7 +196,7 @@ _CONSTANTS: dict[str, Callable[[Any], Any]] = {
     "EMPTY_LIST": lambda _: [],
     "EMPTY_TUPLE": lambda _: (),
 }
-"""Instructions that put a value on the stack."""
+"""Instructions that put a value on the stack, and how the value is made."""
 
 _ACTIONS: dict[str, Callable[[_Machine, Any], None]] = {
     "MARK": _Machine.mark,

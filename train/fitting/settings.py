@@ -1,6 +1,6 @@
-"""How a regressor is trained: settings, learning rates, and when it is validated, as functions of the step alone.
+"""How a network is trained: settings, and learning rates and validations as functions of the step alone.
 
-What depends on the step and nothing else is the same in a run that was interrupted.
+What depends on nothing but the step is the same in a run that was interrupted.
 """
 
 import math
@@ -15,6 +15,41 @@ PRECISIONS = ("no", "bf16", "fp16")
 
 SWA_EVENTS = 10
 """Averagings over which the schedule `swa` moves the rates to `swa_lr`."""
+
+FREE = frozenset({"workers", "cache", "save_every"})
+"""Settings that decide no weight: a run that goes on may have other values of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainerSettings:
+    """Settings that the trainer needs, whatever is trained.
+
+    Attributes:
+        batch_size: Images a pass forward and back, and process.
+        precision: `no`, `bf16` or `fp16` (autocast).
+        ema: Decay of the averaged weights, which are kept; 0 for none.
+        flip: Probability of a left-right flip.
+        seed: Decides all that is random.
+        workers: Processes that load images.
+        cache: Keep decoded crops in memory.
+        save_every: Steps between checkpoints to resume from.
+    """
+
+    batch_size: int = 128
+    precision: str = "no"
+    ema: float = 0.0
+    flip: float = 0.0
+    seed: int = 0
+    workers: int = 0
+    cache: bool = False
+    save_every: int = 500
+
+    def __post_init__(self) -> None:
+        check_one_of(self, "precision", PRECISIONS)
+        if not 0 <= self.ema < 1:
+            raise InputError(f"ema is {self.ema}, wanted 0 or more, below 1")
+        check_least(self, 1, "batch_size", "save_every")
+        check_least(self, 0, "workers", "seed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +70,14 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class FitSettings:
-    """How to train; the defaults are eDifFIQA's.
+class FitSettings(TrainerSettings):
+    """How to train a network that is validated; the defaults are eDifFIQA's.
+
+    A checkpoint is also written after each validation. The averaged weights (`ema`) are updated at every step, and
+    validated; with the schedule `swa` they are updated at every validation, which takes the network of that moment.
 
     Attributes:
         epochs: Passes over the data.
-        batch_size: Images a step and process.
         groups: The head, then the backbone from its end: each group takes the `tensors` parameter tensors before those
             of the group above it. What is left is frozen.
         frozen_norm: Keep the batch norms of the backbone as they are, statistics included.
@@ -49,22 +86,12 @@ class FitSettings:
             (AI-KD): a sine's rise over the first 15 % of the steps, then constant until 30 %, then with each
             validation a tenth of the way to `swa_lr`.
         swa_lr: See `schedule`.
-        validations: How often an epoch is interrupted for validation, its end included; with `swa` not in the first
-            30 % of the steps.
+        validations: Validations an epoch, the last at its end; with `swa` not in the first 30 % of the steps.
         clip: Largest gradient norm.
-        precision: `no`, `bf16` or `fp16` (autocast).
         loss_scale: First loss scale of fp16.
-        ema: Decay of the averaged weights, which are kept; 0 for none. They are updated at every step, and validated
-            themselves; with `swa` they are updated at every validation, which judges the network of that moment.
-        flip: Probability of a left-right flip.
-        seed: Of order, flips and perturbation.
-        workers: Loading processes.
-        cache: Keep decoded crops in memory.
-        save_every: Steps between checkpoints to resume from; one is written after every validation in any case.
     """
 
     epochs: int = 3
-    batch_size: int = 128
     groups: tuple[Group, ...] = (Group(1e-3), Group(1e-4, 100))
     frozen_norm: bool = False
     optimiser: str = "adam"
@@ -72,20 +99,12 @@ class FitSettings:
     swa_lr: float = 0.05
     validations: int = 1
     clip: float = 5.0
-    precision: str = "no"
     loss_scale: float = 65536.0
-    ema: float = 0.0
-    flip: float = 0.0
-    seed: int = 0
-    workers: int = 0
-    cache: bool = False
-    save_every: int = 500
 
     def __post_init__(self) -> None:
-        for name, wanted in (("optimiser", OPTIMISERS), ("schedule", SCHEDULES), ("precision", PRECISIONS)):
-            value = getattr(self, name)
-            if value not in wanted:
-                raise InputError(f"{name} is {value!r}, wanted {', '.join(wanted[:-1])} or {wanted[-1]}")
+        TrainerSettings.__post_init__(self)
+        check_one_of(self, "optimiser", OPTIMISERS)
+        check_one_of(self, "schedule", SCHEDULES)
         if not self.groups or self.groups[0].tensors != -1:
             raise InputError("the first of groups is the head, which is trained whole: wanted one without 'tensors'")
         if self.optimiser != "sgd" and any(group.momentum for group in self.groups):
@@ -94,14 +113,22 @@ class FitSettings:
             raise InputError("schedule is swa and ema is 0, wanted the decay of the averaged weights, such as 0.1")
         if not self.clip > 0:
             raise InputError(f"clip is {self.clip}, wanted a number above 0")
-        if not 0 <= self.ema < 1:
-            raise InputError(f"ema is {self.ema}, wanted 0 or more, below 1")
-        check_least(self, 1, "epochs", "batch_size", "validations", "save_every")
-        check_least(self, 0, "workers", "seed")
+        check_least(self, 1, "epochs", "validations")
+
+
+def check_one_of(settings: object, name: str, wanted: tuple[str, ...]) -> None:
+    """Refuse a setting that is not one of some words.
+
+    Raises:
+        InputError: It is none of them.
+    """
+    value = getattr(settings, name)
+    if value not in wanted:
+        raise InputError(f"{name} is {value!r}, wanted {', '.join(wanted[:-1])} or {wanted[-1]}")
 
 
 def learning_rate(settings: FitSettings, base: float, step: int, total: int) -> float:
-    """The rate of a group at a step.
+    """Return the learning rate of a group at a step.
 
     Args:
         settings: Its schedule.
@@ -124,7 +151,12 @@ def learning_rate(settings: FitSettings, base: float, step: int, total: int) -> 
 
 
 def validations_until(settings: FitSettings, step: int, total: int) -> int:
-    """How many validations are due in the first `step` of `total` steps, evenly spread over each epoch."""
+    """Count the validations of the first `step` of `total` steps; they are evenly spread over each epoch."""
     whole = settings.validations * settings.epochs
     before = 3 * total // 10 * whole // total if settings.schedule == "swa" else 0
     return max(0, step * whole // total - before)
+
+
+def validation_due(settings: FitSettings, step: int, total: int) -> bool:
+    """Tell whether a validation follows the `step`-th of `total` steps."""
+    return validations_until(settings, step, total) > validations_until(settings, step - 1, total)

@@ -13,8 +13,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import Tensor
 
 from sdk.errors import InputError
+from train.fitting.rounding import fix_rounding
 from train.networks import MLP, QualityNetwork
 from train.recipes import check_least
 
@@ -66,6 +68,7 @@ def warm_up_head(
     """
     if not settings.epochs:
         return
+    fix_rounding()
     head = network.mlp
     if not isinstance(head, MLP):
         raise InputError("warm_up trains an MLP head and this network's is one linear layer; leave warm_up out")
@@ -75,25 +78,24 @@ def warm_up_head(
     spread = float(inputs.std())
     optimiser = torch.optim.AdamW(head.parameters(), settings.lr, weight_decay=settings.weight_decay)
     steps = settings.epochs * -(-len(inputs) // settings.batch_size)
-    step = 0
+    losses: list[float] = []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         for _ in range(settings.epochs):
-            losses = []
-            order = torch.randperm(len(inputs))
-            for start in range(0, len(order), settings.batch_size):
-                rows = order[start : start + settings.batch_size]
+            for rows in torch.split(torch.randperm(len(inputs)), settings.batch_size):
                 for group in optimiser.param_groups:
-                    group["lr"] = settings.lr * (1 - step / steps)
-                taken = inputs[rows] / spread
-                taken = taken + settings.noise * torch.randn_like(taken)
-                hidden = F.dropout(head.gelu(head.l1(taken)), settings.dropout)
-                loss = (head.l2(hidden).squeeze(-1) - targets[rows]).abs().mean()
+                    group["lr"] = settings.lr * (1 - len(losses) / steps)
+                loss = _loss(head, inputs[rows] / spread, targets[rows], settings)
                 optimiser.zero_grad()
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
                 losses.append(loss.item())
-                step += 1
     with torch.no_grad():
         head.l1.weight.div_(spread)
-    logger.info("head warmed up: loss %.4f", np.mean(losses))
+    logger.info("head warmed up: loss %.4f", np.mean(losses[-(steps // settings.epochs) :]))
+
+
+def _loss(head: MLP, embeddings: Tensor, targets: Tensor, settings: WarmUpSettings) -> Tensor:
+    noisy = embeddings + settings.noise * torch.randn_like(embeddings)
+    hidden = F.dropout(head.gelu(head.l1(noisy)), settings.dropout)
+    return (head.l2(hidden).squeeze(-1) - targets).abs().mean()

@@ -1,1 +1,1 @@
-"""Labels of many images: the runner, its journal, and where batches are computed."""
+"""Labelling of many images: labellers, the runner and its journal, and the engines."""

@@ -1,4 +1,4 @@
-"""Where batches are computed: on threads of this process, or by Ray on many machines."""
+"""Engines that compute batches: threads of this process, or Ray on many machines."""
 
 import logging
 import os
@@ -14,34 +14,34 @@ from sdk.parallel import bounded_map
 from sdk.stopping import handlers_kept
 
 Work = Callable[[pa.Table], pa.Table]
-"""Rows to do -> rows done; picklable."""
+"""Computes finished rows from a batch of rows; picklable."""
 
 BATCHES_A_BLOCK = 16
-"""At most so many batches are handed to a Ray worker at once: often enough for the journal, seldom enough for Ray."""
+"""Most batches in a block, which a Ray worker takes at once. Few keep the journal up to date, many cost Ray less."""
 
 
 class Engine(Protocol):
-    """Computes a table by batches. `device` is the torch device for what it computes, `cpu`, `cuda`, ..."""
+    """Computes a table in batches. `device` is the torch device of the work: `cpu`, `cuda`, ..."""
 
     device: str
 
     def map(self, work: Work, table: pa.Table, batch_size: int) -> Generator[pa.Table, None, None]:
-        """Finished rows as they come, in any order; batches begin at multiples of the batch size."""
+        """Yield finished rows as they come, in any order. Batches begin at multiples of the batch size."""
 
 
 class Threads:
     """Threads of this process.
 
     Args:
-        callers: How many; each has a batch at a time.
-        device: Of the torch networks.
+        callers: Number of threads; each has one batch at a time.
+        device: Device of the torch networks.
     """
 
     def __init__(self, callers: int = 1, device: str = "cpu") -> None:
         self._callers, self.device = callers, device
 
     def map(self, work: Work, table: pa.Table, batch_size: int) -> Generator[pa.Table, None, None]:
-        """See `Engine`; in order."""
+        """Yield finished rows in the order of the table, see `Engine`."""
         batches = (table.slice(start, batch_size) for start in range(0, len(table), batch_size))
         with ThreadPoolExecutor(self._callers) as pool:
             yield from bounded_map(pool, work, batches, 2 * self._callers)
@@ -51,16 +51,16 @@ class RayWorkers:
     """Processes of a Ray cluster, through Ray Data.
 
     Args:
-        ray: The module, connected to a cluster.
-        callers: How many processes.
-        device: `cpu` (a core each) or `cuda` (half a GPU each, so that one reads while the other computes).
+        ray: The module `ray`, connected to a cluster.
+        callers: Number of processes.
+        device: `cpu` (a core for each) or `cuda` (half a GPU for each, so that one reads while another computes).
     """
 
     def __init__(self, ray: Any, callers: int, device: str) -> None:
         self._ray, self._callers, self.device = ray, callers, device
 
     def map(self, work: Work, table: pa.Table, batch_size: int) -> Generator[pa.Table, None, None]:
-        """See `Engine`; a worker that dies is replaced by Ray and its blocks are done again."""
+        """Yield finished rows, see `Engine`. Ray replaces a worker that dies, and does its blocks again."""
         batches = max(1, min(BATCHES_A_BLOCK, len(table) // (4 * self._callers * batch_size)))
         size = batches * batch_size
         if len(table) == 0:
@@ -69,7 +69,7 @@ class RayWorkers:
         data = self._ray.data.from_arrow(blocks).map_batches(
             _Worker,
             fn_constructor_args=(work, batch_size),
-            batch_size=None,  # a block as it is, for its rows are batches already
+            batch_size=None,  # a block as it is; the worker cuts it into batches
             batch_format="pyarrow",
             compute=self._ray.data.ActorPoolStrategy(size=self._callers),
             num_cpus=1,
@@ -82,7 +82,7 @@ class RayWorkers:
 
 
 GAVE_UP = -1
-"""In the place of a row: the worker could not work at all. Ray keeps the text of an exception, but not its type."""
+"""Row number that says: this worker cannot work at all. Ray passes on the text of an exception, but not its type."""
 
 
 class _Worker:
@@ -99,16 +99,16 @@ class _Worker:
 
 @contextmanager
 def open_engine(name: str, callers: int | None = None, device: str | None = None) -> Iterator[Engine]:
-    """Open an engine, with torch's threads or Ray's cluster for as long as it is needed.
+    """Open an engine. When it is closed, the number of torch's threads is as before, and a Ray started here is stopped.
 
     Args:
-        name: `plain` or `ray`. Ray is connected to the cluster of RAY_ADDRESS, else to one that runs on this machine,
-            else one is started here for the time.
-        callers: Threads or processes that compute; by default one a core of the machine or the cluster, 2 a GPU.
-        device: `auto`, `cpu`, `cuda`, ...; None for what uses no torch.
+        name: `plain` or `ray`. Ray connects to the cluster of RAY_ADDRESS, else to one on this machine, else it starts
+            one here.
+        callers: Threads or processes; by default one a core of the machine or the cluster, 2 a GPU.
+        device: `auto`, `cpu`, `cuda`, ...; None where the work does not use torch.
 
     Raises:
-        InputError: The name is unknown, Ray is not installed, or the device is not there.
+        InputError: The name is unknown, Ray is not installed, or there is no such device.
     """
     if name == "plain":
         with _threads(callers, device) as engine:
@@ -143,7 +143,7 @@ def _threads(callers: int | None, device: str | None) -> Iterator[Engine]:
 
 @contextmanager
 def _ray_workers(callers: int | None, device: str | None) -> Iterator[Engine]:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to others unless the user wants it
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would send statistics to its makers
     try:
         with handlers_kept():
             import ray
@@ -155,7 +155,7 @@ def _ray_workers(callers: int | None, device: str | None) -> Iterator[Engine]:
         with handlers_kept():
             ray.init(logging_level=logging.WARNING, log_to_driver=False)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    ray.data.DataContext.get_current().enable_progress_bars = False  # fiqa shows its own
+    ray.data.DataContext.get_current().enable_progress_bars = False  # fiqa has its own
     try:
         resources = ray.cluster_resources()
         gpus = int(resources.get("GPU", 0))

@@ -1,4 +1,4 @@
-"""Scores of a torch network as a labeller, and the scale of its output."""
+"""Scores of a torch network, as labels, and their scale."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,12 +13,12 @@ from train.networks import QualityNetwork, Variant
 
 
 class NetworkScores:
-    """Quality by a torch network: uint8 BGR (N, 112, 112, 3) -> float32 (N,).
+    """A labeller that scores with a torch network of this project.
 
     Args:
-        name: Of the column.
-        network: In evaluation mode, on the CPU.
-        variant: Its normalisation.
+        name: Column of the scores.
+        network: Network in evaluation mode, on the CPU.
+        variant: Description of the network, which has its normalisation.
     """
 
     def __init__(self, name: str, network: QualityNetwork, variant: Variant) -> None:
@@ -33,7 +33,7 @@ class NetworkScores:
 
 @torch.no_grad()
 def rescale(network: QualityNetwork, low: float, high: float) -> None:
-    """Change the last layer so that what scored `low` scores 0 and what scored `high` scores 1.
+    """Change the last layer, in place, so that a score of `low` becomes 0 and a score of `high` becomes 1.
 
     Raises:
         InputError: `high` is not above `low`.

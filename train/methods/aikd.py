@@ -5,13 +5,56 @@ Knowledge Distillation", IWBF 2024. The teacher sees a face aligned on its landm
 ones, learns to give the same embedding and the face's quality.
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
+from train.data.dataset import FaceDataset
+from train.data.labelled import LabelledFaces
+from train.data.source_images import PerturbedDataset, source_faces
+from train.fitting.regressor import FitFiles, Objective, Regressor, RegressorRecipe, Split
+from train.fitting.task import Batch, Terms
+
 BETA = 0.5
 """Error of the quality up to which the loss is quadratic."""
+
+
+@dataclass(frozen=True, slots=True)
+class AIKD(Regressor):
+    """AI-KD's settings, see `Regressor`. The teacher is frozen: its embeddings of the aligned faces are made before.
+
+    Attributes:
+        perturbation: Largest shift of the student's landmarks, pixels of the source image.
+        scaled: Take `perturbation` as pixels of the aligned crop.
+    """
+
+    label: str = "diffiqa"
+    validation: float = 0.01
+    perturbation: float = 3.0
+    scaled: bool = False
+
+    def objective(self, data: LabelledFaces) -> Objective:
+        """Take all faces."""
+        return Objective(data, _loss, {"teacher": data.teacher})
+
+    def data_sets(self, split: Split, recipe: RegressorRecipe, files: FitFiles) -> tuple[FaceDataset, FaceDataset]:
+        """Cut the faces from their source images: to train on, on perturbed landmarks; to validate on, on true ones.
+
+        Raises:
+            InputError: An image has no landmarks.
+        """
+        manifest, targets, how = split.manifest, split.targets, recipe.training
+        rows = np.sort(np.concatenate([split.train, split.validation]))
+        sources = source_faces(manifest, rows, files.images, files.landmarks, recipe.prepare)
+        return (
+            PerturbedDataset(
+                manifest, sources, split.train, targets, self.perturbation, self.scaled, how.flip, how.seed
+            ),
+            PerturbedDataset(manifest, sources, split.validation, targets, pixels=0.0),
+        )
 
 
 class Losses(NamedTuple):
@@ -23,7 +66,7 @@ class Losses(NamedTuple):
 
 
 def losses(features: Tensor, prediction: Tensor, label: Tensor, teacher: Tensor) -> Losses:
-    """Loss of a batch: the mean of 1 - cosine, plus the smooth L1 of the quality.
+    """Return the loss of a batch: the mean of 1 - cosine, plus the smooth L1 of the quality.
 
     Args:
         features: (N, D) of the student.
@@ -34,3 +77,7 @@ def losses(features: Tensor, prediction: Tensor, label: Tensor, teacher: Tensor)
     quality = F.smooth_l1_loss(prediction.reshape(len(label)), label, beta=BETA)
     consistency = (1 - F.cosine_similarity(features, teacher)).mean()
     return Losses(consistency + quality, quality, consistency)
+
+
+def _loss(features: Tensor, prediction: Tensor, batch: Batch, training: bool) -> Terms:
+    return losses(features, prediction, batch["label"], batch["teacher"])._asdict()

@@ -1,9 +1,9 @@
 """DifFIQA: face image quality from denoising diffusion.
 
 Babnik, Peer and Štruc, "DifFIQA: Face Image Quality Assessment Using Denoising Diffusion Probabilistic Models",
-IJCB 2023. The embedding of a good face survives a little noise, the restoration from it, and a flip.
+IJCB 2023. The embedding of a good face hardly changes by a little noise, by the restoration from it, and by a flip.
 
-The published code embeds a face as often as it repeats its noise. Here a face and its flip are embedded once.
+The published code embeds a face again for each of its noisy copies. Here a face and its flip are embedded once.
 """
 
 import copy
@@ -11,23 +11,26 @@ import logging
 import threading
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+import typer
 from accelerate.utils.memory import should_reduce_batch_size
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sdk.errors import InputError
 from train.data.dataset import normalised
-from train.lazy import Lazily
-from train.methods.diffusion import TRAINED_STEPS, Diffusion
+from train.labelling.parameters import Mean, RecognitionName, Seed, Std, Weights
+from train.lazy import Lazy
+from train.methods.diffusion import TRAINED_STEPS, Diffusion, load_diffusion
 from train.networks.attack import frozen_for_attack
-from train.networks.recognition import RecognitionModel
+from train.networks.recognition import RecognitionModel, fingerprint, load_recognition_model
 from train.networks.unet import frozen_unet
 from train.networks.variants import HALF
 
@@ -38,7 +41,7 @@ PRECISIONS = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16
 
 @dataclass(frozen=True, slots=True)
 class DifFIQASettings:
-    """The published values.
+    """Settings of DifFIQA. The defaults are the published values.
 
     Attributes:
         t: Step to which faces are noised, 1 to 99.
@@ -58,10 +61,13 @@ class DifFIQASettings:
 
 @dataclass(frozen=True, slots=True)
 class DifFIQAResult:
-    """Scores of N faces and what they were made of: quality (N,), terms (5, N), embeddings (N, D); all float32.
+    """Scores of N faces, and what they are computed from; all float32.
 
-    A term is the mean cosine similarity of a face with: its noisy copies, these restored, the flip's noisy copies,
-    these restored, the flip.
+    Attributes:
+        quality: (N,), mean of the terms.
+        terms: (5, N), mean cosine similarities of a face with its noisy copies, with these restored, with the flip's
+            noisy copies, with these restored, and with the flip.
+        embeddings: (N, D).
     """
 
     quality: Tensor
@@ -75,12 +81,15 @@ def diffiqa(
     """Score a batch of faces (section III).
 
     Args:
-        restore: Clean images and noise (M, t, 3, 112, 112) -> the noisy images and the restored ones,
-            see `noised_and_restored`.
+        restore: Returns the noisy and the restored images of clean images and noise (M, t, 3, 112, 112), see
+            `noised_and_restored`.
         model: RGB (N, 3, 112, 112) in [0, 1] -> embeddings (N, D), frozen and in evaluation mode.
         faces: float32 RGB (N, 3, 112, 112) in [-1, 1].
-        noise: float32 (N, 2, n, t, 3, 112, 112): of the faces, then of their flips. The first of the t is added, the
-            others are for the way back.
+        noise: float32 (N, 2, n, t, 3, 112, 112), for the faces and for their flips. The first of the t is added to the
+            images, the others are used in the restoration.
+
+    Returns:
+        See `DifFIQAResult`.
     """
     repetitions = noise.shape[2]
     both = torch.stack([faces, faces.flip(-1)], 1)
@@ -104,7 +113,16 @@ def _embed(model: nn.Module, images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def noised_and_restored(diffusion: Diffusion, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """Noise images (M, 3, 112, 112) to the step t and restore them, with noise (M, t, 3, 112, 112)."""
+    """Noise images (M, 3, 112, 112) to the step t, and restore them.
+
+    Args:
+        diffusion: Trained model.
+        images: float32 RGB (M, 3, 112, 112) in [-1, 1].
+        noise: float32 (M, t, 3, 112, 112): the first of the t for the noisy images, the others for the restoration.
+
+    Returns:
+        Noisy and restored images, both (M, 3, 112, 112).
+    """
     t = noise.shape[1]
     first, *others = noise.unbind(1)
     noisy = diffusion.q_sample(images, torch.full((len(images),), t, device=images.device), first)
@@ -119,17 +137,18 @@ def _frozen(diffusion: Diffusion, device: torch.device) -> Diffusion:
 
 
 class DifFIQALabeller:
-    """DifFIQA over batches of crops; one seed per image, so that no label depends on its batch.
+    """DifFIQA over batches of crops. Each image has a seed of its own, so its label does not depend on its batch.
 
     Args:
         diffusion: Trained model.
-        model: Face-recognition model; it runs in float32 in any case.
+        model: Face-recognition model. It always runs in float32.
         settings: The published values by default.
-        seed: Of all noise.
+        seed: Seed of all noise.
         device: Where to compute.
         precision: Of the diffusion model: `no` (float32), `bf16` or `fp16` (autocast).
-        images: Images that the UNet restores at once to begin with; halved whenever memory does not suffice. By
-            default 8 on a CPU, where more are not faster, and 256 elsewhere.
+        images: Images that the UNet restores at once; halved whenever memory does not suffice. By default 8 on a CPU,
+            where more are not faster, and 256 elsewhere.
+        embed: Return embeddings, too.
     """
 
     name = "diffiqa"
@@ -144,20 +163,22 @@ class DifFIQALabeller:
         device: torch.device | None = None,
         precision: str = "no",
         images: int | None = None,
+        embed: bool = True,
     ) -> None:
         if precision not in PRECISIONS:
             raise InputError(f"precision is {precision!r}, wanted one of: {', '.join(PRECISIONS)}")
         self.device = device or torch.device("cpu")
         self.settings = settings or DifFIQASettings()
-        self.seed = seed
+        self.record: dict[str, Any] = {**asdict(self.settings), "seed": seed, "precision": precision}
+        self.record |= {"weights": fingerprint(model), "diffusion": fingerprint(diffusion)}
         self.images = images or (8 if self.device.type == "cpu" else 256)
-        self._type = PRECISIONS[precision]
-        self._diffusion = Lazily(partial(_frozen, diffusion, self.device))
-        self._model = Lazily(partial(frozen_for_attack, model, self.device))
+        self._seed, self._type, self._embed = seed, PRECISIONS[precision], embed
+        self._diffusion = Lazy(partial(_frozen, diffusion, self.device))
+        self._model = Lazy(partial(frozen_for_attack, model, self.device))
 
     @property
-    def faces(self) -> int:
-        """Faces whose copies the UNet restores at once: as many to a batch keep it busy."""
+    def batch_size(self) -> int:
+        """Faces whose copies the UNet restores at once: a batch of so many keeps it busy."""
         return max(1, self.images // (2 * self.settings.repetitions))
 
     def __call__(self, faces: NDArray[np.uint8], keys: Sequence[str]) -> dict[str, NDArray[Any]]:
@@ -168,15 +189,16 @@ class DifFIQALabeller:
             keys: Name of each image, which seeds its noise.
 
         Returns:
-            `diffiqa` float32 (N,) and `embedding` float32 (N, D).
+            `diffiqa` float32 (N,) and, where asked for, `embedding` float32 (N, D).
         """
         images = torch.from_numpy(np.ascontiguousarray(faces[..., ::-1])).permute(0, 3, 1, 2).to(self.device)
         noise = torch.from_numpy(np.stack([self._noise(key, faces.shape[1:3]) for key in keys])).to(self.device)
         result = diffiqa(self._restore, self._model(), normalised(images, HALF, HALF), noise)
-        return {self.name: result.quality.cpu().numpy(), "embedding": result.embeddings.cpu().numpy()}
+        labels = {self.name: result.quality.cpu().numpy()}
+        return labels | {"embedding": result.embeddings.cpu().numpy()} if self._embed else labels
 
     def _restore(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """`noised_and_restored` in as large parts as memory allows."""
+        """Return `noised_and_restored` of all images, computed in parts that fit into memory."""
         noisy, restored = torch.empty_like(images), torch.empty_like(images)
         start = 0
         while start < len(images):
@@ -188,7 +210,7 @@ class DifFIQALabeller:
             except RuntimeError as error:
                 if tried == 1 or not should_reduce_batch_size(error):
                     raise
-                with self._halving:  # others may have halved it while this part was tried
+                with self._halving:  # other threads may have halved it meanwhile
                     self.images = min(self.images, tried // 2)
                 logger.info("memory does not suffice: %d images at once from here on", self.images)
                 continue
@@ -196,6 +218,37 @@ class DifFIQALabeller:
         return noisy, restored
 
     def _noise(self, key: str, size: tuple[int, ...]) -> NDArray[np.float32]:
-        rng = np.random.default_rng([self.seed, zlib.crc32(key.encode())])
-        settings = self.settings
-        return rng.standard_normal((2, settings.repetitions, settings.t, 3, *size), dtype=np.float32)
+        rng = np.random.default_rng([self._seed, zlib.crc32(key.encode())])
+        shape = (2, self.settings.repetitions, self.settings.t, 3, *size)
+        return rng.standard_normal(shape, dtype=np.float32)
+
+
+_PUBLISHED = DifFIQASettings()
+
+
+def diffiqa_labeller(
+    diffusion: Annotated[Path, typer.Option(help="Diffusion model: made by `fit diffiqa`, or the published one.")],
+    model: RecognitionName = "mobilefacenet128",
+    weights: Weights = None,
+    mean: Mean = None,
+    std: Std = None,
+    t: Annotated[int, typer.Option("-t", "--t", help="Step that faces are noised to, 1 to 99.")] = _PUBLISHED.t,
+    n: Annotated[
+        int, typer.Option("-n", "--n", help="Noisy copies of each face and of its flip.")
+    ] = _PUBLISHED.repetitions,
+    seed: Seed = 0,
+    precision: Annotated[str, typer.Option(help="Precision of the diffusion model: no, bf16 or fp16.")] = "no",
+    device: str = "cpu",
+    embed: bool = True,
+) -> DifFIQALabeller:
+    """Make a labeller of the options of `fiqa-train label diffiqa`.
+
+    Raises:
+        InputError: An option is wrong, or the FR model cannot be made.
+        ModelError: A checkpoint does not fit.
+    """
+    settings = DifFIQASettings(t, n)
+    networks = load_diffusion(diffusion), load_recognition_model(model, weights, mean, std)
+    labeller = DifFIQALabeller(*networks, settings, seed, torch.device(device), precision, embed=embed)
+    labeller.record |= {"model": model, "mean": mean, "std": std}
+    return labeller

@@ -43,7 +43,7 @@ class Diffusion(nn.Module):
         self.model = UNet(width)
 
     def q_sample(self, images: Tensor, steps: Tensor, noise: Tensor) -> Tensor:
-        """`sqrt(a) * images + sqrt(1 - a) * noise`, where `a = alphas_cumprod[step]` of each image."""
+        """Return `sqrt(a) * images + sqrt(1 - a) * noise`, where `a = alphas_cumprod[step]` of each image."""
         kept, added = self._at("sqrt_alphas_cumprod", steps), self._at("sqrt_one_minus_alphas_cumprod", steps)
         return kept * images + added * noise
 
@@ -75,13 +75,13 @@ class Diffusion(nn.Module):
         return clean
 
     def loss(self, clean: Tensor, degraded: Tensor, steps: Tensor, noise: Tensor) -> Tensor:
-        """Mean square error of the clean images as predicted from `mixture(clean, degraded, steps, noise)`."""
+        """Return the mean square error of the clean images, as predicted from their `mixture`."""
         noisy = self.mixture(clean, degraded, steps, noise)
         errors = F.mse_loss(self.model(noisy, steps).float(), clean, reduction="none").mean((1, 2, 3))
         return (errors * self.get_buffer("p2_loss_weight")[steps]).mean()
 
     def mixture(self, clean: Tensor, degraded: Tensor, steps: Tensor, noise: Tensor) -> Tensor:
-        """What the model is trained to restore, for steps in 0 .. 99.
+        """Make the images that the model is trained to restore, for steps in 0 .. 99.
 
         The share `sin(step / 100 * pi / 2)` of the degraded faces is mixed into the clean ones; noise is added.
         """
@@ -93,7 +93,7 @@ class Diffusion(nn.Module):
 
 
 def ddim_transitions(t: int) -> list[tuple[int, int]]:
-    """Steps and their successors: for t = 5 (4, 3), (3, 2), (2, 1), (1, 0), (0, 0), (0, -1).
+    """Return the steps and their successors: for t = 5 (4, 3), (3, 2), (2, 1), (1, 0), (0, 0), (0, -1).
 
     The step from 0 to 0 comes from rounding towards 0; the published scores were computed with it.
     """
@@ -102,7 +102,7 @@ def ddim_transitions(t: int) -> list[tuple[int, int]]:
 
 
 def schedule() -> dict[str, Tensor]:
-    """The cosine schedule with s = 0.008 and betas of at most 0.999: float64 (1000,) by the names of the checkpoint."""
+    """Return the cosine schedule (s = 0.008, betas of at most 0.999): float64 (1000,) by names of the checkpoint."""
     s = 0.008
     angles = (torch.arange(STEPS + 1, dtype=torch.float64) / STEPS + s) / (1 + s) * (math.pi / 2)
     remaining = angles.cos() ** 2 / angles[0].cos() ** 2
@@ -144,10 +144,10 @@ def load_diffusion(path: Path) -> Diffusion:
 
 
 def width_of(state: Mapping[str, Tensor], path: Path) -> int:
-    """Width of the UNet whose state dict this is.
+    """Return the width of the UNet that a state dict belongs to.
 
     Raises:
-        ModelError: It is none.
+        ModelError: It is no state dict of this UNet.
     """
     shape = tuple(state[WIDTH_KEY].shape) if WIDTH_KEY in state else None
     if shape is None or len(shape) != 4 or shape[0] % GROUPS:

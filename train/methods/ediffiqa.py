@@ -7,22 +7,57 @@ lowered by the distance of each sample from the centre of its class, and keeps i
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from sdk.errors import InputError
 from train.data.embeddings import class_sums
+from train.data.labelled import LabelledFaces
+from train.fitting.regressor import Objective, Regressor
+from train.fitting.task import Batch, Terms
 
 Floats = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, slots=True)
+class EDifFIQA(Regressor):
+    """The published values of `prepare` and `losses`, see `Regressor`; validation as published, too.
+
+    Attributes:
+        beta: See `prepare`.
+        min_images: See `prepare`.
+        epsilon: See `losses`; in validation the distance from the centre is not applied.
+        theta: See `losses`.
+    """
+
+    beta: float = 0.2
+    min_images: int = 10
+    epsilon: float = 0.5
+    theta: float = 0.5
+
+    def objective(self, data: LabelledFaces) -> Objective:
+        """Take the faces of people with a class centre."""
+        prepared = prepare(data.labels, data.embeddings, data.identities, self.beta, self.min_images, data.clean)
+        kept = data.keep(prepared.rows)
+        loss = partial(self._loss, torch.from_numpy(prepared.centres))
+        return Objective(kept, loss, {"teacher": kept.teacher, "class": kept.spread(prepared.classes)})
+
+    def _loss(self, centres: Tensor, features: Tensor, prediction: Tensor, batch: Batch, training: bool) -> Terms:
+        centre = centres[batch["class"].cpu()].to(features.device)
+        epsilon = self.epsilon if training else 0.0
+        terms = losses(features, prediction, batch["label"], batch["teacher"], centre, epsilon, self.theta)
+        return {"total": terms.total, "quality": terms.quality, "consistency": terms.consistency}
+
+
+@dataclass(frozen=True, slots=True)
 class Preparation:
-    """What training needs of a labelled data set.
+    """Faces to train on, and the centres of their classes.
 
     Attributes:
         centres: float32 (C, D), mean raw embedding of the good images of each identity that is kept.
@@ -43,7 +78,7 @@ def prepare(
     min_images: int = 10,
     eligible: NDArray[np.bool_] | None = None,
 ) -> Preparation:
-    """Class centres and training items (section III-B).
+    """Make the class centres and choose the faces to train on (section III-B).
 
     Args:
         quality: (N,) labels.
@@ -97,7 +132,7 @@ def losses(
     epsilon: float = 0.5,
     theta: float = 0.5,
 ) -> Losses:
-    """Loss of a batch (section III-C).
+    """Return the loss of a batch (section III-C).
 
     Args:
         features: (N, D) of the student.

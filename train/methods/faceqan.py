@@ -3,39 +3,43 @@
 Babnik, Peer and Štruc, "FaceQAN: Face Image Quality Assessment Through Adversarial Noise Exploration", ICPR 2022.
 The embedding of a good face hardly moves under small adversarial noise; that of a poor face does.
 
-The published code attacks one face at a time. Here all faces of a batch are attacked at once: the sign of a gradient
-does not depend on the scale of the loss, so the sum of the faces' losses serves.
+The published code attacks one face at a time. Here all faces of a batch are attacked at once, by the gradient of the
+sum of their losses. A face has no part in the losses of others, and the sign of a gradient does not depend on its
+scale.
 """
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+import typer
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sdk.errors import InputError
-from train.lazy import Lazily
+from train.labelling.parameters import Mean, RecognitionName, Seed, Std, Weights
+from train.lazy import Lazy
 from train.networks.attack import frozen_for_attack
-from train.networks.recognition import RecognitionModel
+from train.networks.recognition import RecognitionModel, fingerprint, load_recognition_model
 
 
 @dataclass(frozen=True, slots=True)
 class FaceQANSettings:
-    """The published values.
+    """Settings of FaceQAN. The defaults are the published values.
 
     Attributes:
-        epsilon: Size of the noise and of each step, on a [0, 1] pixel scale.
+        epsilon: Size of the noise and of each step, for pixels in [0, 1].
         iterations: Steps of the attack (l).
         copies: Adversarial copies of each face (k).
-        exponent: Of the score (p).
-        clip: Range that noisy images are clipped to. The published scores were computed with [-1, 1], although
-            images are in [0, 1]; (0, 1) clips to the range of images.
+        exponent: Exponent of the score (p).
+        clip: Range that noisy images are clipped to. The published scores were computed with [-1, 1], although images
+            are in [0, 1]. (0, 1) clips to the range of images.
     """
 
     epsilon: float = 0.001
@@ -55,8 +59,14 @@ class FaceQANSettings:
 
 @dataclass(frozen=True, slots=True)
 class FaceQANResult:
-    """Scores of N faces and what they were made of: quality (N,), similarities (N, l, k), symmetry (N,),
-    embeddings (N, D); all float32."""
+    """Scores of N faces, and what they are computed from; all float32.
+
+    Attributes:
+        quality: (N,).
+        similarities: (N, l, k), cosines of a face's embedding with those of its copies after each step.
+        symmetry: (N,), cosine with the flipped face.
+        embeddings: (N, D).
+    """
 
     quality: Tensor
     similarities: Tensor
@@ -72,6 +82,9 @@ def faceqan(model: nn.Module, faces: Tensor, noise: Tensor, settings: FaceQANSet
         faces: float32 RGB (N, 3, 112, 112) in [0, 1].
         noise: float32 (N, k, 3, 112, 112), uniform in [-epsilon, epsilon].
         settings: The published values by default.
+
+    Returns:
+        See `FaceQANResult`.
     """
     settings = settings or FaceQANSettings()
     low, high = settings.clip
@@ -89,7 +102,7 @@ def faceqan(model: nn.Module, faces: Tensor, noise: Tensor, settings: FaceQANSet
         with torch.set_grad_enabled(not last):
             similarity = F.cosine_similarity(targets, model(noisy).float())
         recorded.append(similarity.detach())
-        if not last:  # the step after the last recording would be seen by nobody
+        if not last:  # no similarity is recorded after the last step, so it is left out
             (gradient,) = torch.autograd.grad(-similarity.sum(), noisy)
             noisy = (noisy.detach() + settings.epsilon * gradient.sign()).clamp(low, high)
     similarities = torch.stack(recorded, 1).view(count, copies, settings.iterations).transpose(1, 2)
@@ -98,11 +111,11 @@ def faceqan(model: nn.Module, faces: Tensor, noise: Tensor, settings: FaceQANSet
 
 
 def combine(similarities: Tensor, symmetry: Tensor, exponent: float) -> Tensor:
-    """`((1 + mean S) / 2 * clip(1 - std S, 0, 1) * symmetry) ^ p`, with the population's deviation.
+    """Compute `((1 + mean S) / 2 * clip(1 - std S, 0, 1) * symmetry) ^ p`, with the population's deviation.
 
     Args:
         similarities: (N, l, k).
-        symmetry: (N,). The product's sign is kept under an exponent that is not a whole number.
+        symmetry: (N,). Where p is not a whole number, the product keeps its sign.
         exponent: p.
 
     Returns:
@@ -117,15 +130,15 @@ def combine(similarities: Tensor, symmetry: Tensor, exponent: float) -> Tensor:
 
 
 class FaceQANLabeller:
-    """FaceQAN over batches of crops; one seed per image, so that no label depends on its batch.
+    """FaceQAN over batches of crops. Each image has a seed of its own, so its label does not depend on its batch.
 
     Args:
         model: Face-recognition model.
         settings: The published values by default.
-        seed: Of all noise.
+        seed: Seed of all noise.
         device: Where to compute.
         bf16: Run the network in bfloat16 (autocast).
-        embed: Give embeddings too. They are computed in float32 whatever `bf16` says, for they judge and teach.
+        embed: Return embeddings, too. They are computed in float32 also with `bf16`, for other stages use them.
     """
 
     name = "faceqan"
@@ -141,10 +154,34 @@ class FaceQANLabeller:
     ) -> None:
         self.device = device or torch.device("cpu")
         self.settings = settings or FaceQANSettings()
-        self.seed = seed
-        self.bf16 = bf16
-        self.embed = embed
-        self._model = Lazily(partial(frozen_for_attack, model, self.device))
+        self.record: dict[str, Any] = {**asdict(self.settings), "seed": seed, "bf16": bf16}
+        self.record["weights"] = fingerprint(model)
+        self._seed, self._bf16, self._embed = seed, bf16, embed
+        self._model = Lazy(partial(frozen_for_attack, model, self.device))
+
+    @classmethod
+    def load(
+        cls,
+        settings: FaceQANSettings,
+        model: str,
+        weights: Path | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        seed: int = 0,
+        bf16: bool = False,
+        device: str = "cpu",
+        embed: bool = True,
+    ) -> "FaceQANLabeller":
+        """Make a labeller with a face-recognition model by name, see `load_recognition_model`.
+
+        Raises:
+            InputError: The name is unknown, the weights are missing, or a module of a user's own is wrong.
+            ModelError: The checkpoint does not fit.
+        """
+        network = load_recognition_model(model, weights, mean, std)
+        labeller = cls(network, settings, seed, torch.device(device), bf16, embed)
+        labeller.record |= {"model": model, "mean": mean, "std": std}
+        return labeller
 
     def __call__(self, faces: NDArray[np.uint8], keys: Sequence[str]) -> dict[str, NDArray[Any]]:
         """Label a batch.
@@ -159,11 +196,11 @@ class FaceQANLabeller:
         images = torch.from_numpy(np.ascontiguousarray(faces[..., ::-1])).permute(0, 3, 1, 2).to(self.device)
         noise = torch.from_numpy(np.stack([self._noise(key, faces.shape[1:3]) for key in keys])).to(self.device)
         inputs = images.float() / 255
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
             result = faceqan(self._model(), inputs, noise, self.settings)
         labels = {self.name: result.quality.cpu().numpy()}
-        if self.embed:
-            labels["embedding"] = (self._embeddings(inputs) if self.bf16 else result.embeddings).cpu().numpy()
+        if self._embed:
+            labels["embedding"] = (self._embeddings(inputs) if self._bf16 else result.embeddings).cpu().numpy()
         return labels
 
     @torch.no_grad()
@@ -171,6 +208,31 @@ class FaceQANLabeller:
         return self._model()(inputs)
 
     def _noise(self, key: str, size: tuple[int, ...]) -> NDArray[np.float32]:
-        rng = np.random.default_rng([self.seed, zlib.crc32(key.encode())])
+        rng = np.random.default_rng([self._seed, zlib.crc32(key.encode())])
         uniform = rng.random((self.settings.copies, 3, *size), dtype=np.float32)
         return (2 * uniform - 1) * np.float32(self.settings.epsilon)
+
+
+_PUBLISHED = FaceQANSettings()
+
+
+def faceqan_labeller(
+    model: RecognitionName = "mobilefacenet128",
+    weights: Weights = None,
+    mean: Mean = None,
+    std: Std = None,
+    k: Annotated[int, typer.Option(min=1, help="Adversarial copies of each face.")] = _PUBLISHED.copies,
+    iterations: Annotated[
+        int, typer.Option("--iterations", "-l", min=1, help="Steps of the attack.")
+    ] = _PUBLISHED.iterations,
+    epsilon: Annotated[float, typer.Option(help="Size of the noise, for pixels in [0, 1].")] = _PUBLISHED.epsilon,
+    p: Annotated[float, typer.Option(help="Exponent of the score.")] = _PUBLISHED.exponent,
+    clip_to_image: Annotated[bool, typer.Option(help="Clip noisy images to [0, 1], not to [-1, 1].")] = False,
+    seed: Seed = 0,
+    bf16: Annotated[bool, typer.Option(help="Run the network in bfloat16.")] = False,
+    device: str = "cpu",
+    embed: bool = True,
+) -> FaceQANLabeller:
+    """Make a labeller of the options of `fiqa-train label faceqan`, see `FaceQANLabeller.load`."""
+    settings = FaceQANSettings(epsilon, iterations, k, p, (0.0, 1.0) if clip_to_image else _PUBLISHED.clip)
+    return FaceQANLabeller.load(settings, model, weights, mean, std, seed, bf16, device, embed)

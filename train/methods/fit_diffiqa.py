@@ -1,99 +1,80 @@
-"""Train the diffusion model of DifFIQA: pairs of a face and a degraded copy, averaged weights, exact resume.
+"""Train the diffusion model of DifFIQA on pairs of a face and a degraded copy.
 
-Everything random about a sample depends on seed, pass and row alone, and is drawn by the loading processes: the flip,
+Everything random about a pair depends on seed, epoch and row alone, and is drawn by the loading processes: the flip,
 the degradation, the step and the noise. So a run that is interrupted ends with the weights of one that is not.
 """
 
-import contextlib
-import hashlib
 import json
 import logging
 import math
-from collections.abc import Generator, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import DataLoader
+from torch import Tensor, nn
 
-from sdk.commands.console import progress_bar
 from sdk.errors import InputError
-from sdk.files import make_folder, write_file
-from train.data.dataset import EpochBatches, FaceDataset, Item, normalised
+from sdk.files import write_file
+from train.data.dataset import FaceDataset, Item, normalised
 from train.data.manifest import Manifest, read_manifest
 from train.degradations.bsrgan import degrade_face
-from train.fitting.trainer import make_accelerator, reading_state
-from train.lock import exclusive
+from train.fitting.learner import Learner
+from train.fitting.settings import FREE, TrainerSettings
+from train.fitting.task import Batch, Optimisation, Terms
+from train.fitting.trainer import Trainer
 from train.methods.diffusion import TRAINED_STEPS, Diffusion
 from train.networks import save_network
-from train.networks.checkpoints import replace_checkpoint
 from train.networks.variants import HALF
 from train.recipes import Recipe, check_least, settings_from
-from train.run_state import check_kept
+from train.run_state import RunRecord, digest
 
 logger = logging.getLogger(__name__)
-
-Batch = dict[str, Tensor]
 
 GRID = 5
 """Faces a side of the grid that shows what the model restores."""
 
-FREE = ("steps", "workers", "cache", "sample_every", "save_every")
-"""Settings that a run may be resumed with other values of: they decide no step's weights."""
-
 
 @dataclass(frozen=True, slots=True)
-class DiffusionSettings:
+class DiffusionSettings(TrainerSettings):
     """How to train; the defaults are the published values.
+
+    See `TrainerSettings` for the others. The averaged weights (`ema`) are what is kept; the loading processes
+    (`workers`) also degrade the faces; a flip turns both faces of a pair.
 
     Attributes:
         width: Channels of the UNet at the first resolution.
         steps: Steps of the optimiser.
-        batch_size: Faces a pass forward and back, and process.
-        accumulate: Passes a step.
+        accumulate: Passes forward and back a step.
         lr: Learning rate of Adam.
         betas: Of Adam.
-        ema: Decay of the averaged weights, which are what is kept.
         ema_every: Steps between updates of the average.
-        flip: Probability of a left-right flip of both faces of a pair.
-        precision: `no`, `bf16` or `fp16` (autocast).
-        seed: Of order, flips, degradations, steps and noise, and of the first weights.
-        workers: Loading processes, which also degrade the faces.
-        cache: Keep decoded crops in memory.
         sample_every: Steps between grids of restored faces.
-        save_every: Steps between checkpoints to resume from.
     """
 
+    batch_size: int = 16
+    ema: float = 0.995
+    flip: float = 0.5
+    workers: int = 4
     width: int = 128
     steps: int = 100_000
-    batch_size: int = 16
     accumulate: int = 4
     lr: float = 8e-5
     betas: tuple[float, float] = (0.9, 0.99)
-    ema: float = 0.995
     ema_every: int = 10
-    flip: float = 0.5
-    precision: str = "no"
-    seed: int = 0
-    workers: int = 4
-    cache: bool = False
     sample_every: int = 500
-    save_every: int = 500
 
     def __post_init__(self) -> None:
-        check_least(self, 1, "steps", "batch_size", "accumulate", "ema_every", "sample_every", "save_every")
-        check_least(self, 0, "workers", "seed")
+        TrainerSettings.__post_init__(self)
+        check_least(self, 1, "steps", "accumulate", "ema_every", "sample_every")
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise InputError(f"betas is {self.betas}, wanted two numbers of 0 or more, below 1")
         if self.width < 8 or self.width % 8:
             raise InputError(f"width is {self.width}, wanted a multiple of 8, such as 128")
-        if self.precision not in ("no", "bf16", "fp16"):
-            raise InputError(f"precision is {self.precision!r}, wanted no, bf16 or fp16")
 
 
 class PairDataset(FaceDataset):
@@ -135,18 +116,17 @@ def fit_diffiqa(settings: DiffusionSettings, source: Path, out: Path) -> Path:
     rows = clean_rows(manifest)
     if len(rows) == 0:
         raise InputError(f"{source} has no clean face to train on, wanted rows of split 'train' without degradation")
-    data = PairDataset(manifest, rows, {}, settings.flip, settings.seed, settings.cache)
     logger.info("%d faces to train on", len(rows))
-    make_folder(out)
+    pairs = PairDataset(manifest, rows, {}, settings.flip, settings.seed, settings.cache)
     paths = manifest.paths
-    digest = hashlib.sha256("\n".join(paths[row] for row in rows).encode()).hexdigest()
-    run = _Run(data, settings, out, {"faces": len(rows), "images": digest})
-    with exclusive(out if run.accelerator.is_main_process else None):
-        return run.run()
+    inputs = {"images": digest(["\n".join(paths[row] for row in rows)])}
+    record = RunRecord({**asdict(settings), "faces": len(rows)}, inputs, FREE | {"steps", "sample_every"})
+    Trainer(Restoration(pairs, settings), Samples(pairs, settings, out), settings, out, record).run()
+    return out / "diffusion.safetensors"
 
 
 def clean_rows(manifest: Manifest) -> NDArray[np.int64]:
-    """Rows that are for training, and are not damaged copies."""
+    """Return the rows that are for training and are no damaged copies."""
     wanted = np.ones(len(manifest), bool)
     if "split" in manifest.table.column_names:
         wanted &= np.array(manifest.column("split")) == "train"
@@ -155,152 +135,110 @@ def clean_rows(manifest: Manifest) -> NDArray[np.int64]:
     return np.flatnonzero(wanted)
 
 
-class _Loss(torch.nn.Module):
-    """The loss as `forward`, which is what wrappers for several devices call."""
+class Restoration:
+    """The task: restore clean faces from noisy mixtures with degraded ones, see `Diffusion.loss`.
 
-    def __init__(self, diffusion: Diffusion) -> None:
+    Args:
+        pairs: See `PairDataset`.
+        settings: See `DiffusionSettings`.
+    """
+
+    loss_scale = 65536.0
+
+    def __init__(self, pairs: PairDataset, settings: DiffusionSettings) -> None:
+        self.train_set, self._settings = pairs, settings
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            self.network = Diffusion(settings.width)
+
+    def module_of(self, network: nn.Module) -> nn.Module:
+        """See `Task`."""
+        return _Loss(network)
+
+    def optimisation(self, passes: int) -> Optimisation:
+        """See `Task`."""
+        how = self._settings
+        optimiser = torch.optim.Adam(self.network.parameters(), how.lr, how.betas)
+        return Optimisation(optimiser, how.steps, how.accumulate, averages=lambda step: step % how.ema_every == 0)
+
+    def terms(self, module: Callable[..., Any], batch: Batch, training: bool) -> Terms:
+        """See `Task`."""
+        return {"total": module(*_inputs(batch))}
+
+
+class _Loss(nn.Module):
+    """The loss as `forward`."""
+
+    def __init__(self, diffusion: nn.Module) -> None:
         super().__init__()
         self.diffusion = diffusion
 
     def forward(self, *arguments: Tensor) -> Tensor:
-        return self.diffusion.loss(*arguments)
+        return self.diffusion.loss(*arguments)  # type: ignore[operator]
 
 
-class _Run:
-    """`faces` is what a run is only continued with the same of, beside the settings."""
+class Samples:
+    """Results: the averaged weights, the loss of each step, and pictures of restored faces.
 
-    def __init__(self, data: PairDataset, settings: DiffusionSettings, out: Path, faces: dict[str, int | str]) -> None:
-        self.data, self.settings, self.out, self.faces = data, settings, out, faces
-        self.accelerator = make_accelerator(settings.precision, out)
-        self.batches = EpochBatches(len(data), settings.batch_size, True, settings.seed, self.accelerator.num_processes)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(settings.seed)
-            self.diffusion = Diffusion(settings.width)
-        self.diffusion.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimiser = torch.optim.Adam(self.diffusion.parameters(), settings.lr, settings.betas)
-        self.model, self.optimiser, self.loader = self.accelerator.prepare(
-            _Loss(self.diffusion),
-            optimiser,
-            DataLoader(data, batch_sampler=self.batches, num_workers=settings.workers),
-        )
-        average = get_ema_multi_avg_fn(settings.ema)  # type: ignore[no-untyped-call]
-        self.average = AveragedModel(self.diffusion, multi_avg_fn=average)
-        self.losses: list[float] = []
+    Args:
+        pairs: See `PairDataset`.
+        settings: See `DiffusionSettings`.
+        out: Folder for `diffusion.safetensors`, `losses.json` and `samples/`.
+    """
 
-    @property
-    def kept(self) -> Diffusion:
-        """The averaged model."""
-        kept = self.average.module
-        assert isinstance(kept, Diffusion)
-        return kept
+    def __init__(self, pairs: PairDataset, settings: DiffusionSettings, out: Path) -> None:
+        self._pairs, self._settings, self._out = pairs, settings, out
+        self._losses: list[float] = []
 
-    def run(self) -> Path:
-        self._resume()
-        self.accelerator.init_trackers("tensorboard")
-        left = self.settings.steps - len(self.losses)
-        batches = self._batches(len(self.losses) * self.settings.accumulate)
-        with progress_bar("diffusion", left) as advance:
-            for _ in range(left):
-                self.losses.append(self._step(batches))
-                if not math.isfinite(self.losses[-1]):
-                    raise InputError(
-                        f"the loss is {self.losses[-1]} at step {len(self.losses)}; lower the learning rate"
-                    )
-                self._after_step(len(self.losses))
-                advance(1)
-        batches.close()
-        self.accelerator.end_training()
-        return self.out / "diffusion.safetensors"
+    def after_step(self, step: int, learner: Learner, terms: Terms) -> bool:
+        """Write what is due after a step, see `Results`.
 
-    def _batches(self, done: int) -> Generator[Batch, None, None]:
-        """Batches of this process without end, from the one after so many."""
-        processes = self.accelerator.num_processes
-        epoch, start = divmod(done, -(-len(self.batches) // processes))
-        while True:
-            self.batches.epoch, self.batches.start = epoch, start * processes
-            yield from self.loader
-            epoch, start = epoch + 1, 0
+        Raises:
+            InputError: The loss is no finite number.
+        """
+        self._losses.append(learner.mean(terms["total"]))
+        if not math.isfinite(self._losses[-1]):
+            raise InputError(f"the loss is {self._losses[-1]} at step {step}; lower the learning rate")
+        done = step == self._settings.steps
+        save = done or step % self._settings.save_every == 0
+        if learner.accelerator.is_main_process:
+            if done or step % self._settings.sample_every == 0:
+                self._write_samples(step, learner)
+            if save:
+                save_network(learner.kept, self._out / "diffusion.safetensors")
+                text = json.dumps([round(loss, 6) for loss in self._losses], allow_nan=False)
+                write_file(self._out / "losses.json", text)
+        return save
 
-    def _step(self, batches: Iterator[Batch]) -> float:
-        """One step of the optimiser; returns its loss."""
-        self.model.train()
-        total = torch.zeros((), device=self.accelerator.device)
-        for part in range(self.settings.accumulate):
-            last = part == self.settings.accumulate - 1
-            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.model):
-                loss = self.model(*_inputs(next(batches))) / self.settings.accumulate
-                self.accelerator.backward(loss)
-            total += loss.detach()
-        self.optimiser.step()
-        self.optimiser.zero_grad()
-        return float(self.accelerator.reduce(total, "mean"))
+    def state(self) -> dict[str, Any]:
+        """See `Results`."""
+        return {"losses": self._losses}
 
-    def _after_step(self, step: int) -> None:
-        settings = self.settings
-        if step % settings.ema_every == 0:
-            self.average.update_parameters(self.diffusion)
-        if step % 20 == 0:
-            self.accelerator.log({"train/loss": self.losses[-1]}, step)
-        if not self.accelerator.is_main_process:
-            return
-        done = step == settings.steps
-        if step % settings.sample_every == 0 or done:
-            self._write_samples(step)
-        if step % settings.save_every == 0 or done:
-            self._save(step)
+    def load(self, state: dict[str, Any]) -> None:
+        """See `Results`."""
+        self._losses = [float(loss) for loss in state["losses"]]
 
     @torch.no_grad()
-    def _write_samples(self, step: int) -> None:
-        """Restore a few faces in one go from steps 0 to 99; each is shown as given, as restored, and as it was."""
-        count = min(GRID**2, len(self.data))
-        items = [self.data[(0, index)] for index in np.linspace(0, len(self.data) - 1, count).astype(int)]
-        device = self.accelerator.device
-        names = ("image", "degraded", "noise")
-        batch = {name: torch.stack([item[name] for item in items]).to(device) for name in names}
+    def _write_samples(self, step: int, learner: Learner) -> None:
+        """Restore a few faces in one pass, from steps 0 to 99; show each as given, as restored, and as it was."""
+        count = min(GRID**2, len(self._pairs))
+        items = [self._pairs[(0, index)] for index in np.linspace(0, len(self._pairs) - 1, count).astype(int)]
+        device, diffusion = learner.accelerator.device, learner.kept
+        assert isinstance(diffusion, Diffusion)
+        batch = {
+            name: torch.stack([item[name] for item in items]).to(device) for name in ("image", "degraded", "noise")
+        }
         batch["step"] = torch.linspace(0, TRAINED_STEPS - 1, count, device=device).long()
         clean, *rest = _inputs(batch)
-        given = self.kept.mixture(clean, *rest)
-        with self.accelerator.autocast():
-            restored = self.kept.model(given, batch["step"]).float()
+        given = diffusion.mixture(clean, *rest)
+        with learner.accelerator.autocast():
+            restored = diffusion.model(given, batch["step"]).float()
         grid = picture_grid(torch.cat([given, restored, clean], -1), GRID)
-        path = self.out / "samples" / f"{step:06d}.png"
-        write_file(path, cv2.imencode(".png", grid)[1].tobytes())
-
-    def _save(self, step: int) -> None:
-        scaler = self.accelerator.scaler
-        state = {
-            "step": step,
-            "model": self.diffusion.state_dict(),
-            "opt": self.optimiser.state_dict(),
-            "ema": self.average.state_dict(),
-            "scaler": None if scaler is None else scaler.state_dict(),
-            "settings": asdict(self.settings) | self.faces,
-            "losses": self.losses,
-        }
-        replace_checkpoint(self.out / "state.pt", lambda temporary: torch.save(state, temporary))
-        save_network(self.kept, self.out / "diffusion.safetensors")
-        text = json.dumps([round(loss, 6) for loss in self.losses], allow_nan=False)
-        write_file(self.out / "losses.json", text)
-
-    def _resume(self) -> None:
-        path = self.out / "state.pt"
-        if not path.exists():
-            return
-        with reading_state(path) as state:
-            decides = {key: value for key, value in (asdict(self.settings) | self.faces).items() if key not in FREE}
-            found = {key: value for key, value in state["settings"].items() if key not in FREE}
-            check_kept(found, decides, f"{path} is of a run", "give another --out to train anew")
-            self.diffusion.load_state_dict(state["model"])
-            self.optimiser.load_state_dict(state["opt"])
-            self.average.load_state_dict(state["ema"])
-            if self.accelerator.scaler is not None:
-                self.accelerator.scaler.load_state_dict(state["scaler"])
-            self.losses = [float(loss) for loss in state["losses"]]
-        logger.info("resumed at step %d", len(self.losses))
+        write_file(self._out / "samples" / f"{step:06d}.png", cv2.imencode(".png", grid)[1].tobytes())
 
 
 def _inputs(batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Clean and degraded faces in [-1, 1], steps and noise, as `Diffusion.loss` takes them."""
+    """Return clean and degraded faces in [-1, 1], steps and noise, as `Diffusion.loss` takes them."""
     clean, degraded = (
         normalised(batch[name], HALF, HALF).contiguous(memory_format=torch.channels_last)
         for name in ("image", "degraded")
@@ -309,7 +247,7 @@ def _inputs(batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def picture_grid(images: Tensor, columns: int) -> NDArray[np.uint8]:
-    """RGB (N, 3, H, W) in [-1, 1] -> uint8 BGR, so many a row; missing ones are black."""
+    """Put images, RGB (N, 3, H, W) in [-1, 1], into a square grid, uint8 BGR; empty places are black."""
     pixels = ((images.clamp(-1, 1) + 1) * 127.5).round().byte().cpu().numpy()[:, ::-1].transpose(0, 2, 3, 1)
     count, height, width, _ = pixels.shape
     rows = -(-count // columns)

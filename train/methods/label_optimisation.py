@@ -1,9 +1,9 @@
-"""Label optimisation: quality labels of any method, their ranks moved towards the ranks of mated similarities.
+"""Label optimisation: move the ranks of quality labels towards the ranks of mated similarities.
 
 Babnik, Damer and Štruc, "Optimization-Based Improvement of Face Image Quality Assessment Techniques", IWBF 2023.
 
-Pairs are drawn by index arithmetic, a block of people at a time, and ranked by one sort of 64-bit keys. All of it runs
-on one thread, so the number of cores changes no result.
+Pairs are drawn by index arithmetic, a block of people at a time, and ranked by one sort of 64-bit keys. One thread does
+all of it, so the number of cores changes no result.
 """
 
 import logging
@@ -23,31 +23,31 @@ from threadpoolctl import threadpool_limits
 from sdk.commands.console import progress_bar
 from sdk.errors import InputError
 from sdk.files import write_errors
-from train.labelling.journal import write_all
+from train.labelling.embeddings_writer import write_all
 from train.vectors import Indices, cosines, unit
 
 logger = logging.getLogger(__name__)
 
 ReadRows = Callable[[Indices], NDArray[np.floating[Any]]]
-"""Gives the embeddings (n, D) of these rows."""
+"""Returns the embeddings (n, D) of rows (n,)."""
 
 BLOCK = 4096
-"""Images that are worked on at once; a person is not divided, so one with more images makes a larger block."""
+"""Most images in a block. A person's images stay together, so a person with more images makes a larger block."""
 
 SAMPLE_BITS = 32
-"""Low bits of a key, the number of a sample; the high ones are a similarity, so that one sort ranks the pairs."""
+"""Low bits of a key, which are the number of an image. The high bits are a similarity: so one sort ranks the pairs."""
 
 
 @dataclass(frozen=True, slots=True)
 class OptimisationSettings:
-    """The published values.
+    """Settings of label optimisation. The defaults are the published values.
 
     Attributes:
-        epsilon: Step from the label's rank towards the mean rank of mated similarities. It is small because that
-            rank counts pairs, of which there are up to `clusters - 1` times as many as images.
-        iterations: Draws of pairs that are averaged.
-        clusters: Of each person; as many as images where there are fewer.
-        seed: Of k-means and of the draws.
+        epsilon: Step from the rank of a label towards the mean rank of its mated similarities. It is small because the
+            latter is a rank among pairs, and there are up to `clusters - 1` times as many pairs as images.
+        iterations: Draws of pairs to average over.
+        clusters: Clusters of each person's images; a person with fewer images has one for each.
+        seed: Seed of k-means and of the draws.
     """
 
     epsilon: float = 0.001
@@ -60,7 +60,7 @@ class OptimisationSettings:
             if getattr(self, name) < least:
                 raise InputError(f"{name} is {getattr(self, name)}, wanted {least} or more")
         if not 0 <= self.epsilon <= 1:
-            raise InputError(f"epsilon is {self.epsilon}, wanted 0 (labels stay) to 1 (similarities alone decide)")
+            raise InputError(f"epsilon is {self.epsilon}, wanted 0 (labels stay) to 1 (only similarities count)")
 
 
 def optimise(
@@ -70,16 +70,16 @@ def optimise(
     read: ReadRows,
     settings: OptimisationSettings,
 ) -> NDArray[np.float64]:
-    """Hand the labels out anew, by ranks that have moved towards those of mated similarities.
+    """Move the ranks of labels towards those of mated similarities, and give the labels to the images in the new order.
 
-    Needs 8 bytes a pair, so up to `8 * (clusters - 1)` an image, about 100 bytes an image besides, and the embeddings
-    of `BLOCK` images or of the person who has more.
+    Memory: 8 bytes a pair, that is up to `8 * (clusters - 1)` an image; about 100 bytes an image; and the embeddings of
+    a block, see `BLOCK`.
 
     Args:
-        labels: (N,), not NaN; their order decides between equal ones.
+        labels: (N,), not NaN. Of equal labels the first one has the lower rank.
         people: int (N,), person of each image.
         clusters: int (N,), cluster of each image among its person's.
-        read: Embeddings by index into these arrays.
+        read: Returns embeddings by index into these arrays.
         settings: See `OptimisationSettings`.
 
     Returns:
@@ -113,7 +113,7 @@ def optimise(
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Where clusters and people are among samples that are sorted by person, then by cluster.
+    """Places of clusters and people among samples (images) that are sorted by person, then by cluster.
 
     Attributes:
         cluster: int64 (N,), running number of each sample's cluster.
@@ -142,11 +142,11 @@ class _Layout:
 
     @property
     def pairs(self) -> int:
-        """Pairs of an iteration: a sample with each other cluster of its person."""
+        """Number of pairs in an iteration: each sample is paired once with each other cluster of its person."""
         return int((np.diff(self.start) * (self.count - 1)).sum())
 
     def blocks(self) -> Iterator[slice]:
-        """Samples of whole people, at most `BLOCK` of them, or one person with more."""
+        """Yield blocks of samples: whole people with at most `BLOCK` samples, or one person with more."""
         begin = 0
         while begin < self.person_start[-1]:
             following, fitting = np.searchsorted(self.person_start, [begin, begin + BLOCK], "right") - [0, 1]
@@ -155,9 +155,9 @@ class _Layout:
             begin = end
 
     def draw(self, block: slice, rng: np.random.Generator) -> tuple[Indices, Indices]:
-        """Ordered pairs of samples, `b` a random one of each other cluster of `a`'s person.
+        """Draw ordered pairs of samples: `b` is a random sample of each other cluster of `a`'s person.
 
-        No pair comes twice, for a person's clusters are disjoint.
+        No pair is drawn twice, for a person's clusters are disjoint.
         """
         samples = np.arange(block.start, block.stop)
         others = self.count[self.cluster[block]] - 1
@@ -170,13 +170,17 @@ class _Layout:
 
 
 def _sortable(similarity: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Integers of 32 bits in the order of the numbers: a float's bits, all but the sign inverted below zero."""
+    """Return 32-bit integers that have the order of the similarities.
+
+    The bits of positive floats, read as integers, are in the order of the floats. Those of negative floats are in the
+    reverse order, so all their bits but the sign are inverted.
+    """
     bits = similarity.view(np.int32)
     return (bits ^ (bits >> 31 & 0x7FFFFFFF)).astype(np.int64)
 
 
 def _mean_ranks(keys: NDArray[np.int64], ranks: Indices) -> NDArray[np.float64]:
-    """Mean rank of the pairs that count for each sample; its own rank where there is none. Sorts the keys in place."""
+    """Return the mean rank of each sample's pairs, or its own rank where it has none. Sorts the keys in place."""
     keys.sort()
     sums, counts = np.zeros_like(ranks), np.zeros_like(ranks)
     for start in range(0, len(keys), 1 << 20):
@@ -187,13 +191,13 @@ def _mean_ranks(keys: NDArray[np.int64], ranks: Indices) -> NDArray[np.float64]:
 
 
 def cluster_people(people: Indices, read: ReadRows, settings: OptimisationSettings, kept: Path) -> Indices:
-    """K-means over each person's images of unit length; where there are too few, each image is a cluster.
+    """Cluster each person's embeddings, of unit length, by k-means. A person with few images has one cluster for each.
 
     Args:
-        people: int (N,), sorted.
-        read: Embeddings by index into it.
+        people: int (N,), person of each image, sorted.
+        read: Returns embeddings by index into `people`.
         settings: `clusters` and `seed` are used.
-        kept: File of what k-means gave for the people so far, one after the other; where it exists it is gone on with.
+        kept: File of the clusters of the people so far, one after the other. A run that was stopped goes on from it.
 
     Returns:
         int (N,): cluster of each image among its person's.
@@ -211,10 +215,10 @@ def cluster_people(people: Indices, read: ReadRows, settings: OptimisationSettin
     with opened as file, progress_bar("clusters", len(ends) - 1) as advance, threadpool_limits(1):
         file.seek(0)
         found = np.fromfile(file, np.int32)
-        done = int(np.searchsorted(ends, len(found), "right")) - 1  # people; the last one's may have been cut off
+        done = int(np.searchsorted(ends, len(found), "right")) - 1  # people; the last one may be incomplete
         kept_ones = found[: ends[done]]
         if ((kept_ones < 0) | (kept_ones >= settings.clusters)).any():
-            raise InputError(f"{kept} is damaged: it has other clusters than 0 to {settings.clusters - 1}; delete it")
+            raise InputError(f"{kept} is damaged: it has clusters outside 0 to {settings.clusters - 1}; delete it")
         file.truncate(4 * ends[done])
         result[images[: ends[done]]] = kept_ones
         advance(done)
@@ -229,6 +233,6 @@ def cluster_people(people: Indices, read: ReadRows, settings: OptimisationSettin
 
 def _k_means(vectors: NDArray[np.floating[Any]], settings: OptimisationSettings) -> NDArray[np.int32]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # too few different images: fewer clusters
+        warnings.simplefilter("ignore", ConvergenceWarning)  # with too few different images there are fewer clusters
         means = KMeans(settings.clusters, n_init=1, random_state=settings.seed)
         return means.fit_predict(unit(vectors)).astype(np.int32)

@@ -1,7 +1,6 @@
-"""From a labelled manifest to optimised labels: what cannot be used is refused, and a column is added.
+"""Label optimisation of a manifest: check it, and add the column of optimised labels.
 
-Nothing depends on the order of the rows: people and images are taken in the order of their names, which also decides
-between equal labels.
+The result does not depend on the order of the rows: people and images are taken in the order of their names.
 """
 
 import logging
@@ -19,7 +18,7 @@ from sdk.errors import InputError
 from train.data.embeddings import open_embeddings, read_rows
 from train.data.label_targets import label_column
 from train.data.manifest import Manifest, check_table_path, read_manifest, write_table
-from train.lock import exclusive
+from train.lock import locked
 from train.methods.label_optimisation import BLOCK, OptimisationSettings, ReadRows, cluster_people, optimise
 from train.vectors import Indices
 
@@ -31,17 +30,17 @@ def optimise_manifest(
 ) -> pa.Table:
     """Add a column of optimised labels to a labelled manifest.
 
-    Rows without a label stay without one and have no part in the rest. A person's only image has no mated pair, so it
-    keeps its rank. Clusters are kept in a file beside the output, until that is written: a run that was
-    interrupted goes on there, and one with other people, embeddings, clusters or seed has a file of its own.
+    Rows without a label are left out, and stay without one. A person's only image has no mated pair, so it keeps its
+    rank. Clusters are kept in a file beside the output until the output is written. A run that was stopped goes on
+    from that file. A run with other people, embeddings, clusters or seed has another file.
 
     Args:
         source: Labelled manifest.
         label: Column, or several by commas, see `train.data.label_targets.label_column`.
-        embeddings: `.npy` (N, D), a row a row of the manifest.
-        out: `.csv` or `.parquet` to write; may be the source, but not on the command line.
+        embeddings: `.npy` (N, D), a row for each row of the manifest.
+        out: `.csv` or `.parquet` to write; it may be the source.
         settings: See `OptimisationSettings`.
-        name: Of the new column, `<label>-optimised` by default; a column of that name is replaced.
+        name: New column, `<label>-optimised` by default; a column of that name is replaced.
 
     Returns:
         The table that was written.
@@ -62,7 +61,7 @@ def optimise_manifest(
     checksum = _check_embeddings(manifest, rows, read, zlib.crc32(people.tobytes()))
     kept = out.with_name(f"{out.name}.clusters-{settings.clusters}-{settings.seed}-{checksum:08x}")
     improved = np.full(len(labels), np.nan)
-    with exclusive(out):
+    with locked(out):
         clusters = cluster_people(people, lambda chosen: read(rows[chosen]), settings, kept)
         logger.info("%d images of %d people are clustered", len(rows), people[-1] + 1)
         improved[rows] = optimise(labels[rows], people, clusters, lambda chosen: read(rows[chosen]), settings)
@@ -74,14 +73,14 @@ def optimise_manifest(
 
 
 def _rows_by_name(manifest: Manifest, labelled: NDArray[np.bool_]) -> Indices:
-    """Rows with a label, ordered by identity, then by path."""
+    """Return the rows with a label, sorted by identity, then by path."""
     keys = [("identity", "ascending"), ("path", "ascending")]
     rows = pc.sort_indices(manifest.table, sort_keys=keys).to_numpy().astype(np.int64)
     return rows[labelled[rows]]
 
 
 def _people(manifest: Manifest, rows: Indices) -> Indices:
-    """Person of each row as a number that rises along the rows, which are sorted by identity."""
+    """Return the person of each row as a number, which rises along the rows, for they are sorted by identity."""
     identities = manifest.table["identity"].combine_chunks()
     nameless = np.asarray(pc.fill_null(pc.equal(identities, ""), True))[rows]
     if nameless.any():
@@ -97,7 +96,7 @@ def _people(manifest: Manifest, rows: Indices) -> Indices:
 
 
 def _check_embeddings(manifest: Manifest, rows: Indices, read: ReadRows, checksum: int) -> int:
-    """Refuse missing embeddings; the checksum goes on over all of them."""
+    """Refuse missing embeddings, and return the checksum, continued over all embeddings."""
     missing = []
     with progress_bar("embeddings", len(rows)) as advance:
         for start in range(0, len(rows), BLOCK):

@@ -1,4 +1,4 @@
-"""Frozen networks, prepared for many passes forward and back to the input: labelling spends its time there."""
+"""Frozen networks that are fast in passes forward, and back to the input: labelling spends its time in these."""
 
 import copy
 import logging
@@ -13,14 +13,14 @@ logger = logging.getLogger(__name__)
 
 
 def frozen_for_attack(network: nn.Module, device: torch.device) -> nn.Module:
-    """A copy of a network in evaluation mode, without parameter gradients, rewritten for fast input gradients.
+    """Return a copy of a network in evaluation mode, without gradients of its parameters, with fast input gradients.
 
-    Two exact rewrites: batch norms are folded into their convolutions, and on a CPU the input gradients of depthwise
-    convolutions are computed as such.
+    Batch norms are folded into their convolutions, and on a CPU depthwise convolutions get a faster backward pass, see
+    `train.networks.depthwise`. Both are exact up to rounding.
 
     Args:
-        network: Any module; one that `torch.fx` cannot trace is left unfused.
-        device: Where the copy goes.
+        network: Any module. One that `torch.fx` cannot trace keeps its batch norms.
+        device: Device of the copy.
 
     Returns:
         The copy, in channels-last layout.

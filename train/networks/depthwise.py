@@ -17,7 +17,7 @@ class DepthwiseConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         weight, bias = self.weight, self.bias
-        if torch.is_autocast_enabled(x.device.type):  # a custom function is not cast by itself
+        if torch.is_autocast_enabled(x.device.type):  # autocast does not reach into a custom function
             dtype = torch.get_autocast_dtype(x.device.type)
             x, weight = x.to(dtype), weight.to(dtype)
             bias = bias if bias is None else bias.to(dtype)
@@ -50,8 +50,10 @@ class _DepthwiseFunction(torch.autograd.Function):
 
 
 def _input_gradient(grad: Tensor, weight: Tensor, stride: int, padding: int, shape: torch.Size) -> Tensor:
-    """The transposed convolution, written out: zeros between the rows of a strided one, then a plain one with the
-    kernel turned round."""
+    """Return the input's gradient: a convolution of the output's gradient with the kernel turned round.
+
+    Where the stride is above 1, zeros are put between the values of the output's gradient first.
+    """
     kernel = weight.shape[-1]
     if stride > 1:
         height, width = (size + 2 * padding - kernel + 1 for size in shape[2:])
@@ -62,7 +64,7 @@ def _input_gradient(grad: Tensor, weight: Tensor, stride: int, padding: int, sha
 
 
 def speed_up_depthwise(network: nn.Module) -> None:
-    """Let a network's depthwise convolutions be `DepthwiseConv2d`, in place; parameters and keys stay."""
+    """Turn the depthwise convolutions of a network into `DepthwiseConv2d`, in place. Parameters and keys stay."""
     for child in network.modules():
         if type(child) is nn.Conv2d and _is_plain_depthwise(child):
             child.__class__ = DepthwiseConv2d

@@ -1,4 +1,4 @@
-"""Regression heads, eDifFIQA's MLP and one linear layer, and the network that carries one."""
+"""Quality networks: a face-recognition network with a head, which is an MLP or one linear layer."""
 
 from torch import Tensor, nn
 
@@ -19,12 +19,12 @@ class MLP(nn.Module):
 class QualityNetwork(nn.Module):
     """A face-recognition backbone with a head: an MLP (eDifFIQA, section III-C) or one linear layer (DifFIQA(R)).
 
-    Takes normalised RGB faces (N, 3, 112, 112), gives quality (N, 1). `base_model` and `mlp` are the names in the
-    published checkpoints.
+    Normalised RGB faces (N, 3, 112, 112) -> quality (N, 1). `base_model` and `mlp` are the names in the published
+    checkpoints.
 
     Args:
-        backbone: Gives embeddings.
-        features: Their length.
+        backbone: Face-recognition network.
+        features: Length of its embeddings.
         hidden: Width of the MLP; 0 for one linear layer.
     """
 
@@ -35,13 +35,13 @@ class QualityNetwork(nn.Module):
 
     @property
     def last_layer(self) -> nn.Linear:
-        """The layer that gives the quality."""
+        """The layer whose output is the quality."""
         return self.mlp.l2 if isinstance(self.mlp, MLP) else self.mlp
 
     def forward(self, x: Tensor) -> Tensor:
         return self.mlp(self.base_model(x))
 
     def features_and_quality(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (N, D), usable for recognition, and quality (N, 1)."""
+        """Return features (N, D), which can be used for recognition, and quality (N, 1)."""
         features = self.base_model(x)
         return features, self.mlp(features)

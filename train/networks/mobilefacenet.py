@@ -47,7 +47,7 @@ class DepthWise(nn.Module):
 
 
 class Residual(nn.Module):
-    """A run of `count` inverted residuals of equal width."""
+    """A chain of `count` inverted residuals of equal width."""
 
     def __init__(self, channels: int, hidden: int, count: int) -> None:
         super().__init__()
@@ -88,9 +88,9 @@ class MobileFaceNet(nn.Module):
 
 
 def l2_normalise(x: Tensor) -> Tensor:
-    """Rows of unit length.
+    """Scale rows to unit length.
 
-    Written with an explicit division: `torch.nn.functional.normalize` exports Shape and Expand nodes, with which
-    OpenCV's importer loses the batch axis.
+    It is a division, not `torch.nn.functional.normalize`, which exports Shape and Expand nodes: with them OpenCV's
+    importer loses the batch axis.
     """
     return x / torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp_min(1e-6)

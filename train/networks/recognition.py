@@ -1,6 +1,5 @@
-"""Face-recognition models: what labels are made with."""
+"""Face-recognition models, which labels are made with."""
 
-import importlib
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,14 +8,21 @@ import torch
 from torch import Tensor, nn
 
 from sdk.errors import InputError
+from sdk.text import shortened
 from train.networks import get_variant, load_network
 from train.networks.variants import HALF
+from train.references import resolve
 
 
 class RecognitionModel(nn.Module):
-    """A face-recognition network whose first layer is its normalisation.
+    """A face-recognition network with its normalisation: RGB faces (N, 3, 112, 112) in [0, 1] -> embeddings (N, D).
 
-    Takes RGB faces (N, 3, 112, 112) in [0, 1], gives embeddings (N, D). So noise added to its input is in pixel units.
+    Noise that is added to its input is thus on the scale of pixels.
+
+    Args:
+        network: Takes normalised faces.
+        mean: Subtracted from RGB in [0, 1].
+        std: Divides what is left.
     """
 
     mean: Tensor
@@ -38,20 +44,20 @@ def load_recognition_model(
     """Load one of our networks, or a user's own.
 
     Args:
-        name: A variant without a head (`mobilefacenet128`, `iresnet100`, ...), or `module:function`, where the
-            function takes nothing and returns a torch module with its weights.
-        weights: Checkpoint; needed for our networks, not taken by a user's own.
+        name: A variant without a head (`mobilefacenet128`, `iresnet100`, ...), or `module:function`, see
+            `train.references`. The function takes nothing and returns a torch module with its weights.
+        weights: Checkpoint of one of our networks.
         mean: Subtracted from RGB in [0, 1]; by default our network's own, 0.5 for a user's.
-        std: Divides what is left; the same.
+        std: Divides what is left; by default our network's own, 0.5 for a user's.
 
     Raises:
-        InputError: The name is unknown, the weights are missing, or the user's function does not give a module.
+        InputError: The name is unknown, the weights are missing, or the user's function returns no module.
         ModelError: The checkpoint does not fit.
     """
     if ":" in name:
         if weights is not None:
             raise InputError(f"{name} loads its own weights; leave out {weights}")
-        return RecognitionModel(_own_module(name), mean or HALF, std or HALF)
+        return RecognitionModel(_own_network(name), mean or HALF, std or HALF)
     variant = get_variant(name)
     if variant.hidden is not None:
         raise InputError(f"{name} is a quality network, wanted a face-recognition network, such as mobilefacenet128")
@@ -60,19 +66,21 @@ def load_recognition_model(
     return RecognitionModel(load_network(name, weights), mean or variant.mean, std or variant.std)
 
 
-def _own_module(name: str) -> nn.Module:
-    module_name, function_name = name.split(":", 1)
+def _own_network(reference: str) -> nn.Module:
+    make = resolve(reference)
+    if not callable(make):
+        raise InputError(f"{reference} is a {type(make).__name__}, wanted a function that returns a torch.nn.Module")
     try:
-        network = getattr(importlib.import_module(module_name), function_name)()
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"cannot make the model {name!r}: {error}; wanted importable_module:function") from error
+        network = make()
+    except (ImportError, TypeError) as error:
+        raise InputError(f"{reference}() failed: {shortened(error)}; wanted a function without arguments") from error
     if not isinstance(network, nn.Module):
-        raise InputError(f"{name} gives a {type(network).__name__}, wanted a torch.nn.Module")
+        raise InputError(f"{reference} gives a {type(network).__name__}, wanted a torch.nn.Module")
     return network
 
 
 def fingerprint(network: nn.Module) -> int:
-    """A number that tells weights apart: the CRC-32 of all of them."""
+    """Return the CRC-32 of all weights of a network, which tells two apart."""
     total = 0
     for tensor in network.state_dict().values():
         total = zlib.crc32(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy(), total)
@@ -80,7 +88,7 @@ def fingerprint(network: nn.Module) -> int:
 
 
 def device_of(name: str) -> torch.device:
-    """`auto` is the first GPU, or the CPU where there is none.
+    """Return a torch device by name. `auto` is the first GPU, or the CPU where there is none.
 
     Raises:
         InputError: The device is not there.

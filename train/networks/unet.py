@@ -1,4 +1,4 @@
-"""The UNet that restores faces in DifFIQA: keys and shapes are those of the published checkpoint.
+"""The UNet that restores faces in DifFIQA, with the keys and shapes of the published checkpoint.
 
 Ho, Jain and Abbeel, "Denoising Diffusion Probabilistic Models", NeurIPS 2020, with linear attention (Shen et al.,
 "Efficient Attention: Attention with Linear Complexities", WACV 2021) at every resolution and weight-standardised
@@ -22,7 +22,7 @@ MULTIPLIERS = (1, 2, 4, 8)
 
 
 def epsilon_of(values: Tensor) -> float:
-    """What keeps a normalisation of such values from dividing by zero."""
+    """Return the number that keeps a normalisation of these values from a division by zero."""
     return 1e-5 if values.dtype == torch.float32 else 1e-3
 
 
@@ -43,17 +43,17 @@ class UNet(nn.Module):
         self.downs, self.ups = nn.ModuleList(), nn.ModuleList()
         for level, (inside, outside) in enumerate(pairs):
             last = level == len(pairs) - 1
-            half = nn.Conv2d(inside, outside, 3, padding=1) if last else nn.Conv2d(inside, outside, 4, 2, 1)
+            smaller = nn.Conv2d(inside, outside, 3, padding=1) if last else nn.Conv2d(inside, outside, 4, 2, 1)
             blocks = [ResidualBlock(inside, inside, time), ResidualBlock(inside, inside, time)]
-            self.downs.append(nn.ModuleList([*blocks, Residual(PreNorm(inside, LinearAttention(inside))), half]))
+            self.downs.append(nn.ModuleList([*blocks, Residual(PreNorm(inside, LinearAttention(inside))), smaller]))
         self.mid_block1 = ResidualBlock(top, top, time)
         self.mid_attn = Residual(PreNorm(top, Attention(top)))
         self.mid_block2 = ResidualBlock(top, top, time)
         for level, (inside, outside) in enumerate(reversed(pairs)):
             conv = nn.Conv2d(outside, inside, 3, padding=1)
-            double = conv if level == len(pairs) - 1 else nn.Sequential(nn.Upsample(scale_factor=2), conv)
+            larger = conv if level == len(pairs) - 1 else nn.Sequential(nn.Upsample(scale_factor=2), conv)
             blocks = [ResidualBlock(outside + inside, outside, time), ResidualBlock(outside + inside, outside, time)]
-            self.ups.append(nn.ModuleList([*blocks, Residual(PreNorm(outside, LinearAttention(outside))), double]))
+            self.ups.append(nn.ModuleList([*blocks, Residual(PreNorm(outside, LinearAttention(outside))), larger]))
         self.final_res_block = ResidualBlock(2 * width, width, time)
         self.final_conv = nn.Conv2d(width, 3, 1)
 
@@ -92,10 +92,10 @@ class StepEmbedding(nn.Module):
 
 
 class StandardisedConv2d(nn.Conv2d):
-    """A convolution each of whose filters is brought to mean 0 and variance 1 first."""
+    """A convolution that first scales each of its filters to mean 0 and variance 1."""
 
     def standardised(self) -> Tensor:
-        """The weight that the convolution is computed with."""
+        """Return the weight that the convolution uses."""
         variance, mean = torch.var_mean(self.weight, (1, 2, 3), correction=0, keepdim=True)
         return (self.weight - mean) * (variance + epsilon_of(self.weight)).rsqrt()
 
@@ -200,18 +200,18 @@ class Attention(nn.Module):
 
 
 def _heads(qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(N, 3 * INNER, H, W) -> three of (N, HEADS, H * W, HEAD_WIDTH)."""
+    """Split (N, 3 * INNER, H, W) into queries, keys and values (N, HEADS, H * W, HEAD_WIDTH)."""
     q, k, v = qkv.reshape(len(qkv), 3, HEADS, HEAD_WIDTH, -1).transpose(-1, -2).unbind(1)
     return q, k, v
 
 
 def _image(values: Tensor, like: Tensor) -> Tensor:
-    """(N, HEADS, H * W, HEAD_WIDTH) -> (N, INNER, H, W), in channels-last layout."""
+    """Turn (N, HEADS, H * W, HEAD_WIDTH) into (N, INNER, H, W), in channels-last layout."""
     return values.permute(0, 2, 1, 3).reshape(len(like), *like.shape[2:], INNER).permute(0, 3, 1, 2)
 
 
 def frozen_unet(unet: UNet) -> UNet:
-    """A copy whose weights are standardised once and for all, for inference only."""
+    """Return a copy for inference, in which the filters are scaled once and not in each call."""
     frozen = copy.deepcopy(unet).eval().requires_grad_(False)
     for module in frozen.modules():
         if isinstance(module, Block):

@@ -1,4 +1,4 @@
-"""Networks by name: what `--model` and the recipes refer to."""
+"""Networks by name, for `--model` and for recipes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,11 +21,11 @@ IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A network's description.
+    """Description of a network.
 
     Attributes:
         backbone: Makes the face-recognition network.
-        features: Length of its embedding.
+        features: Length of its embeddings.
         hidden: Width of the MLP head; 0 for a head of one linear layer; None for a face-recognition network.
         mean: Subtracted from RGB in [0, 1].
         std: Divides what is left.
@@ -62,7 +62,7 @@ VARIANTS = {
 
 
 def get_variant(name: str) -> Variant:
-    """Look a network up.
+    """Return the description of a network.
 
     Raises:
         InputError: The name is not in `VARIANTS`.
@@ -74,7 +74,7 @@ def get_variant(name: str) -> Variant:
 
 
 def create_network(name: str) -> nn.Module:
-    """A network with random weights: normalised RGB (N, 3, 112, 112) -> quality (N, 1), or embedding (N, D)."""
+    """Make a network with random weights: normalised RGB (N, 3, 112, 112) -> quality (N, 1), or embeddings (N, D)."""
     variant = get_variant(name)
     backbone = variant.backbone()
     return backbone if variant.hidden is None else QualityNetwork(backbone, variant.features, variant.hidden)

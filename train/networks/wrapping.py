@@ -1,4 +1,4 @@
-"""What checkpoints wrap weights in: names of sections, prefixes of keys, averages beside the weights themselves."""
+"""Sections and prefixes that checkpoints wrap weights in, and running averages beside the weights."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,18 +10,18 @@ StateDict = dict[str, Tensor]
 Fits = Callable[[StateDict], bool]
 
 AVERAGES = ("ema_state_dict", "state_dict_ema", "model_ema", "params_ema", "ema_model", "ema_net", "ema", "average")
-"""Sections of averaged weights, which are meant to be used; they come before the others."""
+"""Sections of averaged weights. They are preferred, for they are what their authors use."""
 
 SECTIONS = (
     *AVERAGES, "state_dict", "model", "model_state_dict", "net", "network", "weights", "params", "module",
     "teacher", "student",
 )  # fmt: skip
-"""In the order in which they are preferred."""
+"""All sections, the preferred ones first."""
 
 AVERAGE_PREFIXES = ("ema_model.", "ema.", "model_ema.")
 
 PREFIXES = (*AVERAGE_PREFIXES, "_orig_mod.", "module.", "model.", "net.", "network.", "online_model.")
-"""Put before keys by torch.compile, wrappers for several devices or for averages, Lightning and others."""
+"""Prefixes of keys, by torch.compile, wrappers for several devices or for averages, Lightning and others."""
 
 _DEEPEST = 8
 _MOST = 256
@@ -41,12 +41,12 @@ class Candidate:
 
     @property
     def averaged(self) -> bool:
-        """Whether they are averages."""
+        """True where the tensors are averages."""
         return any(part in AVERAGES or part in AVERAGE_PREFIXES for part in self.place)
 
 
 def candidates(loaded: object) -> list[Candidate]:
-    """Find all that may be the weights, the preferred one first: averages, then by `SECTIONS`."""
+    """Return all state dicts that may be the weights: averages first, then in the order of `SECTIONS`."""
     found: list[Candidate] = []
     for candidate in _sections(loaded, (), set()):
         found += _without_prefixes(candidate)
@@ -67,7 +67,7 @@ def _sections(loaded: object, place: tuple[str, ...], seen: set[int]) -> Iterato
 
 
 def _without_prefixes(candidate: Candidate, depth: int = 0) -> Iterator[Candidate]:
-    """A candidate, and what is left of it when prefixes are taken off; keys without the prefix are not taken."""
+    """Yield a candidate, and what remains of it without each prefix: the keys that have the prefix."""
     yield candidate
     if depth == _DEEPEST:
         return
@@ -86,11 +86,11 @@ def choose(found: list[Candidate], fits: Fits, first: tuple[str, ...] = ()) -> t
 
     Args:
         found: See `candidates`.
-        fits: Whether tensors are those that are wanted.
-        first: Sections that are preferred to all others, averages too.
+        fits: Returns True for tensors of the wanted network.
+        first: Sections that are preferred to all others, also to averages.
 
     Returns:
-        The best one that fits, None where none does; and the others that fit, without those of the same tensors.
+        The best candidate that fits, or None; and the others that fit, each set of tensors once.
     """
     fitting: list[Candidate] = []
     for candidate in found:
@@ -105,12 +105,12 @@ def _same(a: Candidate, b: Candidate) -> bool:
 
 
 def describe(candidate: Candidate) -> str:
-    """Name a place for people."""
+    """Describe the place of a candidate, for a message."""
     return " > ".join(repr(part) for part in candidate.place) or "its top"
 
 
 def plain(loaded: Any) -> StateDict:
-    """Give what is most likely the weights, where nothing is known of the network: all keys lose their prefixes.
+    """Return the most likely weights, where the network is not known. A prefix that all keys have is removed.
 
     Returns:
         Tensors by key; empty where there are none.

@@ -42,7 +42,7 @@ def test_a_report() -> None:
             {"a": "int8"},
             [layer("a", "fp16")],
             "int8+fp16",
-            r"a: int8 became fp16.*target does not take int8\+fp16",
+            r"a: int8 became fp16.*target does not run int8\+fp16",
         ),
         ({"a": "fp16"}, [layer("b", "fp16")], "fp16", "a: fp16 became nothing"),
         ({"a": "fp32"}, [layer("a", "fp32")], "fp16", r"products in fp32 \(1\), wanted fp16; .*--precision fp16"),

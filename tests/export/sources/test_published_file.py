@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from export.graph.front_end import take_images
-from export.proof.compare import normalised
+from export.graph.front_end import add_front_end
+from export.sources.checkpoint import normalised
 from export.sources.published_file import read_published, upgrade
 from sdk import ModelError
 
@@ -64,7 +64,7 @@ def test_front_end_and_upgrade_keep_the_scores(first: str, batch: int, tmp_path:
     expected = np.concatenate([scores(published, face[None]) for face in normalised(faces, MEAN, STD)])
     core = upgrade(read_published(tmp_path / "published.onnx"))
     assert core.opset_import[0].version == 20
-    model = take_images(core, MEAN, STD)
+    model = add_front_end(core, MEAN, STD)
     np.testing.assert_allclose(scores(model, faces), expected, rtol=1e-4, atol=1e-4)
     assert [value.name for value in model.graph.input] == ["faces"]
     assert ("Gather" in {node.op_type for node in model.graph.node}) == (first == "Mul")

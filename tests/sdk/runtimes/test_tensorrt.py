@@ -223,12 +223,13 @@ def test_an_engine_on_a_real_gpu(style: str, tmp_path: Path) -> None:
     from tests.support.tiny_models import tiny_card, tiny_model
 
     build = import_module("export.engines.tensorrt").build_engine
+    options = import_module("export.settings").EngineOptions((1, 4))
     model = tiny_model(tiny_card())
     for index, node in enumerate(model.graph.node):
         node.name = f"{node.op_type}_{index}"
     data = model.SerializeToString()
     (tmp_path / "tiny.onnx").write_bytes(data)
-    built = build(data, tiny_card(), style, None, batches=(1, 4))
+    built = build(data, tiny_card(), style, None, options)
     path = tmp_path / "tiny.engine"
     path.write_bytes(built.data)
     path.with_suffix(".json").write_text(built.card.to_json())

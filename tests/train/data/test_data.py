@@ -147,9 +147,9 @@ def test_prepare_makes_misaligned_copies_of_test_images(archive: tuple[Path, Pat
 @pytest.mark.parametrize(
     ("settings", "marks", "message"),
     [
-        (PrepareSettings(copies=1, seed=1), "marks.npz", "seed=0, this run has seed=1"),
-        (PrepareSettings(copies=2), "marks.npz", "copies=1, this run has copies=2"),
-        (PrepareSettings(copies=1), "other.npz", "landmarks='marks.npz', this run has landmarks='other.npz'"),
+        (PrepareSettings(copies=1, seed=1), "marks.npz", "seed=0, this one has seed=1"),
+        (PrepareSettings(copies=2), "marks.npz", "copies=1, this one has copies=2"),
+        (PrepareSettings(copies=1), "other.npz", "landmarks='marks.npz', this one has landmarks='other.npz'"),
     ],
 )
 def test_crops_are_not_taken_for_those_of_another_run(
@@ -157,7 +157,7 @@ def test_crops_are_not_taken_for_those_of_another_run(
 ) -> None:
     source, landmarks = archive
     before = prepare(source, tmp_path / "out", PrepareSettings(copies=1), landmarks).read_bytes()
-    with pytest.raises(InputError, match=f"crops that were made with {message}; give another --out"):
+    with pytest.raises(InputError, match=f"is of a run with {message}; give another --out"):
         prepare(source, tmp_path / "out", settings, tmp_path / marks)
     assert prepare(source, tmp_path / "out", PrepareSettings(copies=1), landmarks).read_bytes() == before
 

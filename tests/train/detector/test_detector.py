@@ -364,15 +364,16 @@ def test_training_resumes_exactly(photos: Path, tmp_path: Path, monkeypatch: pyt
     assert card["licence"] == "Apache-2.0"
     assert card["training_commit"]
 
-    stopped = train.detector.fit.DetectorFit._after_step
+    computed, left = train.detector.fit.detection_loss, [6 + 1]
 
-    def stop(self: train.detector.fit.DetectorFit) -> None:
-        stopped(self)
-        if self.step == 6:
+    def stop(*arguments: torch.Tensor) -> dict[str, torch.Tensor]:
+        left[0] -= 1
+        if not left[0]:
             raise KeyboardInterrupt
+        return computed(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train.detector.fit.DetectorFit, "_after_step", stop)
+        patch.setattr(train.detector.fit, "detection_loss", stop)
         CliRunner().invoke(
             app, ["fit", "detector", str(path), str(photos), "--out", str(tmp_path / "parts"),
                   "--landmarks", str(tmp_path / "known.npz")],

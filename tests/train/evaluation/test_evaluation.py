@@ -20,11 +20,11 @@ from tests.support.weights import tame_network
 from train.cli import app
 from train.data.manifest import Manifest, make_manifest, read_manifest, read_table, write_table
 from train.evaluation.comparisons import Pairs, mated_pairs, non_mated_pairs
+from train.evaluation.curves import EvaluationSettings, evaluate_set
 from train.evaluation.edc import edc, pair_quality
-from train.evaluation.judge import Judge, method_scores
-from train.evaluation.output import markdown, terminal_table
+from train.evaluation.inputs import EmbeddingSource, method_scores
+from train.evaluation.output import markdown, rows_of, terminal_table
 from train.evaluation.pairs import read_pairs
-from train.evaluation.results import EvaluationSettings, evaluate_set, rows_of
 from train.evaluation.sets import set_rows
 from train.networks import save_network
 
@@ -256,16 +256,16 @@ def test_embeddings_come_by_row_by_name_and_from_a_model(faces: Path, tmp_path: 
     manifest = read_manifest(faces / "labels.csv")
     rows = np.array([3, 5])
     vectors = np.load(faces / "e.npy")
-    np.testing.assert_array_equal(Judge(str(faces / "e.npy")).embeddings(manifest, rows, tmp_path), vectors[rows])
+    np.testing.assert_array_equal(EmbeddingSource(str(faces / "e.npy")).read(manifest, rows, tmp_path), vectors[rows])
     np.savez(faces / "e.npz", names=np.array(manifest.paths[::-1]), embeddings=vectors[::-1])
-    np.testing.assert_array_equal(Judge(str(faces / "e.npz")).embeddings(manifest, rows, tmp_path), vectors[rows])
+    np.testing.assert_array_equal(EmbeddingSource(str(faces / "e.npz")).read(manifest, rows, tmp_path), vectors[rows])
     save_network(tame_network("mobilefacenet128"), faces / "w.safetensors")
-    judge = Judge("mobilefacenet128", faces / "w.safetensors")
-    made = judge.embeddings(manifest, rows, tmp_path)
+    embeddings = EmbeddingSource("mobilefacenet128", faces / "w.safetensors")
+    made = embeddings.read(manifest, rows, tmp_path)
     assert made.shape == (2, 128)
     np.save(tmp_path / "embeddings.npy", np.ones((2, 128), np.float32))  # marked, to see when it is used again
-    assert (judge.embeddings(manifest, rows, tmp_path) == 1).all()
-    np.testing.assert_array_equal(judge.embeddings(manifest, rows[::-1].copy(), tmp_path), made[::-1])
+    assert (embeddings.read(manifest, rows, tmp_path) == 1).all()
+    np.testing.assert_array_equal(embeddings.read(manifest, rows[::-1].copy(), tmp_path), made[::-1])
     assert json.loads((tmp_path / "embeddings.json").read_text())["model"] == "mobilefacenet128"
 
 
@@ -276,20 +276,20 @@ def spoiled(change: Callable[[Path, Manifest], Any]) -> Callable[[Path], Any]:
     return call
 
 
-def judged(folder: Path, manifest: Manifest, name: str) -> Any:
-    return Judge(str(folder / name)).embeddings(manifest, np.arange(len(manifest)), folder)
+def evaluated(folder: Path, manifest: Manifest, name: str) -> Any:
+    return EmbeddingSource(str(folder / name)).read(manifest, np.arange(len(manifest)), folder)
 
 
 def nan_row(folder: Path, manifest: Manifest) -> Any:
     vectors = np.load(folder / "e.npy")
     vectors[[4, 9]] = np.nan
     np.save(folder / "e.npy", vectors)
-    return judged(folder, manifest, "e.npy")
+    return evaluated(folder, manifest, "e.npy")
 
 
 def half_of_the_names(folder: Path, manifest: Manifest) -> Any:
     np.savez(folder / "e.npz", names=np.array(manifest.paths[:12]), embeddings=np.ones((12, 4)))
-    return judged(folder, manifest, "e.npz")
+    return evaluated(folder, manifest, "e.npz")
 
 
 def nan_label(folder: Path, manifest: Manifest) -> Any:
@@ -303,8 +303,8 @@ def nan_label(folder: Path, manifest: Manifest) -> Any:
     [
         (nan_row, "2 of 30 images have no embedding in .*e.npy, first 'P_1/P_1_0002.png'"),
         (half_of_the_names, "18 of 30 images have no embedding in .*e.npz, first 'P_4/P_4_0001.png'"),
-        (lambda folder, manifest: judged(folder, manifest.select(range(29)), "e.npy"), "30 rows and .* 29"),
-        (lambda folder, manifest: judged(folder, manifest, "no.npz"), "no.npz cannot be read"),
+        (lambda folder, manifest: evaluated(folder, manifest.select(range(29)), "e.npy"), "30 rows and .* 29"),
+        (lambda folder, manifest: evaluated(folder, manifest, "no.npz"), "no.npz cannot be read"),
         (nan_label, "1 of 30 images have no good, first 'P_2/P_2_0002.png'"),
         (
             lambda folder, manifest: method_scores(manifest, ["path"], [], folder),
@@ -355,9 +355,12 @@ def test_command_with_pairs_columns_and_a_model(faces: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--methods", "good"), "wanted one of them"),
+        (("--methods", "good"), "wanted either --embeddings or"),
         (("--methods", "good", "--embeddings", "e.txt"), "'.txt', wanted .npy or .npz"),
-        (("--methods", "good", "--embeddings", "e.npy", "--model", "mobilefacenet128"), "wanted one of them"),
+        (
+            ("--methods", "good", "--embeddings", "e.npy", "--model", "mobilefacenet128"),
+            "wanted either --embeddings or",
+        ),
         (("--methods", "good", "--embeddings", "e.npy", "--fmr", "1e-4"), "cannot show an FMR of 0.0001, wanted 10000"),
         (("--methods", "good", "--embeddings", "e.npy", "--rates", "0.2,x"), "not a list of numbers"),
         (("--methods", "good", "--embeddings", "e.npy", "--sets", "mixed"), "needs damaged copies"),

@@ -159,7 +159,7 @@ def test_a_pickle_of_too_many_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         unpickling.read_pickle(b"]" * 50 + b".")
 
 
-def test_evaluate_takes_one_with_models_that_judge_and_score(tmp_path: Path) -> None:
+def test_evaluate_takes_one_with_an_fr_model_and_a_quality_model(tmp_path: Path) -> None:
     (tmp_path / "x.bin").write_bytes(pickle.dumps((IMAGES, [True, True, False])))
     save_network(tame_network("mobilefacenet128"), tmp_path / "w.safetensors")
     options = ["--models", "fiqa-nano", "--model", "mobilefacenet128", "--weights", str(tmp_path / "w.safetensors")]

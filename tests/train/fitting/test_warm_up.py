@@ -1,9 +1,8 @@
-"""The head's warm-up, and images under a wrong name."""
+"""The head's warm-up."""
 
 import numpy as np
 import torch
 
-from train.data.mislabelled import find_mislabelled
 from train.fitting.warm_up import WarmUpSettings, warm_up_head
 from train.networks import QualityNetwork
 
@@ -35,19 +34,3 @@ def test_no_epochs_change_nothing_and_the_seed_decides(tiny_network: QualityNetw
         results.append(tiny_network.mlp.l1.weight.clone())
         tiny_network.mlp.l2.weight.data.fill_(0.1)
     assert not torch.equal(results[1], results[2])
-
-
-def test_wrong_names_are_found_and_poor_images_are_not() -> None:
-    rng = np.random.default_rng(0)
-    centres = rng.normal(size=(20, 64))
-    codes = np.repeat(np.arange(20), 5)
-    embeddings = centres[codes] + 0.5 * rng.normal(size=(100, 64))
-    embeddings[0] = centres[7] + 0.5 * rng.normal(size=64)  # of person 7, under the name 0
-    embeddings[50] = rng.normal(size=64)  # so poor that it is like nobody
-    found = find_mislabelled(embeddings, [f"p{code}" for code in codes])
-    assert np.flatnonzero(found).tolist() == [0]
-
-
-def test_an_only_image_is_never_wrong() -> None:
-    same = np.ones((3, 4))
-    assert not find_mislabelled(same, ["a", "b", "c"]).any()

@@ -7,24 +7,26 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from sdk.errors import FiqaError, InputError, ModelError
+from sdk.errors import FiqaError, InputError
 from sdk.models.catalog import find_entry
 from sdk.onnx_bytes.protobuf import write_field
+from tests.support.labellers import GivesUp, Meeting, Notes
 from tests.support.weights import tame_diffusion, tame_network
 from train.data.manifest import read_manifest, read_table
-from train.labelling.embed import Embedder
+from train.labelling.embedder import Embedder
 from train.labelling.executors import Threads, open_engine
+from train.labelling.labeller import Labeller
 from train.labelling.network_scores import NetworkScores
-from train.labelling.runner import Labeller, label_manifest
-from train.methods.baselines import DetectorConfidence, LightQNet, Model, Sharpness
+from train.labelling.runner import label_manifest
+from train.labelling.sdk_model import SDKModel
+from train.methods.baselines import DetectorConfidence, LightQNet, Sharpness
 from train.methods.diffiqa import DifFIQALabeller, DifFIQASettings
 from train.methods.faceqan import FaceQANLabeller, FaceQANSettings
 from train.networks import QualityNetwork, get_variant
@@ -92,7 +94,7 @@ def lightqnet() -> LightQNet:
         Sharpness,
         pytest.param(DetectorConfidence, marks=NEEDS_YUNET),
         lightqnet,
-        lambda: Model("fiqa-nano"),
+        lambda: SDKModel("fiqa-nano"),
     ],
     ids=["faceqan", "diffiqa", "embedder", "network", "sharpness", "detector", "lightqnet", "model"],
 )
@@ -112,7 +114,7 @@ def test_labellers_travel(make: Any, crops: Path) -> None:
 
 def test_a_models_column_is_named_by_its_user(crops: Path) -> None:
     faces = read_manifest(crops).load_face(0)[None]
-    mine, embedded = Model("fiqa-nano", "mine")(faces, ["a"]), Model("fiqa-nano")(faces, ["a"])
+    mine, embedded = SDKModel("fiqa-nano", "mine")(faces, ["a"]), SDKModel("fiqa-nano")(faces, ["a"])
     assert list(mine) == ["mine"]
     np.testing.assert_array_equal(mine["mine"], embedded["fiqa-nano"])
 
@@ -128,53 +130,16 @@ def test_unknown_engine() -> None:
         pass
 
 
-class Meeting:
-    """Labels faces with the number of its process, once two processes have come."""
-
-    name = "process"
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __call__(self, faces: NDArray[np.uint8], keys: Sequence[str]) -> dict[str, NDArray[Any]]:
-        (self.folder / str(os.getpid())).touch()
-        deadline = time.monotonic() + 900
-        while len(list(self.folder.iterdir())) < 2 and time.monotonic() < deadline:
-            time.sleep(0.05)
-        return {self.name: np.full(len(faces), os.getpid())}
-
-
-class Stopped:
-    """Brightness, that notes its images in a file, and waits at the sixth of a run that is to be killed."""
-
-    name = "brightness"
-
-    def __init__(self, notes: Path, wait: bool) -> None:
-        self.notes, self.wait = notes, wait
-
-    def __call__(self, faces: NDArray[np.uint8], keys: Sequence[str]) -> dict[str, NDArray[Any]]:
-        if self.wait and len(self.notes.read_text().splitlines()) >= 6:
-            time.sleep(600)
-        with self.notes.open("a") as file:
-            file.write("".join(f"{key}\n" for key in keys))
-        return {self.name: faces.mean(axis=(1, 2, 3)), "embedding": faces[:, 0, :4, 0].astype(np.float32)}
-
-
-class GivesUp:
-    name = "nothing"
-
-    def __call__(self, faces: NDArray[np.uint8], keys: Sequence[str]) -> dict[str, NDArray[Any]]:
-        raise ModelError("no model.onnx on this machine")
-
-
 def killed_in_the_middle(crops: Path, folder: Path, engine: str, environment: dict[str, str]) -> int:
     """Label in a process that is killed once rows are in the journal; how many there are."""
     (folder / "notes").touch()
     code = (
-        "import sys; from pathlib import Path; from tests.train.test_engines import *\n"
+        "import sys; from pathlib import Path; from tests.support.labellers import Notes\n"
+        "from train.data.manifest import read_manifest\n"
+        "from train.labelling.executors import open_engine; from train.labelling.runner import label_manifest\n"
         "crops, folder = Path(sys.argv[1]), Path(sys.argv[2])\n"
         f"with open_engine({engine!r}, 2) as engine:\n"
-        "    label_manifest(read_manifest(crops), Stopped(folder / 'notes', True), folder / 'l.parquet', {'k': 1}, 1,\n"
+        "    label_manifest(read_manifest(crops), Notes(folder / 'notes', True), folder / 'l.parquet', {'k': 1}, 1,\n"
         "                   folder / 'e.npy', engine)\n"
     )
     process = subprocess.Popen(
@@ -198,7 +163,7 @@ def killed_in_the_middle(crops: Path, folder: Path, engine: str, environment: di
 def check_that_it_goes_on(crops: Path, folder: Path, done: int, engine: Any) -> None:
     manifest = read_manifest(crops)
     (folder / "notes").write_text("")
-    labeller = Stopped(folder / "notes", False)
+    labeller = Notes(folder / "notes", False)
     label_manifest(manifest, labeller, folder / "l.parquet", {"k": 1}, 1, folder / "e.npy", engine)
     assert len((folder / "notes").read_text().splitlines()) == 12 - done
     faces = np.stack([manifest.load_face(row) for row in range(12)])

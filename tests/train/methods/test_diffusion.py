@@ -1,8 +1,8 @@
 """The diffusion model against its recording, its checkpoints, and its training."""
 
 import dataclasses
+import hashlib
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -197,19 +197,17 @@ fit_diffiqa(SETTINGS, Path(sys.argv[1]), Path(sys.argv[2]))
 
 
 def test_a_killed_run_ends_with_the_same_weights(whole: tuple[Path, Path], tmp_path: Path) -> None:
-    """Each run is a process of its own: what other tests did to this one's libraries may change how they round."""
-    faces, _ = whole
+    """Also as a run in this process, in which other tests have set the number of threads."""
+    faces, uncut = whole
 
-    def train(out: Path, faces_left: int) -> int:
-        command = [sys.executable, "-c", KILLED, str(faces), str(out), str(faces_left)]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        return subprocess.run(command, env=environment, cwd=Path(__file__).parents[3], check=False).returncode
+    def train(faces_left: int) -> int:
+        command = [sys.executable, "-c", KILLED, str(faces), str(tmp_path / "cut"), str(faces_left)]
+        return subprocess.run(command, cwd=Path(__file__).parents[3], check=False).returncode
 
-    cut = tmp_path / "cut"
-    assert train(cut, 10) == -signal.SIGKILL
-    assert 0 < len(torch.load(cut / "state.pt", weights_only=True)["losses"]) < SETTINGS.steps
-    assert train(cut, 10**6) == train(tmp_path / "uncut", 10**6) == 0
-    assert_same(tmp_path / "uncut", cut)
+    assert train(10) == -signal.SIGKILL
+    assert 0 < len(torch.load(tmp_path / "cut/state.pt", weights_only=True)["losses"]) < SETTINGS.steps
+    assert train(10**6) == 0
+    assert_same(uncut, tmp_path / "cut")
 
 
 def test_outputs(whole: tuple[Path, Path]) -> None:
@@ -269,14 +267,15 @@ def test_loading_processes_change_nothing(whole: tuple[Path, Path], tmp_path: Pa
     assert_same(out, tmp_path / "workers")
 
 
-def test_a_full_disk_loses_nothing(whole: tuple[Path, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("largest", "where"), [(200_000, "diffusion.safetensors"), (6_000_000, "state.pt")])
+def test_a_full_disk_loses_nothing(whole: tuple[Path, Path], tmp_path: Path, largest: int, where: str) -> None:
     resource = pytest.importorskip("resource", reason="needs a limit on the size of files")
     faces, out = whole
     fit_diffiqa(dataclasses.replace(SETTINGS, steps=3), faces, tmp_path)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, limits[1]))
     try:
-        with pytest.raises(OutputError, match=r"state.pt cannot be written .* make room and start again"):
+        with pytest.raises(OutputError, match=rf"{where} cannot be written .* make room and start again"):
             fit_diffiqa(SETTINGS, faces, tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -293,13 +292,25 @@ def test_other_settings_do_not_resume(whole: tuple[Path, Path]) -> None:
     fit_diffiqa(dataclasses.replace(SETTINGS, save_every=7), faces, out)
 
 
+def test_a_checkpoint_of_the_first_version_goes_on(whole: tuple[Path, Path], tmp_path: Path) -> None:
+    """Its settings were a dictionary with tuples."""
+    faces, out = whole
+    fit_diffiqa(dataclasses.replace(SETTINGS, steps=3), faces, tmp_path)
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    images = hashlib.sha256(b"0.png\n1.png\n2.png\n3.png\n4.png").hexdigest()
+    settings = dataclasses.asdict(dataclasses.replace(SETTINGS, steps=3, workers=7))
+    torch.save({**state, "settings": {**settings, "faces": 5, "images": images}}, tmp_path / "state.pt")
+    fit_diffiqa(SETTINGS, faces, tmp_path)
+    assert_same(out, tmp_path)
+
+
 def test_other_faces_do_not_resume(whole: tuple[Path, Path], tmp_path: Path) -> None:
     faces, out = whole
     others = tmp_path / "others"
     shutil.copytree(faces, others)
     first = min(others.rglob("*.png"))
     first.rename(first.with_name("other.png"))
-    with pytest.raises(InputError, match=r"state.pt is of a run with images=.*; give another --out"):
+    with pytest.raises(InputError, match=r"state.pt is of a run with other images; give another --out"):
         fit_diffiqa(SETTINGS, others, out)
 
 

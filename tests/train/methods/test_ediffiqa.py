@@ -8,10 +8,9 @@ import pytest
 import torch
 
 from sdk.errors import InputError
+from train.fitting.regressor import RegressorRecipe
 from train.fitting.settings import Group
-from train.methods.ediffiqa import losses, prepare
-from train.methods.fit_regressor import RegressorRecipe
-from train.methods.regressors import EDifFIQA
+from train.methods.ediffiqa import EDifFIQA, losses, prepare
 from train.recipes import read_recipe
 
 GOLDEN = np.load(Path(__file__).parents[2] / "data" / "golden" / "ediffiqa.npz")
@@ -88,16 +87,19 @@ def test_recipes_have_the_values_of_the_paper(size: str) -> None:
     ("recipe", "message"),
     [
         ({}, "no 'network'"),
-        ({"network": "ediffiqa-t"}, "sections of none, wanted one of: regression, ediffiqa, aikd"),
+        ({"network": "ediffiqa-t"}, "sections of none, wanted one of: ediffiqa, regression, aikd, or module:class"),
         ({"network": "ediffiqa-t", "ediffiqa": {}, "aikd": {}}, "sections of ediffiqa and aikd"),
         ({"network": "ediffiqa-t", "ediffiqa": {}, "training": {"epoch": 3}}, "no setting 'epoch'"),
         (
             {"network": "ediffiqa-t", "ediffiqa": {}, "training": {"epochs": "three"}},
-            "'three', a str; wanted a int",
+            "'three' .text.; wanted a whole number",
         ),
         ({"network": "ediffiqa-t", "ediffiqa": {}, "training": {"schedule": "step"}}, "schedule is 'step'"),
         ({"network": "ediffiqa-t", "ediffiqa": {}, "training": {"groups": [{"rate": 1}]}}, "no setting 'rate'"),
-        ({"network": "ediffiqa-t", "ediffiqa": {}, "training": {"groups": [1e-3]}}, "Group is 0.001, a float"),
+        (
+            {"network": "ediffiqa-t", "ediffiqa": {}, "training": {"groups": [1e-3]}},
+            "Group is 0.001 .a number.; wanted a mapping",
+        ),
         ({"network": "ediffiqa-t", "ediffiqa": {}, "targets": {"centre": "add"}}, "centre is 'add'"),
     ],
 )

@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
-from sdk.errors import InputError, ModelError
+from sdk.errors import InputError
 from tests.support.weights import golden_image, tame_network
 from train.methods.faceqan import FaceQANLabeller, FaceQANSettings, combine, faceqan
 from train.networks import QualityNetwork
 from train.networks.attack import frozen_for_attack
-from train.networks.recognition import RecognitionModel, device_of, load_recognition_model
+from train.networks.recognition import RecognitionModel
 
 GOLDEN = Path(__file__).parents[2] / "data" / "golden"
 
@@ -106,41 +105,6 @@ def test_the_model_is_left_as_it_was(small_model: RecognitionModel) -> None:
     assert not any(type(module).__name__ == "DepthwiseConv2d" for module in small_model.modules())
 
 
-def own_network() -> nn.Module:
-    return nn.Sequential(nn.AvgPool2d(16), nn.Flatten(), nn.Linear(147, 8))
-
-
-def not_a_network() -> int:
-    return 3
-
-
-def test_own_module(faces: NDArray[np.uint8]) -> None:
-    model = load_recognition_model(f"{__name__}:own_network", mean=(0, 0, 0), std=(1, 1, 1))
-    result = FaceQANLabeller(model, FaceQANSettings(copies=1))(faces, list("abcde"))
-    assert result["faceqan"].shape == (5,)
-    assert result["embedding"].shape == (5, 8)
-
-
-@pytest.mark.parametrize(
-    ("name", "error", "message"),
-    [
-        ("mobilefacenet128", InputError, "needs its weights"),
-        ("ediffiqa-t", InputError, "quality network"),
-        ("nothing", InputError, "unknown network"),
-        ("no_such_module:f", InputError, "cannot make the model"),
-        (f"{__name__}:absent", InputError, "cannot make the model"),
-        (f"{__name__}:not_a_network", InputError, "gives a int"),
-    ],
-)
-def test_bad_models(name: str, error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        load_recognition_model(name)
-
-
-def test_bad_settings_and_devices(tmp_path: Path) -> None:
+def test_bad_settings() -> None:
     with pytest.raises(InputError, match="copies=0"):
         FaceQANSettings(copies=0)
-    with pytest.raises(InputError, match="is not there"):
-        device_of("nonsense")
-    with pytest.raises(ModelError, match="no checkpoint"):
-        load_recognition_model("mobilefacenet128", tmp_path / "absent.pth")

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from sdk.errors import InputError, OutputError
 from train.cli import app
 from train.data.manifest import read_table, write_table
-from train.lock import exclusive
+from train.lock import locked
 from train.methods import label_optimisation, optimise_labels
 from train.methods.label_optimisation import OptimisationSettings, optimise
 from train.methods.optimise_labels import optimise_manifest
@@ -252,7 +252,7 @@ def test_a_full_disk_loses_nothing(files: Files, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_second_run_into_one_output_is_refused(files: Files) -> None:
-    with exclusive(files.folder / "out.parquet"), pytest.raises(InputError, match="is being written by another run"):
+    with locked(files.folder / "out.parquet"), pytest.raises(InputError, match="is being written by another run"):
         files.optimise()
 
 

@@ -14,13 +14,14 @@ from tests.support.weights import tame_network
 from train.cli import app
 from train.data.labelled import read_labelled
 from train.data.manifest import make_manifest, read_table, write_table
+from train.fitting.fit_regressor import fit_regressor
+from train.fitting.quality import parameter_groups
+from train.fitting.regressor import FitFiles, RegressorRecipe
 from train.fitting.settings import Group
-from train.fitting.trainer import parameter_groups
 from train.fitting.warm_up import WarmUpSettings, warm_up_head
 from train.labelling.network_scores import rescale
-from train.methods.aikd import losses
-from train.methods.fit_regressor import FitFiles, RegressorRecipe, fit_regressor
-from train.methods.regressors import AIKD, Regression
+from train.methods.aikd import AIKD, losses
+from train.methods.regression import Regression
 from train.networks import QualityNetwork, create_network, identify, read_state, save_network
 from train.recipes import read_recipe
 
@@ -106,7 +107,7 @@ def test_ai_kd_has_the_values_of_the_paper() -> None:
     found = RegressorRecipe.from_recipe(read_recipe("aikd"))
     training = found.training
     assert found.network == "ediffiqa-l"
-    assert found.method == AIKD("diffiqa", 3.0, False, 0.01)
+    assert found.method == AIKD(label="diffiqa", validation=0.01, perturbation=3.0, scaled=False)
     assert training.groups == (Group(0.05, -1, 5e-4, 0.9), Group(0.05, 100, 0.0, 0.1))
     assert (training.optimiser, training.schedule, training.swa_lr, training.ema) == ("sgd", "swa", 0.05, 0.1)
     assert (training.epochs, training.batch_size, training.validations, training.clip) == (1, 64, 10, 5.0)
@@ -215,10 +216,15 @@ def test_a_run_is_not_continued_on_other_labels(data: Path, tmp_path: Path) -> N
     fit_regressor(recipe("regression"), files(data), out)
     weights = (out / "last.safetensors").read_bytes()
     other = relabelled(data, tmp_path / "labels.parquet", [1 - index / 7 for index in range(12)])
-    with pytest.raises(InputError, match="other images, labels, embeddings, or settings of method"):
+    with pytest.raises(InputError, match=r"state\.pt is of a run with other labels; give another --out"):
         fit_regressor(recipe("regression"), FitFiles(other, data / "teacher.safetensors"), out)
-    with pytest.raises(InputError, match="other images, labels, embeddings, or settings of method"):
+    fewer = relabelled(data, tmp_path / "fewer.parquet", [None, *(index / 7 for index in range(1, 12))])
+    with pytest.raises(InputError, match="is of a run with other images"):
+        fit_regressor(recipe("regression"), FitFiles(fewer, data / "teacher.safetensors"), out)
+    with pytest.raises(InputError, match=r"targets.scale='min-max', this one has targets.scale='rank'"):
         fit_regressor(recipe("regression", targets={"scale": "rank"}), files(data), out)
+    with pytest.raises(InputError, match=r"with ediffiqa=nothing, this one has ediffiqa=\{"):
+        fit_regressor(recipe("ediffiqa", ediffiqa={"min_images": 1, "beta": 1.0, "label": "diffiqa"}), files(data), out)
     assert (out / "last.safetensors").read_bytes() == weights
 
 
@@ -227,7 +233,7 @@ def test_a_run_is_not_continued_on_other_embeddings(data: Path, tmp_path: Path) 
     fit_regressor(recipe("aikd"), files(data), out)
     np.save(tmp_path / "embeddings.npy", np.load(data / "embeddings.npy")[::-1])
     other = FitFiles(data / "labels.parquet", data / "teacher.safetensors", tmp_path / "embeddings.npy")
-    with pytest.raises(InputError, match="other images, labels, embeddings, or settings of method"):
+    with pytest.raises(InputError, match="is of a run with other embeddings"):
         fit_regressor(recipe("aikd"), other, out)
     fit_regressor(recipe("regression"), files(data), tmp_path / "plain")  # which does not use them
     fit_regressor(recipe("regression"), FitFiles(other.labels, other.backbone), tmp_path / "plain")

@@ -1,0 +1,132 @@
+"""Inputs of an evaluation, embeddings and quality scores: read from files, or made by models."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from sdk.errors import InputError, ModelError
+from sdk.files import read_file, write_errors, write_json
+from train.data.embeddings import open_embeddings, read_by_name
+from train.data.manifest import Manifest
+from train.evaluation.curves import Scores
+from train.labelling.runner import label_manifest
+from train.labelling.sdk_model import SDKModel
+from train.run_state import RunRecord, digest, read_record
+
+logger = logging.getLogger(__name__)
+
+Vectors = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingSource:
+    """Source of the embeddings that decide which comparisons match.
+
+    Attributes:
+        source: File of embeddings: `.npy` with a row for each row of the manifest, or `.npz` with `names` (the
+            manifest's paths) and `embeddings` (N, D). Or the name of a face-recognition model, see
+            `train.networks.recognition.load_recognition_model`.
+        weights: Checkpoint of that model, where it is one of our networks.
+    """
+
+    source: str
+    weights: Path | None = None
+
+    @property
+    def is_model(self) -> bool:
+        """True where the source is a model, False where it is a file of embeddings."""
+        return Path(self.source).suffix.lower() not in (".npy", ".npz")
+
+    def read(self, manifest: Manifest, rows: NDArray[np.int64], out: Path) -> Vectors:
+        """Read the embeddings (n, D) of some rows, or make them and keep them in the folder `out` for the next time.
+
+        Raises:
+            InputError: Images have no embedding; says how many, and names the first.
+        """
+        part = manifest.select(rows)
+        path = Path(self.source)
+        if path.suffix.lower() == ".npy":
+            vectors: Vectors = open_embeddings(path, manifest, manifest.root)[rows]
+        elif path.suffix.lower() == ".npz":
+            vectors = _read_by_name(path, part)
+        else:
+            vectors = _embed(self.source, self.weights, part, out)
+        # A comparison with an infinite embedding means nothing, so such an embedding counts as missing.
+        _check_complete(np.asarray(~np.isfinite(vectors).all(axis=1)), part, f"no embedding in {self.source}")
+        return vectors
+
+
+def method_scores(manifest: Manifest, columns: Sequence[str], models: Sequence[str], out: Path) -> Scores:
+    """Return the scores (N,) of columns of a manifest, then those of quality models.
+
+    Args:
+        manifest: Images.
+        columns: Names of columns.
+        models: Quality models of the SDK, names or ONNX files. They score the images; `out/scores.parquet` keeps the
+            scores.
+        out: Folder.
+
+    Raises:
+        InputError: There is no method, a column is missing or is text, or images have no score.
+    """
+    scores = {column: _numbers(manifest, column) for column in columns}
+    if models:
+        absolute = [str((manifest.root / path).resolve()) for path in manifest.paths]
+        index = manifest.table.column_names.index("path")
+        scored = Manifest(manifest.table.set_column(index, "path", pa.array(absolute)), manifest.root)
+        for name in models:
+            model = SDKModel(name)
+            table = label_manifest(scored, model, out / "scores.parquet", {"model": name}, 32)
+            scored = Manifest(table, manifest.root)
+            scores[model.name] = _numbers(scored, model.name)
+    if not scores:
+        raise InputError("no method to evaluate; name columns with --methods, or quality models with --models")
+    return scores
+
+
+def _numbers(manifest: Manifest, column: str) -> NDArray[np.float64]:
+    values = manifest.numbers(column)
+    _check_complete(np.isnan(values), manifest, f"no {column}")
+    return values
+
+
+def _check_complete(missing: NDArray[np.bool_], manifest: Manifest, what: str) -> None:
+    if missing.any():
+        first = manifest.paths[int(np.argmax(missing))]
+        raise InputError(
+            f"{missing.sum()} of {len(missing)} images have {what}, first {first!r}; add it, or leave these rows out"
+        )
+
+
+def _read_by_name(path: Path, manifest: Manifest) -> Vectors:
+    names, vectors = read_by_name(path, {"embeddings": (None,)})
+    rows = {name: row for row, name in enumerate(names)}
+    _check_complete(np.array([name not in rows for name in manifest.paths]), manifest, f"no embedding in {path}")
+    return np.asarray(vectors["embeddings"][[rows[name] for name in manifest.paths]])
+
+
+def _embed(model: str, weights: Path | None, manifest: Manifest, out: Path) -> Vectors:
+    from train.labelling.embedder import embed_manifest
+    from train.networks.recognition import load_recognition_model
+
+    network = load_recognition_model(model, weights)
+    inputs = {"images": digest(["\n".join(str((manifest.root / name).resolve()) for name in manifest.paths)])}
+    if weights is not None:
+        inputs["weights"] = digest([read_file(weights, ModelError, "give a .safetensors or .pth file")])
+    record, vectors, kept = RunRecord({"model": model}, inputs), out / "embeddings.npy", out / "embeddings.json"
+    if kept.exists():
+        if not record.difference(read_record(kept)):
+            logger.info("%s has the embeddings already", vectors)
+            return np.array(open_embeddings(vectors, manifest, manifest.root))
+        with write_errors(vectors):
+            kept.unlink()
+            vectors.unlink(missing_ok=True)
+    found = np.array(embed_manifest(manifest, network, vectors))  # a copy in memory, for the file may be replaced
+    write_json(kept, record.as_dict())
+    return found

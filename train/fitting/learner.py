@@ -1,0 +1,133 @@
+"""A network in training: devices, precision, one step of the optimiser, and the average of the weights."""
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import GradScalerKwargs, send_to_device
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from sdk.errors import InputError
+from train.fitting.task import Batch, Task, Terms
+from train.networks.depthwise import speed_up_depthwise
+
+
+class Learner:
+    """A task's network with its optimiser, on the devices of this process.
+
+    Args:
+        task: See `Task`.
+        ema: Decay of the averaged weights; 0 for none.
+        passes: Passes an epoch and process.
+        accelerator: See `make_accelerator`.
+    """
+
+    def __init__(self, task: Task, ema: float, passes: int, accelerator: Accelerator) -> None:
+        self._task, self.accelerator = task, accelerator
+        if accelerator.device.type == "cpu":
+            speed_up_depthwise(task.network)
+        task.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimisation = task.optimisation(passes)
+        self._module, self._optimiser = accelerator.prepare(task.module_of(task.network), self.optimisation.optimiser)
+        self._rates = [group["lr"] for group in self._optimiser.param_groups]
+        self._average: AveragedModel | None = None
+        if ema:
+            average = get_ema_multi_avg_fn(ema)  # type: ignore[no-untyped-call]
+            self._average = AveragedModel(task.network, multi_avg_fn=average, use_buffers=True)
+
+    @property
+    def network(self) -> nn.Module:
+        """The network that is trained."""
+        return self._task.network
+
+    @property
+    def kept(self) -> nn.Module:
+        """The averaged weights, where there are any; else the network."""
+        return self.network if self._average is None else self._average.module
+
+    def step(self, batches: Iterator[Batch], done: int) -> Terms:
+        """Do a step of the optimiser, and update the average where that is due.
+
+        Args:
+            batches: Gives one a pass.
+            done: Steps that were done before.
+
+        Returns:
+            Terms of the loss, means over the step's batches of this process.
+        """
+        how = self.optimisation
+        for group, base in zip(self._optimiser.param_groups, self._rates, strict=True):
+            group["lr"] = how.rate(base, done)
+        self._module.train()
+        self._optimiser.zero_grad()  # before, for the warm-up of a head leaves gradients
+        means: Terms = {}
+        for left in reversed(range(how.passes)):
+            with self.accelerator.no_sync(self._module) if left else nullcontext():
+                terms = self._task.terms(self._module, next(batches), training=True)
+                self.accelerator.backward(terms["total"] / how.passes)
+            means = {name: means.get(name, 0) + value.detach() / how.passes for name, value in terms.items()}
+        if how.clip < float("inf"):
+            self.accelerator.clip_grad_norm_(self._module.parameters(), how.clip)
+        self._optimiser.step()
+        if self._average is not None and how.averages(done + 1):
+            self._average.update_parameters(self.network)
+        return means
+
+    def validate(self, network: nn.Module, batch: Batch) -> Terms:
+        """Return the terms of the loss of a batch for a network, `network` or `kept`, as it is."""
+        module = self._task.module_of(network)
+
+        def forward(*inputs: Tensor) -> tuple[Tensor, ...]:
+            with self.accelerator.autocast():
+                outputs = module(*inputs)
+            return tuple(output.float() for output in outputs)
+
+        return self._task.terms(forward, send_to_device(batch, self.accelerator.device), training=False)
+
+    def mean(self, value: Tensor) -> float:
+        """Return the mean of a scalar over all processes, each of which must call this."""
+        return float(self.accelerator.reduce(value.detach(), "mean"))
+
+    def state(self) -> dict[str, Any]:
+        """Return all that a run needs to go on; the keys are those of DifFIQA's published checkpoint."""
+        scaler = self.accelerator.scaler
+        return {
+            "model": self.network.state_dict(),
+            "opt": self._optimiser.state_dict(),
+            "ema": None if self._average is None else self._average.state_dict(),
+            "scaler": None if scaler is None else scaler.state_dict(),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from a `state`."""
+        self.network.load_state_dict(state["model"])
+        self._optimiser.load_state_dict(state["opt"])
+        if self._average is not None:
+            self._average.load_state_dict(state["ema"])
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+
+
+def make_accelerator(precision: str, out: Path, loss_scale: float) -> Accelerator:
+    """Find the devices, and make TensorBoard's logs in `out`.
+
+    Args:
+        precision: `no`, `bf16` or `fp16`.
+        out: Folder.
+        loss_scale: First loss scale of fp16.
+
+    Raises:
+        InputError: The precision needs another device.
+    """
+    scaler = GradScalerKwargs(init_scale=loss_scale)
+    try:
+        made = Accelerator(mixed_precision=precision, log_with="tensorboard", project_dir=out, kwargs_handlers=[scaler])
+    except ValueError as error:
+        raise InputError(f"precision is {precision}: {error}; write bf16 or no in the recipe") from error
+    if precision == "fp16" and made.device.type == "cpu":  # accelerate trains in fp32 then, and says nothing
+        raise InputError("precision is fp16 and the device cpu: fp16 needs a GPU; write bf16 or no in the recipe")
+    return made

@@ -1,0 +1,85 @@
+"""Embeddings of images by a face-recognition model, without labels."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sdk.errors import InputError
+from sdk.files import check_suffix, make_folder
+from train.data.embeddings import open_vectors
+from train.data.manifest import Manifest
+from train.labelling.executors import open_engine
+from train.labelling.runner import compute
+from train.lazy import Lazy
+from train.lock import locked
+from train.networks.recognition import RecognitionModel, fingerprint
+
+
+class Embedder:
+    """A labeller of a face-recognition model: `embedding` float32 (N, D), not normalised, and its length, `norm` (N,).
+
+    Args:
+        network: Face-recognition model.
+        device: Where to compute.
+    """
+
+    name = "norm"
+
+    def __init__(self, network: RecognitionModel, device: str = "cpu") -> None:
+        self.device = device
+        self._network = Lazy(partial(_placed, network, device))
+
+    @torch.inference_mode()
+    def __call__(self, faces: NDArray[np.uint8], keys: Sequence[str]) -> dict[str, NDArray[Any]]:
+        images = torch.from_numpy(np.ascontiguousarray(faces[..., ::-1])).permute(0, 3, 1, 2).to(self.device)
+        vectors = self._network()(images.float() / 255)
+        return {self.name: vectors.norm(dim=1).cpu().numpy(), "embedding": vectors.cpu().numpy()}
+
+
+def _placed(network: RecognitionModel, device: str) -> RecognitionModel:
+    return network.eval().to(device)
+
+
+def embed_manifest(
+    manifest: Manifest,
+    network: RecognitionModel,
+    out: Path,
+    batch: int = 32,
+    device: str = "auto",
+    engine: str = "plain",
+    callers: int | None = None,
+) -> NDArray[np.float32]:
+    """Write the embeddings of all images. A run that was stopped goes on when it is started again.
+
+    Args:
+        manifest: Images.
+        network: Face-recognition model, see `train.networks.recognition.load_recognition_model`.
+        out: `.npy` to write.
+        batch: Faces in a batch.
+        device: `auto`, `cpu`, `cuda`, ...
+        engine: Name of the engine, see `train.labelling.executors.open_engine`.
+        callers: Threads or processes, see there.
+
+    Returns:
+        float32 (N, D) in the order of the rows, not normalised; NaN where an image failed. The array stays on disk and
+        is read as it is used.
+
+    Raises:
+        InputError: The file has another ending, no image could be read, or another run is writing the file.
+        OutputError: The disk is full.
+    """
+    check_suffix("--out", out, (".npy",))
+    make_folder(out.parent)
+    settings = {"weights": fingerprint(network)}
+    with locked(out), open_engine(engine, callers, device) as opened:
+        journal = compute(manifest, Embedder(network, opened.device), out, settings, batch, out, opened)
+        journal.remove()
+        if not journal.has_values:
+            raise InputError(f"no image of {manifest.root} could be embedded; the first one: {journal.errors[0]}")
+    vectors: NDArray[np.float32] = open_vectors(out)
+    return vectors

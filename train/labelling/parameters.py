@@ -1,0 +1,28 @@
+"""Parameters that several labelling methods and commands have, with their help for typer."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Source = Annotated[Path, typer.Argument(help="Folder of images, or a manifest (.csv, .parquet).")]
+Out = Annotated[Path, typer.Option(help="Labelled manifest to write (.csv, .parquet).")]
+Embeddings = Annotated[Path | None, typer.Option(help="Also write the embeddings here (.npy).")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+
+RecognitionName = Annotated[str, typer.Option(help="FR model: name of a network, or module:function of your own.")]
+Weights = Annotated[Path | None, typer.Option(help="Checkpoint of the FR model; not for one of your own.")]
+Mean = Annotated[
+    tuple[float, float, float] | None, typer.Option(help="Mean that the FR model subtracts, RGB in [0, 1].")
+]
+Std = Annotated[tuple[float, float, float] | None, typer.Option(help="Deviation that the FR model divides by.")]
+
+Batch = Annotated[int, typer.Option(min=1, help="Faces in a batch.")]
+MethodBatch = Annotated[int | None, typer.Option(min=1, help="Faces in a batch; by default what suits the method.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
+Callers = Annotated[
+    int | None, typer.Option(min=1, help="Threads, or processes of Ray; by default one a core, 2 on a GPU.")
+]
+EngineName = Annotated[
+    str, typer.Option("--engine", help="plain: threads. ray: Ray Data on the cluster of RAY_ADDRESS.")
+]
