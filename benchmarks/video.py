@@ -144,7 +144,7 @@ def main() -> None:
     parser.add_argument("--detector", default="fiqa-detector", choices=["fiqa-detector", "yunet"])
     parser.add_argument("--detectors", type=int, default=2)
     options = parser.parse_args()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+    (getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel)(2)  # errors
     with tempfile.TemporaryDirectory() as folder, QualityScorer() as scorer:
         clip = Path(folder) / "clip.mp4"
         make_clip(clip)

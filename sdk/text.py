@@ -37,6 +37,12 @@ def csv_field(text: str, before: str = " ") -> str:
     return shown(before + text if text.startswith(_FORMULA) else text)
 
 
+def install_advice(package: str, extra: str) -> str:
+    """Return how to install a missing package that an extra of fiqa brings; onnxruntime is in `cpu` and in `gpu`."""
+    wanted = "'fiqa[cpu]', or 'fiqa[gpu]' for a GPU of NVIDIA" if package == "onnxruntime" else f"'fiqa[{extra}]'"
+    return f"{package} is not installed; pip install {wanted}"
+
+
 def shortened(value: object, most: int = 200) -> str:
     """Return the first line of a value's text, cut after `most` characters, for an error."""
     text = (str(value).splitlines() or [""])[0]

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sdk.errors import ModelError
+from sdk.text import install_advice
 
 
 @contextmanager
@@ -18,4 +19,4 @@ def tell_missing() -> Iterator[None]:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] in ("sdk", "export", "train"):
             raise
-        raise ModelError(f"{error.name} is not installed; pip install 'fiqa[export]'") from error
+        raise ModelError(install_advice(error.name, "export")) from error

@@ -17,6 +17,7 @@ from sdk import __version__
 from sdk.commands.console import Commands, PlainFormatter, error_exits, print_plain
 from sdk.errors import FiqaError
 from sdk.stopping import MESSAGE, Stopped, stoppable
+from sdk.text import install_advice
 from train.cli import embed, evaluate, fit, label
 from train.labelling.parameters import Seed
 
@@ -35,7 +36,7 @@ class _Commands(Commands):
                 package = (error.name or "").partition(".")[0]
                 if package in ("", "sdk", "export", "train"):
                     raise
-                raise FiqaError(f"{package} is not installed; pip install 'fiqa[train]'") from error
+                raise FiqaError(install_advice(package, "train")) from error
 
 
 app = typer.Typer(cls=_Commands, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
