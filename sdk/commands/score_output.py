@@ -31,6 +31,9 @@ NAMED = 20
 REASONS = 10
 """Most reasons that are counted there, where there are more files."""
 
+NARROW = 80
+"""Columns of a terminal below which long paths are cut; in a wider one they continue on the next line."""
+
 _BESIDE = 28
 """Columns of a row before its path."""
 
@@ -126,6 +129,8 @@ def _row(face: ScoredFace, score: float, score_range: tuple[float, float], conso
     low, high = score_range
     share = min(max((score - low) / (high - low), 0.0), 1.0)
     bar = ("#" if console.options.ascii_only else "█") * round(BAR * share)
-    path = shortened_path(shown(path_text(face.path)), console.width - _BESIDE)
+    path = shown(path_text(face.path))
+    if console.width < NARROW:
+        path = shortened_path(path, console.width - _BESIDE)
     style = colour(share, console.color_system)
     return Text.assemble((f"{score:8.4f}", style), "  ", (f"{bar:{BAR}}", style), f"  {face.face:4}  {path}")

@@ -412,8 +412,8 @@ def test_rows_come_as_they_are_scored(crops: Path, tiny_path: Path) -> None:
 
 
 @posix
-@pytest.mark.parametrize("no_color", ["", "1"])
-def test_rows_on_a_terminal(no_color: str, tiny_path: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("no_color", "columns"), [("", 79), ("1", 80)])
+def test_rows_on_a_terminal(no_color: str, columns: int, tiny_path: Path, tmp_path: Path) -> None:
     import pty
 
     folder, name = tmp_path / ("long" * 30) / "[b]x[", ":smile: \x1b[31m" + "n" * 18 + ".png"
@@ -422,7 +422,8 @@ def test_rows_on_a_terminal(no_color: str, tiny_path: Path, tmp_path: Path) -> N
     ours, theirs = pty.openpty()
     program = "from sdk.commands.app import app; app()"
     arguments = ["score", "--aligned", str(folder / name), "--model", str(tiny_path)]
-    environment = {**os.environ, "COLUMNS": "80", "TERM": "xterm-256color", "NO_COLOR": no_color, "LC_ALL": "C.UTF-8"}
+    environment = {**os.environ, "TERM": "xterm-256color", "NO_COLOR": no_color, "LC_ALL": "C.UTF-8"}
+    environment["COLUMNS"] = str(columns)
     with subprocess.Popen(
         [sys.executable, "-c", program, *arguments], stdout=theirs, stderr=subprocess.PIPE, cwd=ROOT, env=environment
     ):
@@ -438,7 +439,7 @@ def test_rows_on_a_terminal(no_color: str, tiny_path: Path, tmp_path: Path) -> N
     score, bar, face, path = plain.split(maxsplit=3)
     assert 0 < float(score) < 1
     assert bar == "█" * round(10 * float(score))
-    assert (face, path) == ("0", rf".../[b]x[/:smile: \x1b[31m{'n' * 18}.png")
+    assert (face, path) == ("0", rf"{folder if columns == 80 else '.../[b]x['}/:smile: \x1b[31m{'n' * 18}.png")
 
 
 @posix
