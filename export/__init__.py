@@ -6,8 +6,9 @@ exported = export_model("fiqa-nano", settings=ExportSettings(precision="int8"))
 print(exported.path, exported.differences)
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from sdk.public_names import import_when_used
 
 if TYPE_CHECKING:
     from export.engines.build import build_engine_file
@@ -42,13 +43,7 @@ __all__ = [
     "trace_network",
 ]
 
-
-def __getattr__(name: str) -> object:
-    """Import a public name when it is first used: torch alone takes seconds."""
-    for module, names in _MODULES.items():
-        if name in names:
-            return getattr(import_module(module), name)
-    raise AttributeError(f"module 'export' has no attribute {name!r}")
+__getattr__ = import_when_used("export", _MODULES)  # torch alone takes seconds
 
 
 def __dir__() -> list[str]:

@@ -7,8 +7,9 @@ with QualityScorer() as scorer:
         print(face.box, face.score)
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from sdk.public_names import import_when_used
 
 if TYPE_CHECKING:
     from sdk.alignment import align
@@ -99,15 +100,16 @@ _MODULES = {
     ),
 }
 
+_import_when_used = import_when_used("sdk", _MODULES)
+
 
 def __getattr__(name: str) -> object:
     """Import a public name when it is first used, because numpy and OpenCV alone take 0.1 s."""
     if name == "__version__":
-        return import_module("importlib.metadata").version("fiqa")
-    for module, names in _MODULES.items():
-        if name in names:
-            return getattr(import_module(module), name)
-    raise AttributeError(f"module 'sdk' has no attribute {name!r}")
+        from importlib.metadata import version
+
+        return version("fiqa")
+    return _import_when_used(name)
 
 
 def __dir__() -> list[str]:

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = """
 sdk.results
 sdk.errors
-sdk.arguments sdk.text sdk.parallel sdk.stopping
+sdk.arguments sdk.public_names sdk.text sdk.parallel sdk.stopping
 sdk.alignment
 sdk.files
 sdk.onnx_bytes

@@ -7,8 +7,9 @@ from train import Sharpness, label_manifest, read_manifest
 label_manifest(read_manifest(Path("crops")), Sharpness(), Path("labels.csv"))
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from sdk.public_names import import_when_used
 
 if TYPE_CHECKING:
     from train.data.manifest import Manifest, read_manifest
@@ -75,13 +76,7 @@ __all__ = [
     "save_network",
 ]
 
-
-def __getattr__(name: str) -> object:
-    """Import a public name when it is first used: most of them need torch."""
-    for module, names in _MODULES.items():
-        if name in names:
-            return getattr(import_module(module), name)
-    raise AttributeError(f"module 'train' has no attribute {name!r}")
+__getattr__ = import_when_used("train", _MODULES)  # most of them need torch
 
 
 def __dir__() -> list[str]:
