@@ -11,6 +11,9 @@ _UNSEEN = re.compile(
     "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # change the direction of the text
     "\ud800-\udfff]"  # lone surrogates, which no text file can hold
 )
+ONNXRUNTIME_EXTRAS = "'fiqa[cpu]', or 'fiqa[gpu]' for a GPU of NVIDIA"
+"""Extras of fiqa that bring onnxruntime, for advice."""
+
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 _BYTE = 0xDC00
@@ -35,12 +38,6 @@ def csv_field(text: str, before: str = " ") -> str:
         before: Put before a text that looks like a formula. With `./` a path still names the same file.
     """
     return shown(before + text if text.startswith(_FORMULA) else text)
-
-
-def install_advice(package: str, extra: str) -> str:
-    """Return how to install a missing package that an extra of fiqa brings; onnxruntime is in `cpu` and in `gpu`."""
-    wanted = "'fiqa[cpu]', or 'fiqa[gpu]' for a GPU of NVIDIA" if package == "onnxruntime" else f"'fiqa[{extra}]'"
-    return f"{package} is not installed; pip install {wanted}"
 
 
 def shortened(value: object, most: int = 200) -> str:

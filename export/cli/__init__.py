@@ -1,7 +1,5 @@
 """fiqa-export: export networks as proven files for a runtime and a device."""
 
-from typing import Annotated
-
 import typer
 from rich.console import Console
 
@@ -10,25 +8,18 @@ from export.cli.build import build
 from export.cli.formats import formats
 from export.cli.inspect import inspect
 from export.cli.licence import show_licences
-from export.cli.missing import tell_missing
 from export.cli.result import show_result
 from export.networks import NETWORKS
 from export.rules import check_settings
 from export.settings import ExportSettings
-from sdk import __version__
-from sdk.commands.console import Commands, cell, error_exits
+from sdk.commands.console import Commands, cell, error_exits, missing_packages
+from sdk.commands.options import Version
 from sdk.errors import InputError
 
 app = typer.Typer(cls=Commands, pretty_exceptions_show_locals=False)
 app.command()(formats)
 app.command()(inspect)
 app.command()(build)
-
-
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"fiqa {__version__}")
-        raise typer.Exit
 
 
 @app.callback(invoke_without_command=True)
@@ -49,9 +40,7 @@ def export(
     keep_going: options.KeepGoing = False,
     out: options.Out = None,
     licence: options.Licence = False,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
-    ] = False,
+    version: Version = False,
 ) -> None:
     """Export a network as a file that takes uint8 BGR images: faces for a score, photos for the detector.
 
@@ -78,7 +67,11 @@ def export(
         keep_going,
     )  # fmt: skip
     name = _check_usage(model, settings)
-    with error_exits(), Console(stderr=True).status(cell(f"exporting and verifying {name}")), tell_missing():
+    with (
+        error_exits(),
+        Console(stderr=True).status(cell(f"exporting and verifying {name}")),
+        missing_packages("export"),
+    ):
         from export.pipeline import export_model
 
         exported = export_model(name, weights, out, faces, settings)

@@ -7,8 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from export.cli.missing import tell_missing
-from sdk.commands.console import FAILED, cell, error_exits
+from sdk.commands.console import FAILED, cell, error_exits, missing_packages
 from sdk.models.formats import SUFFIXES
 
 
@@ -17,7 +16,7 @@ def inspect(files: Annotated[list[Path], typer.Argument(help=f"Model files: {', 
 
     Exit codes: 0 all files read; 1 a file cannot be read.
     """
-    with error_exits(), tell_missing():
+    with error_exits(), missing_packages("export"):
         from export.inspection import inspect_file
 
         found = [inspect_file(file) for file in files]

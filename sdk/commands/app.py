@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from sdk import __version__
 from sdk.commands.bench import bench
 from sdk.commands.console import Commands, PlainFormatter
 from sdk.commands.doctor import doctor
 from sdk.commands.models import models
+from sdk.commands.options import Version
 from sdk.commands.score import score
 from sdk.commands.verify import verify
 from sdk.commands.video import video
@@ -22,16 +22,7 @@ for command in (score, video, verify, bench, doctor):
 app.add_typer(models, name="models")
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"fiqa {__version__}")
-        raise typer.Exit
-
-
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what is done, to stderr.")]
-Version = Annotated[
-    bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
-]
 
 
 @app.callback()

@@ -16,7 +16,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from sdk.errors import FiqaError, InputError
-from sdk.text import shown
+from sdk.text import ONNXRUNTIME_EXTRAS, shown
 
 FAILED, WRONG_USAGE, SOME_FAILED, INTERRUPTED, BROKEN_PIPE = 1, 2, 3, 130, 141
 """Exit codes of every command: error, wrong usage, some files without a score, stopped, and no reader of stdout."""
@@ -93,6 +93,26 @@ def error_exits() -> Iterator[None]:
     except BrokenPipeError as error:
         drop_output()
         raise typer.Exit(BROKEN_PIPE) from error
+
+
+@contextmanager
+def missing_packages(extra: str) -> Iterator[None]:
+    """Turn the error of a package that is not installed into one that says how to install it.
+
+    Args:
+        extra: The extra of fiqa that brings the packages of the block.
+
+    Raises:
+        FiqaError: A package is missing.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "fiqa", "sdk", "export", "train"):
+            raise
+        wanted = ONNXRUNTIME_EXTRAS if package == "onnxruntime" else f"'fiqa[{extra}]'"
+        raise FiqaError(f"{package} is not installed; pip install {wanted}") from error
 
 
 def drop_output() -> None:

@@ -28,6 +28,7 @@ from sdk.runtimes.providers import (
 )  # fmt: skip
 from sdk.runtimes.registry import NUMBERED
 from sdk.scorer import QualityScorer, available_cores
+from sdk.text import ONNXRUNTIME_EXTRAS
 
 PACKAGES = ("fiqa", "numpy", "pooch", "typer", "rich")
 OPENCV = r"opencv[-_](contrib[-_])?python([-_]headless)?"
@@ -73,7 +74,7 @@ def examine() -> list[Finding]:
         Finding("python", f"{platform.python_version()} on {platform.platform()}"),
         Finding("cores", str(available_cores())),
         *(_package(package) for package in PACKAGES),
-        _wheels("onnxruntime", ONNXRUNTIME, "'fiqa[cpu]', 'fiqa[gpu]' for a GPU of NVIDIA"),
+        _wheels("onnxruntime", ONNXRUNTIME, ONNXRUNTIME_EXTRAS),
         _wheels("opencv", OPENCV, "opencv-python-headless"),
         _opencv(),
         *(Finding(name, os.environ[name]) for name in VARIABLES if name in os.environ),

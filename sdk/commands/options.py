@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from sdk import __version__
 from sdk.models.catalog import catalog
 from sdk.models.formats import SUFFIXES
 
@@ -58,4 +59,15 @@ TrustOption = Annotated[
 ]
 FacesOption = Annotated[
     Path | None, typer.Option(help="Folder of aligned 112 x 112 face crops, of good and of bad quality.")
+]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fiqa {__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
 ]

@@ -15,6 +15,7 @@ from sdk.errors import DeviceError, ModelError
 from sdk.files.cache import cache_dir
 from sdk.models.loading import Model
 from sdk.onnx_bytes.onnx_file import input_names
+from sdk.text import ONNXRUNTIME_EXTRAS
 
 logger = logging.getLogger(__name__)
 
@@ -88,9 +89,7 @@ def load_onnxruntime() -> Any:
     try:
         return import_module("onnxruntime")
     except (ImportError, OSError) as error:
-        raise DeviceError(
-            f"onnxruntime cannot be loaded ({error}): pip install 'fiqa[cpu]', or 'fiqa[gpu]' for a GPU of NVIDIA"
-        ) from error
+        raise DeviceError(f"onnxruntime cannot be loaded ({error}): pip install {ONNXRUNTIME_EXTRAS}") from error
 
 
 def require_provider(kind: str, available: list[str]) -> Provider:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sdk.text import count, csv_field, install_advice, path_text, shown
+from sdk.text import count, csv_field, path_text, shown
 
 
 @pytest.mark.parametrize(
@@ -52,14 +52,3 @@ def test_other_fields_stay(text: str) -> None:
 )
 def test_counts_in_words(arguments: tuple[str, int], words: str) -> None:
     assert count(*arguments) == words
-
-
-@pytest.mark.parametrize(
-    ("package", "advice"),
-    [
-        ("torch", "torch is not installed; pip install 'fiqa[train]'"),
-        ("onnxruntime", "onnxruntime is not installed; pip install 'fiqa[cpu]', or 'fiqa[gpu]' for a GPU of NVIDIA"),
-    ],
-)
-def test_advice_for_a_missing_package(package: str, advice: str) -> None:
-    assert install_advice(package, "train") == advice

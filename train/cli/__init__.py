@@ -13,11 +13,9 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
-from sdk import __version__
-from sdk.commands.console import Commands, PlainFormatter, error_exits, print_plain
-from sdk.errors import FiqaError
-from sdk.stopping import MESSAGE, Stopped, stoppable
-from sdk.text import install_advice
+from sdk.commands.console import Commands, PlainFormatter, error_exits, missing_packages, print_plain
+from sdk.commands.options import Version
+from sdk.stopping import stoppable
 from train.cli import embed, evaluate, fit, label
 from train.labelling.parameters import Seed
 
@@ -26,17 +24,8 @@ class _Commands(Commands):
     """The commands, which end in an orderly way when they are stopped, and name the extra that is not installed."""
 
     def invoke(self, ctx: Any) -> Any:
-        with stoppable(), error_exits():
-            try:
-                return super().invoke(ctx)
-            except Stopped as stopped:
-                print_plain(Console(stderr=True), MESSAGE, "yellow")
-                raise typer.Exit(stopped.code) from stopped
-            except ModuleNotFoundError as error:
-                package = (error.name or "").partition(".")[0]
-                if package in ("", "sdk", "export", "train"):
-                    raise
-                raise FiqaError(install_advice(package, "train")) from error
+        with stoppable(), error_exits(), missing_packages("train"):
+            return super().invoke(ctx)
 
 
 app = typer.Typer(cls=_Commands, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
@@ -49,18 +38,10 @@ app.command("evaluate-video")(evaluate.evaluate_video_command)
 Out = Annotated[Path, typer.Option(help="Folder to write.")]
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"fiqa {__version__}")
-        raise typer.Exit
-
-
 @app.callback()
 def main(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
-    ] = False,
+    version: Version = False,
 ) -> None:
     """Set up logging."""
     handler = RichHandler(console=Console(stderr=True), show_path=False)

@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 
 from export.cli import app as export_app
 from sdk.commands.app import _quieten_opencv, app
-from sdk.commands.console import PlainFormatter, cell, error_exits, print_plain
+from sdk.commands.console import PlainFormatter, cell, error_exits, missing_packages, print_plain
+from sdk.errors import FiqaError
 from train.cli import app as train_app
 
 HOSTILE = "a[bold]x[/nope] :warning: \x1b[2J\x1b]0;t\x07\nwrote all.csv\n\u202egpj"
@@ -133,3 +134,22 @@ def test_opencv_is_silenced_under_both_of_its_names(old: bool, monkeypatch: pyte
         monkeypatch.setattr(cv2.utils, "logging", SimpleNamespace(setLogLevel=levels.append), raising=False)
     _quieten_opencv()
     assert levels == [0]
+
+
+@pytest.mark.parametrize(
+    ("package", "advice"),
+    [
+        ("torch.nn", "torch is not installed; pip install 'fiqa[train]'"),
+        ("onnxruntime", "onnxruntime is not installed; pip install 'fiqa[cpu]', or 'fiqa[gpu]' for a GPU of NVIDIA"),
+    ],
+)
+def test_advice_for_a_missing_package(package: str, advice: str) -> None:
+    with pytest.raises(FiqaError) as caught, missing_packages("train"):
+        raise ModuleNotFoundError(f"No module named {package!r}", name=package)
+    assert str(caught.value) == advice
+
+
+@pytest.mark.parametrize("name", [None, "sdk.gone", "train"])
+def test_a_missing_module_of_ones_own_is_a_bug(name: str | None) -> None:
+    with pytest.raises(ModuleNotFoundError), missing_packages("train"):
+        raise ModuleNotFoundError("no such module", name=name)
