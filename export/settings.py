@@ -41,7 +41,7 @@ class ExportSettings:
         batches: For engines, see `EngineOptions`; None for 1, 8 and 32.
         workspace_mib: For engines, see `EngineOptions`.
         timing_cache: For TensorRT, see `EngineOptions`.
-        evaluate: Manifest, or folder with a folder a person, to measure the change of pAUC on.
+        evaluate: Manifest, or folder with one sub-folder for each person, to measure the change of pAUC on.
         judge: Face-recognition embeddings for `evaluate`, see `train.evaluation.inputs.EmbeddingSource`.
         keep_going: Write a file that fails its proof, too, marked unproven.
     """

@@ -46,7 +46,8 @@ Faces = Annotated[
     typer.Option(help="Folder of aligned 112 x 112 crops to verify the file on. Default: one packaged face."),
 ]
 Evaluate = Annotated[
-    Path | None, typer.Option(help="Manifest, or folder with a folder a person: measure the change of pAUC on it.")
+    Path | None,
+    typer.Option(help="Manifest, or folder with one sub-folder for each person: measure the change of pAUC on it."),
 ]
 Judge = Annotated[
     str | None,

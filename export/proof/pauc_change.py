@@ -44,7 +44,7 @@ def change_of_pauc(
     Args:
         file: The exported file; this machine must run it.
         reference: Returns the source's scores of uint8 BGR faces (N, 112, 112, 3).
-        manifest: Manifest of aligned crops, or folder with a folder a person.
+        manifest: Manifest of aligned crops, or folder with one sub-folder for each person.
         judge: Face-recognition embeddings that compare the crops, see `train.evaluation.inputs.EmbeddingSource`.
 
     Raises:

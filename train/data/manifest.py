@@ -8,7 +8,7 @@ A manifest is a table, CSV or Parquet, with a row an image:
   aligned when it is read; without them the image must be an aligned 112 x 112 crop.
 
 Names are text, letter by letter, see `train.data.tables`. Any further column is kept. A folder of images, one
-sub-folder a person, is a manifest too.
+sub-folder for each person, is a manifest too.
 """
 
 import logging
