@@ -54,7 +54,7 @@ def unpack(source: Path, unpacked: Path) -> Path:
                 shutil.rmtree(temporary, ignore_errors=True)
     folders = [path for path in unpacked.iterdir() if path.is_dir()]
     if len(folders) != 1:
-        raise InputError(f"{source} holds {len(folders)} top folders, wanted one that holds a sub-folder for each person")
+        raise InputError(f"{source} holds {len(folders)} top folders, wanted one with a sub-folder for each person")
     return folders[0]
 
 
