@@ -145,13 +145,14 @@ class Gap:
     chance: float
 
 
-def evaluate(measure: Measure, groups: Groups, strata: Sequence[str], seed: int = 0) -> Result:
+def evaluate(measure: Measure, groups: Groups, strata: Sequence[str], draws: int = DRAWS, seed: int = 0) -> Result:
     """Measure all groups, with intervals by a bootstrap over people.
 
     Args:
         measure: See `Measure`.
         groups: The groups.
         strata: (P,) stratum of each person. Each draw of the bootstrap has as many people of a stratum as there are.
+        draws: Draws of the bootstrap, and of random groups.
         seed: Of the draws.
     """
     rng = np.random.default_rng(seed)
@@ -159,7 +160,7 @@ def evaluate(measure: Measure, groups: Groups, strata: Sequence[str], seed: int 
     parts = [np.flatnonzero(codes == code) for code in range(codes.max() + 1)]
     everyone = np.ones(count)
     values, drawn, random = measure(groups, everyone), [], []
-    for _ in range(DRAWS):
+    for _ in range(draws):
         chosen = np.concatenate([rng.choice(part, len(part)) for part in parts])
         drawn.append(measure(groups, np.bincount(chosen, minlength=count).astype(np.float64)))
         shuffled = Groups(groups.names, groups.kinds, groups.members[:, rng.permutation(count)])
