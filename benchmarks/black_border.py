@@ -35,7 +35,7 @@ LIMIT = 0.02
 
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
 
-EDGES = (0.0, 0.02, 0.05, 0.1, 0.2, 1.0)
+EDGES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 1.0)
 """Shares of the crop outside the picture: the rows of a table."""
 
 MARKS = ("leye", "reye", "nose", "lmouth", "rmouth")

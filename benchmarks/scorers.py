@@ -1,4 +1,4 @@
-"""Quality models that benchmarks compare: `--model MODEL`, given once or several times, and `--lightqnet FILE`."""
+"""What benchmarks of scores share: the options `--model` and `--lightqnet`, and the largest face of a picture."""
 
 import argparse
 from pathlib import Path
@@ -8,6 +8,7 @@ import numpy as np
 from alignment_robustness import Scorer, load_scorer
 from numpy.typing import NDArray
 
+from fiqa import FaceDetector, align, load_image
 from sdk.commands.console import progress_bar
 from train.methods.baselines import LightQNet
 
@@ -43,3 +44,13 @@ def score_faces(models: dict[str, Scorer], faces: NDArray[np.uint8]) -> dict[str
                 advance(len(parts[-1]))
         found[name] = np.concatenate(parts).astype(np.float64)
     return found
+
+
+def largest_face(detector: FaceDetector, path: Path) -> NDArray[np.uint8] | None:
+    """Return the aligned crop (112, 112, 3) of the largest face; where there is none, say so and return None."""
+    image = load_image(path)
+    faces = detector.detect(image)
+    if not faces:
+        print(f"no face is found in {path}; it is left out\n")
+        return None
+    return align(image, faces[0].landmarks)

@@ -38,9 +38,9 @@ from group_statistics import (
     turned_away,
 )
 from numpy.typing import NDArray
-from scorers import add_model_options, load_scorers, score_faces
+from scorers import add_model_options, largest_face, load_scorers, score_faces
 
-from fiqa import FaceDetector, align, load_image
+from fiqa import FaceDetector
 from train.degradations.graded import COLLAPSE, DEGRADATIONS, Damage, degrade, describe
 
 ETHNICITY, GENDER = "face_eth", "face_gender"
@@ -89,13 +89,10 @@ def read_pictures(folder: Path, people: str, detector: FaceDetector) -> Pictures
     crops, owners = [], []
     for person, row in enumerate(rows):
         for path in sorted((folder / row["face_id"]).glob("*.jpg")):
-            image = load_image(path)
-            faces = detector.detect(image)
-            if faces:
-                crops.append(align(image, faces[0].landmarks))
+            crop = largest_face(detector, path)
+            if crop is not None:
+                crops.append(crop)
                 owners.append(person)
-            else:
-                print(f"no face is found in {path}; it is left out\n")
     strata = [f"{row[ETHNICITY]} {row[GENDER]}" for row in rows]
     return Pictures(np.stack(crops), np.array(owners), make_groups(rows, (ETHNICITY, GENDER)), strata)
 
