@@ -141,7 +141,7 @@ def cut(sources: Sequence[Source], tight: Sequence[Box], rng: np.random.Generato
             continue
         whole = warp(image, matrix, cv2.BORDER_CONSTANT)
         sides = np.tile(source.box[2:] - source.box[:2], 2)
-        frame = source.box + sides * tight[rng.integers(len(tight))]
+        frame = source.box + sides * tight[int(rng.integers(len(tight)))]
         as_cfp.add(*cut_out(image, source.landmarks, frame), whole)
         one_side.add(*cut_out(image, source.landmarks, frame_on_one_side(image, matrix, rng)), whole)
     return as_cfp, one_side
