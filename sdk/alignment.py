@@ -97,7 +97,7 @@ def check_border(border: Any) -> Border:
     """
     if border not in get_args(Border):
         raise InputError(f"border is {border!r}, wanted 'black' or 'replicate'")
-    return border  # type: ignore[no-any-return]
+    return border
 
 
 def align(image: NDArray[np.uint8], landmarks: ArrayLike, *, border: Border = "black") -> NDArray[np.uint8]:

@@ -1,8 +1,8 @@
 """Similarity transforms and crops, compared with recorded ones."""
 
 import zlib
-from typing import Any
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
