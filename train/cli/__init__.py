@@ -67,7 +67,9 @@ def prepare_command(
         list[str] | None,
         typer.Option(help="Column of the landmarks' table that names the person. Once for each source; '' for none."),
     ] = None,
-    border: Annotated[str, typer.Option(help="Outside the image crops are black, or replicate its edge.")] = "black",
+    border: Annotated[
+        str, typer.Option(help="What crops show outside their image: black, or replicate, its edge.")
+    ] = "black",
     copies: Annotated[int, typer.Option(min=0, help="Damaged copies of each training image.")] = 3,
     misaligned: Annotated[int, typer.Option(min=0, help="Copies of each test image, aligned on wrong landmarks.")] = 0,
     test: Annotated[float, typer.Option(help="Share of people with several images to keep for the test.")] = 0.4,

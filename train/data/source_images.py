@@ -4,7 +4,7 @@ So a crop of `fiqa-train prepare` can be made again on other landmarks, and its 
 drawn from the image's name and the seed, and does not depend on the landmarks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,8 +76,8 @@ def source_faces(
     """
     if not sources:
         return _of_sources(manifest, rows)
-    known = _landmarks_by_name(joined([read_source(source) for source in sources]))
     names, columns = manifest.column("source"), manifest.table.column_names
+    known = _landmarks_by_name(joined([read_source(source) for source in sources]), {names[row] for row in rows})
     damage = manifest.column("degradation") if "degradation" in columns else [""] * len(manifest)
     splits = manifest.column("split") if "split" in columns else [""] * len(manifest)
     missing = [names[row] for row in rows if names[row] not in known]
@@ -109,12 +109,12 @@ def _without_landmarks(count: int, first: str) -> str:
     )
 
 
-def _landmarks_by_name(sources: Manifest) -> dict[str, tuple[Path, NDArray[np.float64]]]:
+def _landmarks_by_name(sources: Manifest, wanted: Set[str]) -> dict[str, tuple[Path, NDArray[np.float64]]]:
     found = {}
     if "landmarks" in sources.table.column_names:
         names, paths = sources.column("source"), sources.paths
         for name, path, value in zip(names, paths, sources.column("landmarks"), strict=True):
-            points = parse_landmarks(value, Path(name))
+            points = parse_landmarks(value, Path(name)) if name in wanted else None
             if points is not None:
                 found[name] = (sources.root / path, points)
     return found

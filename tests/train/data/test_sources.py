@@ -72,10 +72,12 @@ SECTION = {
 }
 
 
-def test_two_sources_of_the_same_people(data: Path) -> None:
+def test_two_sources_of_the_same_people(data: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     made = read_manifest(prepare(sources_of_recipe(SECTION, data), data / "out", SETTINGS))
     rows = [row for row in made.table.to_pylist() if not row["degradation"]]
     assert len(made) == 2 * len(rows) == 64
+    assert "10 people are in several sources" in caplog.text
     assert {row["identity"] for row in rows} == {f"P{person}" for person in range(12)}
     sides = {(row["identity"], row["split"]) for row in rows}
     assert len(sides) == 12
@@ -230,6 +232,7 @@ def test_landmarks_that_are_partly_missing_leave_the_image_out(data: Path, caplo
     source = Source(data / "studio", write_csv(data / "few.csv", rows), "lfw_name")
     made = read_manifest(prepare([source], data / "out", PrepareSettings(copies=0, test_copies=0)))
     assert made.column("source") == ["000/0.png"]
+    assert list(source_faces(made, [0], [source], PrepareSettings())) == [0]
     assert "0.png hold NaN or infinity" in caplog.text
     assert "18 images have no landmarks in" in caplog.text
 

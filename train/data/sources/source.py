@@ -1,5 +1,6 @@
 """Sources: where the images of a training come from. Several sources may show the same people."""
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,8 @@ from train.data.archive import unpack
 from train.data.manifest import Manifest, make_manifest, read_manifest
 from train.data.sources.landmarks import name_of, with_landmarks
 from train.recipes import text_of
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +159,8 @@ def joined(manifests: Sequence[Manifest]) -> Manifest:
     folders = [name_of(manifest.root) for manifest in manifests]
     if twice := _twice(folders):
         raise InputError(f"two sources are folders of the name {twice!r}, wanted one name a source; rename one")
+    people = Counter(name for manifest in manifests for name in set(manifest.identities))
+    logger.info("%d people are in several sources", sum(count > 1 for count in people.values()))
     return make_manifest(
         (
             {
