@@ -38,6 +38,7 @@ from train.data.embeddings import open_embeddings
 from train.data.manifest import Manifest, read_manifest, write_table
 from train.data.prepare import PrepareSettings
 from train.data.source_images import SourceFace, source_faces
+from train.data.sources.source import Source
 from train.degradations.landmarks import perturb
 from train.evaluation.comparisons import Pairs, mated_pairs, non_mated_pairs
 from train.evaluation.curves import EvaluationSettings, evaluate_set
@@ -227,7 +228,7 @@ def main() -> None:
     vectors = open_embeddings(options.embeddings, manifest, options.labels)
     rows = sorted({int(row) for name in SETS for row in set_rows(manifest, name, "test")})
     prepared = PrepareSettings(test_copies=options.copies, seed=options.seed)
-    sources = source_faces(manifest, rows, options.images, options.landmarks, prepared)
+    sources = source_faces(manifest, rows, [Source(options.images, options.landmarks)], prepared)
     named = [model.partition("=") for model in options.models]
     models = {name: load_scorer(file or name) for name, _, file in named}
     alignments = [noisy(sources, pixels, options.seed) for pixels in (0.0, *options.noise)]

@@ -5,12 +5,12 @@ form: with points as complex numbers, a similarity without reflection is `z -> a
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sdk.errors import ImageError
+from sdk.errors import ImageError, InputError
 
 CROP_SIZE = 112
 """Side of an aligned crop, pixels."""
@@ -27,6 +27,9 @@ the crop."""
 
 MOST_PIXELS = 1e7
 """Largest coordinate of a landmark, pixels; larger ones could overflow the sums."""
+
+Border = Literal["black", "replicate"]
+"""What a crop shows outside the image: black, or the image's nearest pixel."""
 
 LEAST_SCALE, MOST_SCALE = 1 / 200, 1000.0
 """Scales of a crop: from one pixel for 200 of the image to 1000 for one. No face needs more."""
@@ -86,17 +89,31 @@ def similarity_transform(landmarks: ArrayLike, template: ArrayLike = TEMPLATE) -
     return rows.reshape(*a.shape, 2, 3)
 
 
-def align(image: NDArray[np.uint8], landmarks: ArrayLike) -> NDArray[np.uint8]:
-    """Cut out a face, aligned by its landmarks. Pixels are interpolated bilinearly; outside the image they are black.
+def check_border(border: Any) -> Border:
+    """Return a border if it is one.
+
+    Raises:
+        InputError: It is not.
+    """
+    if border not in get_args(Border):
+        raise InputError(f"border is {border!r}, wanted 'black' or 'replicate'")
+    return border
+
+
+def align(image: NDArray[np.uint8], landmarks: ArrayLike, *, border: Border = "black") -> NDArray[np.uint8]:
+    """Cut out a face, aligned by its landmarks. Pixels are interpolated bilinearly.
 
     Args:
         image: uint8 (H, W, 3); the channel order is kept.
         landmarks: (5, 2): x, y in pixels of the image, in the order of `Face.landmarks`.
+        border: `black`, or `replicate`: outside the image the crop shows the image's nearest pixel. `QualityScorer`
+            aligns with `black`.
 
     Returns:
         uint8 (112, 112, 3).
 
     Raises:
+        InputError: The border is another one.
         ImageError: The landmarks have another shape, are not finite, lie outside any image, all coincide, or need a
             scale that no face has.
 
@@ -107,24 +124,28 @@ def align(image: NDArray[np.uint8], landmarks: ArrayLike) -> NDArray[np.uint8]:
         >>> align(np.zeros((300, 240, 3), np.uint8), eyes_nose_mouth).shape
         (112, 112, 3)
     """
+    check_border(border)
     matrix = similarity_transform(landmarks)
     import cv2  # imported late: 40 ms and 16 MB that a scorer of crops does not need
 
     if max(image.shape[:2]) > _MOST_SIDE:
         image, matrix = _window(image, matrix)
-    crop = cv2.warpAffine(image, matrix, (CROP_SIZE, CROP_SIZE), flags=cv2.INTER_LINEAR)
+    mode = cv2.BORDER_REPLICATE if border == "replicate" else cv2.BORDER_CONSTANT
+    crop = cv2.warpAffine(image, matrix, (CROP_SIZE, CROP_SIZE), flags=cv2.INTER_LINEAR, borderMode=mode)
     return np.asarray(crop, dtype=np.uint8)
 
 
 def _window(image: NDArray[np.uint8], matrix: NDArray[np.float64]) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """Cut out the part of an image that the crop shows, and adapt the matrix. If it shows nothing: one black pixel."""
+    """Cut out the part of an image that the crop shows, and adapt the matrix.
+
+    If it shows nothing, the part is the nearest edge: the crop is more than a pixel away from it, so a black border
+    stays black and a replicated one is right.
+    """
     corners = np.array([(0, 0), (0, CROP_SIZE), (CROP_SIZE, 0), (CROP_SIZE, CROP_SIZE)])
     seen = np.linalg.solve(matrix[:, :2], (corners - matrix[:, 2]).T)
     sides = np.array(image.shape[1::-1])
-    first = np.clip(np.floor(seen.min(axis=1)).astype(int) - 2, 0, sides)
-    last = np.clip(np.ceil(seen.max(axis=1)).astype(int) + 2, 0, sides)
-    if not np.all(last > first):
-        return np.zeros((1, 1, *image.shape[2:]), image.dtype), matrix
+    first = np.clip(np.floor(seen.min(axis=1)).astype(int) - 2, 0, sides - 1)
+    last = np.clip(np.ceil(seen.max(axis=1)).astype(int) + 2, first + 1, sides)
     moved = np.column_stack([matrix[:, :2], matrix[:, 2] + matrix[:, :2] @ first])
     return np.ascontiguousarray(image[first[1] : last[1], first[0] : last[0]]), moved
 

@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 from sdk.errors import InputError
 from sdk.files import check_outputs, write_file, write_json
 from sdk.models.card import METADATA_KEY
-from train.data.archive import unpack
 from train.data.embeddings import open_vectors
 from train.data.label_targets import label_column, make_targets
 from train.data.manifest import Manifest, read_manifest, write_table
 from train.data.mislabelled import find_mislabelled
 from train.data.prepare import prepare
+from train.data.sources.source import sources_of_recipe, unpacked
 from train.evaluation.curves import EvaluationSettings
 from train.evaluation.inputs import EmbeddingSource
 from train.evaluation.run import Methods, Protocol, evaluate
 from train.fitting.fit_regressor import fit_regressor
-from train.fitting.regressor import FILES_OF_PREPARE, FitFiles, RegressorRecipe
+from train.fitting.regressor import FitFiles, RegressorRecipe
 from train.labelling.labeller import Labeller
 from train.labelling.method import RunOptions, label_images
 from train.labelling.network_scores import NetworkScores, rescale
@@ -92,14 +92,14 @@ def run_recipe(recipe: Recipe, data: Path, out: Path) -> Path:
     _check_same(recipe, out / "recipe.json")
     teacher = recipe["teacher"] or {}
     model, weights = text_of(teacher, "model", "teacher"), data / text_of(teacher, "weights", "teacher")
-    images, landmarks = (data / text_of(recipe["prepare"] or {}, name, "prepare") for name in FILES_OF_PREPARE)
-    check_outputs({path.name: path for path in outputs}, [weights, images, landmarks])
+    sources = sources_of_recipe(recipe["prepare"] or {}, data)
+    check_outputs({path.name: path for path in outputs}, [weights, *(file for item in sources for file in item.files)])
     settings = RegressorRecipe.from_recipe(recipe)
-    prepare(images, out / "faces", settings.prepare, landmarks)
+    prepare(sources, out / "faces", settings.prepare)
     _label(dict(recipe["faceqan"] or {}), model, weights, files)
     if settings.targets.average:
         _label_average(settings.targets.average, recipe, data, files)
-    inputs = FitFiles(files.labels, weights, files.embeddings, unpack(images, out / "faces" / "images"), landmarks)
+    inputs = FitFiles(files.labels, weights, files.embeddings, unpacked(sources, out / "faces"))
     best = fit_regressor(settings, inputs, out / "fit")
     _scale(settings, best, files, dict(recipe.get("card") or {}))
     _compare(recipe, settings, data, files)

@@ -14,7 +14,9 @@ from hostile.inputs import Input, mutate
 from train.data.embeddings import open_embeddings
 from train.data.labelled import read_labelled
 from train.data.manifest import Manifest, make_manifest, read_manifest, write_table
-from train.data.prepare import PrepareSettings, prepare, with_landmarks
+from train.data.prepare import PrepareSettings, prepare
+from train.data.sources.landmarks import with_landmarks
+from train.data.sources.source import Source
 from train.evaluation.inputs import EmbeddingSource
 from train.evaluation.insightface import read_bin, unpack_bin
 from train.evaluation.pairs import read_pairs
@@ -237,7 +239,9 @@ def _open_journal(place: Path, given: Input) -> None:
 
 
 def _make_crops(place: Path, given: Input) -> None:
-    _check(read_manifest(prepare(_path(place, given), place / "out", PrepareSettings(copies=1, test_copies=0))))
+    _check(
+        read_manifest(prepare([Source(_path(place, given))], place / "out", PrepareSettings(copies=1, test_copies=0)))
+    )
 
 
 DOORS = {

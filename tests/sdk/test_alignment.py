@@ -2,12 +2,13 @@
 
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import ArrayLike
 
-from sdk import ImageError, align
+from sdk import ImageError, InputError, align
 from sdk.alignment import TEMPLATE, similarity_transform
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "alignment.npz"
@@ -56,6 +57,20 @@ def test_images_beyond_32766_pixels(side: str) -> None:
     assert expected.mean() > 50
     assert np.abs(crop.astype(int) - expected).max() <= 3  # OpenCV 4 has steps of 1/32 pixel
     assert not align(np.ascontiguousarray(image), TEMPLATE - 5000).any()
+
+
+def test_outside_the_image_a_crop_is_black_or_shows_the_edge() -> None:
+    image = golden_image()[:100, :80]
+    black, edge = (align(image, TEMPLATE, border=border) for border in ("black", "replicate"))
+    np.testing.assert_array_equal(black, np.pad(image, ((0, 12), (0, 32), (0, 0))))
+    np.testing.assert_array_equal(edge, np.pad(image, ((0, 12), (0, 32), (0, 0)), "edge"))
+    np.testing.assert_array_equal(align(image, TEMPLATE), black)
+
+
+@pytest.mark.parametrize("border", ["Black", "reflect", "", None, 1, ["black"]])
+def test_an_unknown_border(border: Any) -> None:
+    with pytest.raises(InputError, match=r"^border is .*, wanted 'black' or 'replicate'$"):
+        align(golden_image(), TEMPLATE, border=border)
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ PARAMETERS = {
     "queue=2, live=None, tracker=None",
     "VideoScorer.stop": "self",
     "VideoScorer.close": "self",
-    "align": "image, landmarks",
+    "align": "image, landmarks, *, border='black'",
     "load_image": "source, *, max_pixels=64000000, max_bytes=67108864",
     "open_source": "source, live=None",
     "score_files": "scorer, paths, *, aligned=False, thumbnails=False",

@@ -26,6 +26,7 @@ from train.cli import app
 from train.data.dataset import FaceDataset
 from train.data.manifest import read_manifest, read_table, write_table
 from train.data.prepare import PrepareSettings, prepare
+from train.data.sources.source import Source
 from train.evaluation.curves import EvaluationSettings
 from train.evaluation.inputs import EmbeddingSource
 from train.evaluation.insightface import unpack_bin
@@ -98,7 +99,7 @@ def test_a_full_disk_has_the_exit_code_of_errors(crops: Path, tmp_path: Path) ->
 
 def test_crops_that_cannot_be_written_are_an_error(crops: Path, tmp_path: Path) -> None:
     with full_disk(600), pytest.raises(OutputError, match=r"\.png cannot be written"):
-        prepare(crops, tmp_path / "faces", PrepareSettings(copies=0, test_copies=0))
+        prepare([Source(crops)], tmp_path / "faces", PrepareSettings(copies=0, test_copies=0))
     assert not (tmp_path / "faces" / "manifest.csv").exists()
 
 
@@ -168,7 +169,7 @@ def label_embeddings(crops: Path, folder: Path) -> None:
 
 
 def prepare_crops(crops: Path, folder: Path) -> None:
-    prepare(crops, folder, PrepareSettings())
+    prepare([Source(crops)], folder, PrepareSettings())
 
 
 def train(crops: Path, folder: Path) -> None:
@@ -264,7 +265,7 @@ def test_misaligned_copies_that_cannot_be_written_are_an_error(tmp_path: Path) -
     np.savez(tmp_path / "marks.npz", names=names, landmarks=np.repeat(TEMPLATE[None] + 69, 3, 0))
     settings = PrepareSettings(test_copies=0, misaligned=1, test=1.0)
     with full_disk(1500), pytest.raises(OutputError, match=r"-m1\.png cannot be written"):
-        prepare(tmp_path / "images", tmp_path / "faces", settings, tmp_path / "marks.npz")
+        prepare([Source(tmp_path / "images", tmp_path / "marks.npz")], tmp_path / "faces", settings)
     assert not (tmp_path / "faces" / "manifest.csv").exists()
 
 

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
+from sdk.alignment import check_border
 from sdk.commands.console import Commands, PlainFormatter, error_exits, missing_packages, print_plain
 from sdk.commands.options import Version
 from sdk.stopping import stoppable
@@ -53,9 +54,22 @@ def main(
 
 @app.command("prepare")
 def prepare_command(
-    source: Annotated[Path, typer.Argument(help="Folder of images, manifest (.csv, .parquet), or .tar of a folder.")],
+    sources: Annotated[
+        list[Path],
+        typer.Argument(metavar="SOURCE...", help="Folder of images, manifest (.csv, .parquet), or .tar of a folder."),
+    ],
     out: Out,
-    landmarks: Annotated[Path | None, typer.Option(help=".npz with names and their landmarks (N, 5, 2).")] = None,
+    landmarks: Annotated[
+        list[Path] | None,
+        typer.Option(help="Landmarks of the images: .npz, .csv or .parquet. Once for each source, in their order."),
+    ] = None,
+    identity: Annotated[
+        list[str] | None,
+        typer.Option(help="Column of the landmarks' table that names the person. Once for each source; '' for none."),
+    ] = None,
+    border: Annotated[
+        str, typer.Option(help="What crops show outside their image: black, or replicate, its edge.")
+    ] = "black",
     copies: Annotated[int, typer.Option(min=0, help="Damaged copies of each training image.")] = 3,
     misaligned: Annotated[int, typer.Option(min=0, help="Copies of each test image, aligned on wrong landmarks.")] = 0,
     test: Annotated[float, typer.Option(help="Share of people with several images to keep for the test.")] = 0.4,
@@ -64,10 +78,14 @@ def prepare_command(
 ) -> None:
     """Align faces, make graded damaged copies, and split the people into training, validation and test."""
     from train.data.prepare import PrepareSettings, prepare
+    from train.data.sources.source import sources_of
 
     with error_exits():
-        settings = PrepareSettings(copies=copies, misaligned=misaligned, test=test, validation=validation, seed=seed)
-        print_plain(Console(), str(prepare(source, out, settings, landmarks)))
+        settings = PrepareSettings(
+            copies=copies, misaligned=misaligned, test=test, validation=validation, seed=seed,
+            border=check_border(border),
+        )  # fmt: skip
+        print_plain(Console(), str(prepare(sources_of(sources, landmarks, identity), out, settings)))
 
 
 @app.command("recipe")

@@ -32,12 +32,17 @@ def fit_regressor_command(
     label: Annotated[
         str | None, typer.Option(help="Column of labels, or several by commas; the recipe's by default.")
     ] = None,
-    images: Annotated[Path | None, typer.Option(help="AI-KD on prepared crops: folder of their source images.")] = None,
+    images: Annotated[
+        list[Path] | None,
+        typer.Option(help="AI-KD on prepared crops: folder of their source images; once for each source."),
+    ] = None,
     landmarks: Annotated[
-        Path | None, typer.Option(help="AI-KD on prepared crops: landmarks in those images (.npz).")
+        list[Path] | None,
+        typer.Option(help="AI-KD on prepared crops: landmarks in those images (.npz, .csv, .parquet)."),
     ] = None,
 ) -> None:
     """Train a network on labels."""
+    from train.data.sources.source import sources_of
     from train.fitting.fit_regressor import fit_regressor
     from train.fitting.regressor import FitFiles, RegressorRecipe
     from train.recipes import read_recipe
@@ -49,8 +54,9 @@ def fit_regressor_command(
             raise InputError(f"{recipe} is a recipe of {settings.name}: fiqa-train fit {command}")
         if label is not None:
             settings = replace(settings, method=replace(settings.method, label=label))
-        _check_outputs(out, labels, backbone, embeddings, landmarks, Path(recipe))
-        written = fit_regressor(settings, FitFiles(labels, backbone, embeddings, images, landmarks), out)
+        _check_outputs(out, labels, backbone, embeddings, *(landmarks or []), Path(recipe))
+        sources = sources_of(images or [], landmarks)
+        written = fit_regressor(settings, FitFiles(labels, backbone, embeddings, sources), out)
         print_plain(Console(), str(written))
 
 

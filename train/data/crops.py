@@ -1,9 +1,14 @@
-"""Names of crops: no two images of a manifest share one."""
+"""Crops: names that no two images of a manifest share, and the share that lies outside the image."""
 
 import unicodedata
 import zlib
 from collections.abc import Sequence
 from pathlib import PurePath
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from sdk.alignment import CROP_SIZE, similarity_transform
 
 _LONGEST = 180
 """Bytes of a crop's name without what is added to it; file systems take 255."""
@@ -35,6 +40,24 @@ def crop_stems(paths: Sequence[str], folders: Sequence[str], marks: Sequence[Seq
         taken |= names
         stems[row] = stem
     return stems
+
+
+def share_outside(landmarks: ArrayLike, height: int, width: int) -> float:
+    """Return the share of an aligned crop's pixels, 0 to 1, that lie outside the image it is cut from.
+
+    Args:
+        landmarks: (5, 2) in pixels of the image.
+        height: Of the image, pixels.
+        width: Of the image, pixels.
+
+    Raises:
+        ImageError: The landmarks make no face.
+    """
+    matrix = similarity_transform(landmarks)
+    crop = np.indices((CROP_SIZE, CROP_SIZE)).reshape(2, -1)[::-1]
+    x, y = np.linalg.solve(matrix[:, :2], crop - matrix[:, 2:])
+    inside = (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)
+    return float(1 - inside.mean())
 
 
 def _folded(name: str) -> str:

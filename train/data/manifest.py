@@ -95,11 +95,11 @@ class Manifest:
             return None
         return parse_landmarks(self.table["landmarks"][row].as_py(), self.root / self.table["path"][row].as_py())
 
-    def load_face(self, row: int) -> NDArray[np.uint8]:
-        """Read one face, aligned on its landmarks where the row has them.
+    def load_image(self, row: int) -> tuple[NDArray[np.uint8], NDArray[np.float64] | None]:
+        """Read one image and the landmarks of its face.
 
         Returns:
-            uint8 BGR (112, 112, 3).
+            The image, uint8 BGR (H, W, 3), and its landmarks (5, 2); or an aligned crop (112, 112, 3), and None.
 
         Raises:
             ImageError: The image cannot be read, or has no landmarks and is not 112 x 112.
@@ -107,15 +107,25 @@ class Manifest:
         path = self.root / self.table["path"][row].as_py()
         image = load_image(path)
         landmarks = self.landmarks(row)
-        if landmarks is not None:
-            return align(image, landmarks)
-        if image.shape != (112, 112, 3):
+        if landmarks is None and image.shape != (112, 112, 3):
             height, width = image.shape[:2]
             raise ImageError(
                 f"{path} is {width} x {height} and has no landmarks, wanted an aligned 112 x 112 crop; "
                 "add a column 'landmarks' to the manifest or align the image first"
             )
-        return image
+        return image, landmarks
+
+    def load_face(self, row: int) -> NDArray[np.uint8]:
+        """Read one face, aligned on its landmarks where the row has them.
+
+        Returns:
+            uint8 BGR (112, 112, 3).
+
+        Raises:
+            ImageError: As for `load_image`.
+        """
+        image, landmarks = self.load_image(row)
+        return image if landmarks is None else align(image, landmarks)
 
 
 def parse_landmarks(value: Any, path: Path) -> NDArray[np.float64] | None:

@@ -7,7 +7,7 @@ trained on and evaluated like any other folder of faces.
 import logging
 import os
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,16 +17,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sdk.alignment import align
+from sdk.alignment import Border, align, check_border
 from sdk.commands.console import progress_bar
 from sdk.errors import ImageError, InputError
 from sdk.files import check_outputs, make_folder, write_file, write_json
-from sdk.images.decoding import load_image
 from sdk.parallel import bounded_map
-from train.data.archive import unpack
-from train.data.crops import crop_stems
-from train.data.embeddings import read_by_name
-from train.data.manifest import Manifest, make_manifest, read_manifest, write_table
+from train.data.crops import crop_stems, share_outside
+from train.data.manifest import Manifest, make_manifest, write_table
+from train.data.sources.source import Source, joined, read_source, unpacked
 from train.degradations.graded import LANDMARK_SHIFT, MISALIGNED, VERSION, Damage, degrade, describe, draw_damages
 from train.degradations.landmarks import perturb
 from train.lock import locked
@@ -48,6 +46,7 @@ class PrepareSettings:
         test: Fraction of the people with several images who are kept for the test.
         validation: Fraction of all the people who are kept for validation.
         seed: Of the split and of the damage.
+        border: What crops show outside their image, see `sdk.align`.
     """
 
     copies: int = 3
@@ -56,56 +55,57 @@ class PrepareSettings:
     test: float = 0.4
     validation: float = 0.05
     seed: int = 0
+    border: Border = "black"
 
     def __post_init__(self) -> None:
+        check_border(self.border)
         check_least(self, 0, "copies", "test_copies", "misaligned", "seed")
         for name in ("test", "validation"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is {getattr(self, name)}, wanted a share from 0 to 1")
 
 
-def prepare(source: Path, out: Path, settings: PrepareSettings, landmarks: Path | None = None) -> Path:
+def prepare(sources: Sequence[Source], out: Path, settings: PrepareSettings) -> Path:
     """Make crops, copies and their manifest; an image that cannot be read is logged and left out.
 
     Args:
-        source: Folder, manifest, or a .tar of a folder of images.
+        sources: Where the images come from, one or several.
         out: Folder to write.
         settings: See `PrepareSettings`.
-        landmarks: .npz with `names` (paths relative to the source's folder) and `landmarks` (N, 5, 2).
 
     Returns:
         Path of `manifest.csv`: path, identity, split (train, validation, test), original (the clean crop's path),
-        source (the image that the crop was cut from), degradation (empty for a clean crop) and degradations_version
-        (see `train.degradations.graded.VERSION`). Where it exists already, nothing is done; `prepare.json` beside it
-        keeps the settings and the names of source and landmarks.
+        source (the image that the crop was cut from, see `train.data.sources.source.joined`), outside (the share of
+        the clean crop that lies outside the image, see `share_outside`), degradation (empty for a clean crop) and
+        degradations_version (see `train.degradations.graded.VERSION`). Where it exists already, nothing is done;
+        `prepare.json` beside it keeps the settings and the names of sources and landmarks.
 
     Raises:
-        InputError: The source cannot be read or holds no image with landmarks, the crops in the folder were made with
+        InputError: A source cannot be read or holds no image with landmarks, the crops in the folder were made with
             other settings, or another run is writing there.
         OutputError: The disk is full; started again, the run begins anew.
     """
-    check_outputs({"--out": out}, [source])
-    check_outputs({"--out": out / "manifest.csv"}, [source, landmarks or source])
+    check_outputs({"--out": out}, [source.source for source in sources])
+    check_outputs({"--out": out / "manifest.csv"}, [file for source in sources for file in source.files])
     make_folder(out)
     with locked(out):
-        return _prepare(source, out, settings, landmarks)
+        return _prepare(sources, out, settings)
 
 
-def _prepare(source: Path, out: Path, settings: PrepareSettings, landmarks: Path | None) -> Path:
+def _prepare(sources: Sequence[Source], out: Path, settings: PrepareSettings) -> Path:
     target, kept = out / "manifest.csv", out / "prepare.json"
-    files = {"source": source.name, "landmarks": landmarks and landmarks.name}
-    record = RunRecord({**asdict(settings), **files})
+    record = RunRecord({**asdict(settings), "sources": [source.names for source in sources]})
     if target.exists():
         _check_same(record, kept)
         logger.info("%s is there already", target)
         return target
-    manifest = _outside(read_source(source, out / "images", landmarks), out)
+    manifest = joined([_outside(read_source(source), out) for source in unpacked(sources, out)])
     identities = manifest.identities
     splits = split_people(identities, settings)
     folders = [f"{splits[identity]}/{identity}" for identity in identities]
     marks = {split: _marks(split, settings) for split in set(splits.values())}
     marks_of = [marks[splits[identity]] for identity in identities]
-    stems = crop_stems(manifest.paths, folders, marks_of)
+    stems = crop_stems(manifest.column("source"), folders, marks_of)
     _check_inputs_stay(manifest, out, folders, stems, marks_of)
 
     def crops_of(row: int) -> list[dict[str, Any]]:
@@ -122,7 +122,8 @@ def _prepare(source: Path, out: Path, settings: PrepareSettings, landmarks: Path
             left_out += not made
             advance(1)
     if not rows:
-        raise InputError(f"no image of {source} could be read; see the log for each one's reason")
+        names = ", ".join(str(source.source) for source in sources)
+        raise InputError(f"no image of {names} could be read; see the log for each one's reason")
     if left_out:
         logger.warning("%d of %d images could not be read and are left out", left_out, len(manifest))
     write_json(kept, record.as_dict())
@@ -169,32 +170,6 @@ def _check_inputs_stay(
                 raise InputError(f"the crop {crop} would be written over an image of the source; give another --out")
 
 
-def read_source(source: Path, unpacked: Path, landmarks: Path | None = None) -> Manifest:
-    """Read a folder, a manifest or a .tar of images, and join landmarks to it.
-
-    Raises:
-        InputError: The archive holds no or several top folders, or no image has landmarks.
-    """
-    manifest = read_manifest(unpack(source, unpacked))
-    return manifest if landmarks is None else with_landmarks(manifest, landmarks)
-
-
-def with_landmarks(manifest: Manifest, path: Path) -> Manifest:
-    """Keep the images that a `.npz` has `names` and `landmarks` (N, 5, 2) of, with a column `landmarks`.
-
-    Raises:
-        InputError: The file cannot be read, or has none of the images.
-    """
-    names, found = read_by_name(path, {"landmarks": (5, 2)})
-    points = dict(zip(names, found["landmarks"].reshape(-1, 10).tolist(), strict=True))
-    rows = [{**row, "landmarks": points[row["path"]]} for row in manifest.table.to_pylist() if row["path"] in points]
-    if not rows:
-        raise InputError(f"{path} has landmarks of none of the images, first {manifest.paths[0]!r}")
-    if len(rows) < len(manifest):
-        logger.warning("%d images have no landmarks in %s and are left out", len(manifest) - len(rows), path)
-    return make_manifest(rows, manifest.root)
-
-
 def split_people(identities: Iterable[str], settings: PrepareSettings) -> dict[str, str]:
     """Assign every person to train, validation or test; who is where depends on name and seed alone.
 
@@ -214,38 +189,50 @@ def split_people(identities: Iterable[str], settings: PrepareSettings) -> dict[s
 def _write_crops(
     manifest: Manifest, row: int, split: str, stem: str, out: Path, settings: PrepareSettings
 ) -> list[dict[str, Any]]:
-    name = manifest.table["path"][row].as_py()
-    identity = manifest.table["identity"][row].as_py()
-    face = manifest.load_face(row)
+    """Write an image's crops, and return their rows of the manifest."""
+    name, identity = manifest.table["source"][row].as_py(), manifest.table["identity"][row].as_py()
+    image, landmarks = manifest.load_image(row)
+    outside = 0.0 if landmarks is None else share_outside(landmarks, *image.shape[:2])
     folder = Path(split) / identity
-    original = (folder / f"{stem}.png").as_posix()
-    copies = settings.test_copies if split == "test" else settings.copies
+    common = {
+        "identity": identity,
+        "split": split,
+        "original": (folder / f"{stem}.png").as_posix(),
+        "source": name,
+        "outside": round(outside, 4),
+    }
     rows = []
-    for copy in range(copies + 1):
-        path, crop = original, face
-        damages: list[Damage] = []
-        if copy:
-            damages, rng = copy_damages(name, copy, copies, settings.seed)
-            path, crop = (folder / f"{stem}-{copy}.png").as_posix(), degrade(face, damages, rng)
+    for mark, crop, damages in _crops(image, landmarks, name, split, settings):
+        path = (folder / f"{stem}{mark}.png").as_posix()
         _write_png(out / path, crop)
-        rows.append(
-            {
-                "path": path,
-                "identity": identity,
-                "split": split,
-                "original": original,
-                "source": name,
-                "degradation": describe(damages),
-                "degradations_version": VERSION,
-            }
-        )
-    if split == "test":
-        for copy in range(1, settings.misaligned + 1):
-            path = (folder / f"{stem}-m{copy}.png").as_posix()
-            crop, damage = _misaligned(manifest, row, copy, settings)
-            _write_png(out / path, crop)
-            rows.append({**rows[0], "path": path, "degradation": describe([damage])})
+        rows.append({"path": path, **common, "degradation": describe(damages), "degradations_version": VERSION})
     return rows
+
+
+def _crops(
+    image: NDArray[np.uint8], landmarks: NDArray[np.float64] | None, name: str, split: str, settings: PrepareSettings
+) -> Iterator[tuple[str, NDArray[np.uint8], list[Damage]]]:
+    """Give the ending of the name, the pixels and the damage of each of an image's crops; the clean one is first."""
+    face = image if landmarks is None else align(image, landmarks, border=settings.border)
+    yield "", face, []
+    copies = settings.test_copies if split == "test" else settings.copies
+    for copy in range(1, copies + 1):
+        damages, rng = copy_damages(name, copy, copies, settings.seed)
+        yield f"-{copy}", degrade(face, damages, rng), damages
+    for copy in range(1, settings.misaligned + 1 if split == "test" else 1):
+        if landmarks is None:
+            raise ImageError(f"{name} has no landmarks, so it cannot be misaligned; give --landmarks")
+        moved, damage = _misaligned(landmarks, name, copy, settings)
+        yield f"-m{copy}", align(image, moved, border=settings.border), [damage]
+
+
+def _misaligned(
+    landmarks: NDArray[np.float64], name: str, copy: int, settings: PrepareSettings
+) -> tuple[NDArray[np.float64], Damage]:
+    """Return the wrong landmarks of a misaligned copy, and how wrong they are."""
+    rng = np.random.default_rng([settings.seed, copy, zlib.crc32(name.encode()), zlib.crc32(MISALIGNED.encode())])
+    grade = round(rng.uniform(copy - 1, copy) / settings.misaligned, 3)
+    return perturb(landmarks, grade * LANDMARK_SHIFT, rng, scaled=True), (MISALIGNED, grade)
 
 
 def _write_png(path: Path, crop: NDArray[np.uint8]) -> None:
@@ -253,22 +240,11 @@ def _write_png(path: Path, crop: NDArray[np.uint8]) -> None:
     write_file(path, data.tobytes())
 
 
-def _misaligned(manifest: Manifest, row: int, copy: int, settings: PrepareSettings) -> tuple[NDArray[np.uint8], Damage]:
-    path = manifest.table["path"][row].as_py()
-    landmarks = manifest.landmarks(row)
-    if landmarks is None:
-        raise ImageError(f"{path} has no landmarks, so it cannot be misaligned; give --landmarks")
-    rng = np.random.default_rng([settings.seed, copy, zlib.crc32(path.encode()), zlib.crc32(MISALIGNED.encode())])
-    grade = round(rng.uniform(copy - 1, copy) / settings.misaligned, 3)
-    moved = perturb(landmarks, grade * LANDMARK_SHIFT, rng, scaled=True)
-    return align(load_image(manifest.root / path), moved), (MISALIGNED, grade)
-
-
 def copy_damages(name: str, copy: int, copies: int, seed: int) -> tuple[list[Damage], np.random.Generator]:
     """Return the damages of a copy of an image, and the random numbers for `degrade`; always the same ones.
 
     Args:
-        name: Path of the image, relative to the source's folder.
+        name: Of the image, see `train.data.sources.source.joined`.
         copy: Which copy, 1 .. copies.
         copies: How many there are of this image.
         seed: See `PrepareSettings`.

@@ -4,7 +4,7 @@ So a crop of `fiqa-train prepare` can be made again on other landmarks, and its 
 drawn from the image's name and the seed, and does not depend on the landmarks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,13 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import ArrayLike, NDArray
 
-from sdk.alignment import align
+from sdk.alignment import Border, align
 from sdk.errors import InputError
 from sdk.images.decoding import load_image
 from train.data.dataset import FaceDataset
-from train.data.manifest import Manifest, parse_landmarks, read_manifest
-from train.data.prepare import PrepareSettings, copy_damages, with_landmarks
+from train.data.manifest import Manifest, parse_landmarks
+from train.data.prepare import PrepareSettings, copy_damages
+from train.data.sources.source import Source, joined, read_source
 from train.degradations.graded import degrade, describe
 from train.degradations.landmarks import perturb
 
@@ -36,6 +37,7 @@ class SourceFace:
         copy: Which damaged copy it is; 0 for the clean crop.
         copies: How many damaged copies there are.
         seed: Of the damage.
+        border: What the crop shows outside the image, see `sdk.align`.
     """
 
     path: Path
@@ -44,6 +46,7 @@ class SourceFace:
     copy: int = 0
     copies: int = 0
     seed: int = 0
+    border: Border = "black"
 
     def cut(self, landmarks: ArrayLike) -> NDArray[np.uint8]:
         """Align the face on some landmarks, and damage it as its crop was: uint8 BGR (112, 112, 3).
@@ -51,34 +54,30 @@ class SourceFace:
         Raises:
             ImageError: The image cannot be read, or the landmarks make no face.
         """
-        face = align(load_image(self.path), landmarks)
+        face = align(load_image(self.path), landmarks, border=self.border)
         if not self.copy:
             return face
         return degrade(face, *copy_damages(self.name, self.copy, self.copies, self.seed))
 
 
 def source_faces(
-    manifest: Manifest, rows: Rows, images: Path | None = None, landmarks: Path | None = None,
-    prepared: PrepareSettings | None = None,
-) -> dict[int, SourceFace]:  # fmt: skip
+    manifest: Manifest, rows: Rows, sources: Sequence[Source] = (), prepared: PrepareSettings | None = None
+) -> dict[int, SourceFace]:
     """Find the source images and landmarks of some rows.
 
     Args:
-        manifest: Of source images with a column `landmarks`; or, with `images`, of crops of `fiqa-train prepare`.
+        manifest: Of source images with a column `landmarks`; or, with `sources`, of crops of `fiqa-train prepare`.
         rows: The rows.
-        images: Folder that the column `source` is relative to.
-        landmarks: `.npz` of the landmarks of those images, as `prepare` takes it; None where `images` is a manifest
-            that has them.
-        prepared: How the crops were made, for their damaged copies.
+        sources: What the crops were cut from, in the order of `prepare`; archives are unpacked.
+        prepared: How the crops were made, for their border and their damaged copies.
 
     Raises:
         InputError: An image has no landmarks, or a damaged copy is not one that `prepared` makes.
     """
-    if images is None:
+    if not sources:
         return _of_sources(manifest, rows)
-    sources = read_manifest(images)
-    known = _landmarks_by_name(sources if landmarks is None else with_landmarks(sources, landmarks))
     names, columns = manifest.column("source"), manifest.table.column_names
+    known = _landmarks_by_name(joined([read_source(source) for source in sources]), {names[row] for row in rows})
     damage = manifest.column("degradation") if "degradation" in columns else [""] * len(manifest)
     splits = manifest.column("split") if "split" in columns else [""] * len(manifest)
     missing = [names[row] for row in rows if names[row] not in known]
@@ -89,7 +88,7 @@ def source_faces(
     for row in map(int, rows):
         name, copies = names[row], prepared.test_copies if splits[row] == "test" else prepared.copies
         copy = _which_copy(name, damage[row], copies, prepared.seed)
-        found[row] = SourceFace(*known[name], name, copy, copies, prepared.seed)
+        found[row] = SourceFace(*known[name], name, copy, copies, prepared.seed, prepared.border)
     return found
 
 
@@ -110,13 +109,14 @@ def _without_landmarks(count: int, first: str) -> str:
     )
 
 
-def _landmarks_by_name(sources: Manifest) -> dict[str, tuple[Path, NDArray[np.float64]]]:
+def _landmarks_by_name(sources: Manifest, wanted: Set[str]) -> dict[str, tuple[Path, NDArray[np.float64]]]:
     found = {}
     if "landmarks" in sources.table.column_names:
-        for name, value in zip(sources.paths, sources.column("landmarks"), strict=True):
-            points = parse_landmarks(value, Path(name))
+        names, paths = sources.column("source"), sources.paths
+        for name, path, value in zip(names, paths, sources.column("landmarks"), strict=True):
+            points = parse_landmarks(value, Path(name)) if name in wanted else None
             if points is not None:
-                found[name] = (sources.root / name, points)
+                found[name] = (sources.root / path, points)
     return found
 
 

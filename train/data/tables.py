@@ -9,6 +9,7 @@ import io
 import os
 import re
 from collections import Counter
+from collections.abc import Set
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,11 +52,15 @@ _TEXTS = [
 _FORMULA = re.compile(r"[=+\-@\t\r]")
 
 
-def read_table(path: Path) -> pa.Table:
+def read_table(path: Path, text: Set[str] = frozenset()) -> pa.Table:
     """Read a CSV file (UTF-8, commas, a first line of names) or a Parquet file.
 
     The columns `TEXT` are strings without nulls. Others are numbers or strings, or in Parquet lists of them; dates are
     strings.
+
+    Args:
+        path: The file.
+        text: More columns that are read as those of `TEXT`.
 
     Raises:
         InputError: The file is missing, damaged, too large or of another kind, or a column is, such as of structs or of
@@ -65,25 +70,26 @@ def read_table(path: Path) -> pa.Table:
         raise InputError(f"no file at {path}; {_ADVICE}")
     if path.suffix.lower() not in _SUFFIXES:
         raise InputError(f"{path} ends in {path.suffix or 'nothing'!r}, wanted .csv or .parquet; {_ADVICE}")
-    table = _read_csv(path) if path.suffix.lower() == ".csv" else _read_parquet(path)
+    text = TEXT | text
+    table = _read_csv(path, text) if path.suffix.lower() == ".csv" else _read_parquet(path)
     for index, name in enumerate(table.column_names):
-        if name in TEXT:
+        if name in text:
             column = _text(table[name], f"{path}: the column {name!r}")
             table = table.set_column(index, name, _without_dots(column) if name in PATHS else column)
     return table
 
 
-def _read_csv(path: Path) -> pa.Table:
+def _read_csv(path: Path, text: Set[str]) -> pa.Table:
     data = read_file(path, InputError, _ADVICE, MOST_BYTES)
     names = _header(data, path)
-    text = dict.fromkeys(names, pa.string())
+    types = dict.fromkeys(names, pa.string())
     try:
         table = pyarrow.csv.read_csv(
             pa.BufferReader(data),
             # One thread: errors then say in which row they are.
             pyarrow.csv.ReadOptions(use_threads=False, block_size=16 << 20),
             pyarrow.csv.ParseOptions(newlines_in_values=True),
-            pyarrow.csv.ConvertOptions(column_types=text, strings_can_be_null=False, check_utf8=False),
+            pyarrow.csv.ConvertOptions(column_types=types, strings_can_be_null=False, check_utf8=False),
         )
     except pa.ArrowException as error:
         raise InputError(f"{path} cannot be read as csv: {shortened(error)}; correct that row") from error
@@ -95,7 +101,7 @@ def _read_csv(path: Path) -> pa.Table:
                 "a quotation mark may not be closed"
             )
     for index, name in enumerate(table.column_names):
-        if name not in TEXT and name != "landmarks":
+        if name not in text and name != "landmarks":
             table = table.set_column(index, name, _numbers_if_all(table[name]))
     return table
 

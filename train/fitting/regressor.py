@@ -15,15 +15,13 @@ from train.data.label_targets import TargetSettings, label_column, make_targets
 from train.data.labelled import LabelledFaces
 from train.data.manifest import Manifest
 from train.data.prepare import PrepareSettings
+from train.data.sources.source import SOURCE_SETTINGS, Source
 from train.fitting.settings import FitSettings
 from train.fitting.supervised import LossFunction
 from train.fitting.warm_up import WarmUpSettings
 from train.recipes import Recipe, settings_from
 from train.references import resolve
 from train.regressors import REGRESSORS
-
-FILES_OF_PREPARE = ("source", "landmarks")
-"""Files that a recipe's section `prepare` names beside its settings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +64,13 @@ class FitFiles:
         labels: Labelled manifest, see `train.data.labelled.read_labelled`.
         backbone: Checkpoint of the face-recognition network to start from: the teacher.
         embeddings: `.npy` of the teacher's embeddings, a row a row of the manifest.
-        images: AI-KD on prepared crops: folder of their source images, see `train.data.source_images.source_faces`.
-        landmarks: AI-KD on prepared crops: `.npz` of the landmarks in those images.
+        sources: AI-KD on prepared crops: what they were cut from, see `train.data.source_images.source_faces`.
     """
 
     labels: Path
     backbone: Path
     embeddings: Path | None = None
-    images: Path | None = None
-    landmarks: Path | None = None
+    sources: tuple[Source, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +168,7 @@ class RegressorRecipe:
             found = " and ".join(names) or "none"
             wanted = ", ".join([*REGRESSORS, "or module:class of your own"])
             raise InputError(f"the recipe has the sections of {found}, wanted one of: {wanted}")
-        prepared = {key: value for key, value in (recipe.get("prepare") or {}).items() if key not in FILES_OF_PREPARE}
+        prepared = {key: value for key, value in (recipe.get("prepare") or {}).items() if key not in SOURCE_SETTINGS}
         return cls(
             recipe["network"],
             names[0],

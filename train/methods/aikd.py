@@ -48,7 +48,7 @@ class AIKD(Regressor):
         """
         manifest, targets, how = split.manifest, split.targets, recipe.training
         rows = np.sort(np.concatenate([split.train, split.validation]))
-        sources = source_faces(manifest, rows, files.images, files.landmarks, recipe.prepare)
+        sources = source_faces(manifest, rows, files.sources, recipe.prepare)
         return (
             PerturbedDataset(
                 manifest, sources, split.train, targets, self.perturbation, self.scaled, how.flip, how.seed

@@ -16,6 +16,7 @@ from train.data.crops import crop_stems
 from train.data.label_targets import TargetSettings, centre_cosines, label_column, make_targets, mid_rank
 from train.data.manifest import Manifest, make_manifest, read_manifest
 from train.data.prepare import PrepareSettings, prepare, split_people
+from train.data.sources.source import Source
 from train.degradations.graded import (
     DEGRADATIONS,
     VERSION,
@@ -106,9 +107,14 @@ def archive(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "lfw.tar", tmp_path / "marks.npz"
 
 
+def prepare_one(source: Path, out: Path, settings: PrepareSettings, landmarks: Path | None = None) -> Path:
+    """Prepare a single source."""
+    return prepare([Source(source, landmarks)], out, settings)
+
+
 def test_prepare(archive: tuple[Path, Path], tmp_path: Path) -> None:
     settings = PrepareSettings(copies=2, test_copies=1, validation=0.2)
-    made = read_manifest(prepare(archive[0], tmp_path / "out", settings, archive[1]))
+    made = read_manifest(prepare_one(archive[0], tmp_path / "out", settings, archive[1]))
     rows = made.table.to_pylist()
     by_person: dict[str, set[str]] = {}
     for index, row in enumerate(rows):
@@ -123,14 +129,14 @@ def test_prepare(archive: tuple[Path, Path], tmp_path: Path) -> None:
     for row in clean:
         copies = sum(other["original"] == row["path"] for other in rows) - 1
         assert copies == (1 if row["split"] == "test" else 2)
-    again = read_manifest(prepare(archive[0], tmp_path / "again", settings, archive[1]))
+    again = read_manifest(prepare_one(archive[0], tmp_path / "again", settings, archive[1]))
     assert again.table.equals(made.table)
     assert all(np.array_equal(made.load_face(i), again.load_face(i)) for i in range(len(rows)))
 
 
 def test_prepare_makes_misaligned_copies_of_test_images(archive: tuple[Path, Path], tmp_path: Path) -> None:
     settings = PrepareSettings(copies=0, test_copies=0, misaligned=2)
-    made = read_manifest(prepare(archive[0], tmp_path / "out", settings, archive[1]))
+    made = read_manifest(prepare_one(archive[0], tmp_path / "out", settings, archive[1]))
     rows = made.table.to_pylist()
     copies = [index for index, row in enumerate(rows) if row["degradation"]]
     tests = [row["path"] for row in rows if row["split"] == "test" and not row["degradation"]]
@@ -149,17 +155,21 @@ def test_prepare_makes_misaligned_copies_of_test_images(archive: tuple[Path, Pat
     [
         (PrepareSettings(copies=1, seed=1), "marks.npz", "seed=0, this one has seed=1"),
         (PrepareSettings(copies=2), "marks.npz", "copies=1, this one has copies=2"),
-        (PrepareSettings(copies=1), "other.npz", "landmarks='marks.npz', this one has landmarks='other.npz'"),
+        (
+            PrepareSettings(copies=1),
+            "other.npz",
+            "landmarks='marks.npz', this one has sources.0.landmarks='other.npz'",
+        ),
     ],
 )
 def test_crops_are_not_taken_for_those_of_another_run(
     archive: tuple[Path, Path], tmp_path: Path, settings: PrepareSettings, marks: str, message: str
 ) -> None:
     source, landmarks = archive
-    before = prepare(source, tmp_path / "out", PrepareSettings(copies=1), landmarks).read_bytes()
-    with pytest.raises(InputError, match=f"is of a run with {message}; give another --out"):
-        prepare(source, tmp_path / "out", settings, tmp_path / marks)
-    assert prepare(source, tmp_path / "out", PrepareSettings(copies=1), landmarks).read_bytes() == before
+    before = prepare_one(source, tmp_path / "out", PrepareSettings(copies=1), landmarks).read_bytes()
+    with pytest.raises(InputError, match=f"is of a run with .*{message}; give another --out"):
+        prepare_one(source, tmp_path / "out", settings, tmp_path / marks)
+    assert prepare_one(source, tmp_path / "out", PrepareSettings(copies=1), landmarks).read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -175,9 +185,9 @@ def test_damaged_archives(archive: tuple[Path, Path], tmp_path: Path) -> None:
     for content in (whole[: len(whole) // 2 + 700], b"text"):
         archive[0].write_bytes(content)
         with pytest.raises(InputError, match=r"lfw\.tar is truncated.*(in lfw/P|compressed or not a \.tar)"):
-            prepare(archive[0], tmp_path / "out", PrepareSettings())
+            prepare_one(archive[0], tmp_path / "out", PrepareSettings())
     archive[0].write_bytes(whole)
-    prepare(archive[0], tmp_path / "out", PrepareSettings(), archive[1])
+    prepare_one(archive[0], tmp_path / "out", PrepareSettings(), archive[1])
 
 
 def cut(path: Path) -> None:
@@ -200,7 +210,7 @@ def test_damaged_landmarks(archive: tuple[Path, Path], tmp_path: Path, spoil: Ca
     with pytest.raises(
         InputError, match=r"marks\.npz.*; wanted an \.npz with names \(N,\) and landmarks \(N, \.\.\.\)"
     ):
-        prepare(archive[0], tmp_path / "out", PrepareSettings(), archive[1])
+        prepare_one(archive[0], tmp_path / "out", PrepareSettings(), archive[1])
 
 
 def test_landmarks_that_are_no_numbers_name_their_image(
@@ -210,7 +220,7 @@ def test_landmarks_that_are_no_numbers_name_their_image(
         names, landmarks = file["names"], file["landmarks"]
     landmarks[7, 2, 0] = np.nan
     np.savez(archive[1], names=names, landmarks=landmarks)
-    prepare(archive[0], tmp_path / "out", PrepareSettings(copies=0, test_copies=0), archive[1])
+    prepare_one(archive[0], tmp_path / "out", PrepareSettings(copies=0, test_copies=0), archive[1])
     assert f"{names[7]} hold NaN or infinity" in caplog.text
 
 
@@ -241,7 +251,7 @@ def test_no_two_crops_share_a_name(tmp_path: Path, names: tuple[str, ...]) -> No
     for index, name in enumerate(names):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(folder / name), np.full((112, 112, 3), 20 * index, np.uint8))
-    rows = read_manifest(prepare(folder, out, PrepareSettings(test=0, validation=0))).table.to_pylist()
+    rows = read_manifest(prepare_one(folder, out, PrepareSettings(test=0, validation=0))).table.to_pylist()
     assert len({row["path"].casefold() for row in rows}) == len(rows) == 4 * len(names)
     for row in rows:
         if not row["degradation"]:
@@ -265,12 +275,12 @@ def test_crops_are_never_written_over_images(tmp_path: Path) -> None:
     before = crop.read_bytes()
     settings = PrepareSettings(test=0, validation=0)
     with pytest.raises(InputError, match="written over an image"):
-        prepare(tmp_path / "m.csv", tmp_path, settings)
+        prepare_one(tmp_path / "m.csv", tmp_path, settings)
     with pytest.raises(InputError, match="is an input"):
-        prepare(tmp_path / "train", tmp_path / "train", settings)
+        prepare_one(tmp_path / "train", tmp_path / "train", settings)
     (tmp_path / "m.csv").rename(tmp_path / "manifest.csv")
     with pytest.raises(InputError, match="is an input"):
-        prepare(tmp_path / "manifest.csv", tmp_path, settings)
+        prepare_one(tmp_path / "manifest.csv", tmp_path, settings)
     assert crop.read_bytes() == before
 
 
@@ -278,9 +288,9 @@ def test_a_folder_of_crops_within_that_of_the_images(tmp_path: Path) -> None:
     for name in ("ann/a.png", "bob/b.png"):
         (tmp_path / name).parent.mkdir()
         cv2.imwrite(str(tmp_path / name), np.zeros((112, 112, 3), np.uint8))
-    first = prepare(tmp_path, tmp_path / "out", PrepareSettings()).read_bytes()
+    first = prepare_one(tmp_path, tmp_path / "out", PrepareSettings()).read_bytes()
     (tmp_path / "out/manifest.csv").unlink()  # as if it had been stopped just before
-    assert prepare(tmp_path, tmp_path / "out", PrepareSettings()).read_bytes() == first
+    assert prepare_one(tmp_path, tmp_path / "out", PrepareSettings()).read_bytes() == first
 
 
 EMBEDDINGS = np.array([[2.0, 0], [0, 1], [1, 1], [0, 3]])

@@ -12,6 +12,7 @@ from tests.support.weights import golden_image
 from train.data.manifest import Manifest, make_manifest, read_manifest
 from train.data.prepare import PrepareSettings, prepare
 from train.data.source_images import PerturbedDataset, SourceFace, source_faces
+from train.data.sources.source import Source
 from train.degradations.landmarks import perturb
 
 GOLDEN = np.load(Path(__file__).parents[2] / "data" / "golden" / "alignment.npz")
@@ -36,13 +37,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             names.append(f"p{person}/{index}.png")
     points = POINTS + rng.uniform(-5, 5, (len(names), 5, 2))
     np.savez(folder / "marks.npz", names=np.array(names), landmarks=points)
-    prepare(folder / "people", folder / "faces", PREPARED, folder / "marks.npz")
+    prepare([source_of(folder)], folder / "faces", PREPARED)
     return folder
+
+
+def source_of(folder: Path) -> Source:
+    return Source(folder / "people", folder / "marks.npz")
 
 
 def sources_of(folder: Path, prepared: PrepareSettings = PREPARED) -> tuple[Manifest, dict[int, SourceFace]]:
     manifest = read_manifest(folder / "faces/manifest.csv")
-    return manifest, source_faces(manifest, range(len(manifest)), folder / "people", folder / "marks.npz", prepared)
+    return manifest, source_faces(manifest, range(len(manifest)), [source_of(folder)], prepared)
 
 
 def test_golden_crops(tmp_path: Path) -> None:
@@ -125,7 +130,7 @@ def test_images_without_landmarks_are_refused(folder: Path, tmp_path: Path) -> N
     manifest = read_manifest(folder / "faces/manifest.csv")
     np.savez(tmp_path / "few.npz", names=np.array(["p0/0.png"]), landmarks=POINTS[None])
     with pytest.raises(InputError, match="images have no landmarks, first"):
-        source_faces(manifest, range(len(manifest)), folder / "people", tmp_path / "few.npz", PREPARED)
+        source_faces(manifest, range(len(manifest)), [Source(folder / "people", tmp_path / "few.npz")], PREPARED)
 
 
 def test_copies_that_were_made_otherwise_are_refused(folder: Path) -> None:
