@@ -113,12 +113,14 @@ def _read_by_name(path: Path, manifest: Manifest) -> Vectors:
 
 def _embed(model: str, weights: Path | None, manifest: Manifest, out: Path) -> Vectors:
     from train.labelling.embedder import embed_manifest
+    from train.networks.onnx_network import is_onnx
     from train.networks.recognition import load_recognition_model
 
-    network = load_recognition_model(model, weights)
+    network = load_recognition_model(model, weights, gradients=False)
+    file = Path(model) if is_onnx(model) else weights
     inputs = {"images": digest(["\n".join(str((manifest.root / name).resolve()) for name in manifest.paths)])}
-    if weights is not None:
-        inputs["weights"] = digest([read_file(weights, ModelError, "give a .safetensors or .pth file")])
+    if file is not None:
+        inputs["weights"] = digest([read_file(file, ModelError, "give a .safetensors, .pth or .onnx file")])
     record, vectors, kept = RunRecord({"model": model}, inputs), out / "embeddings.npy", out / "embeddings.json"
     if kept.exists():
         if not record.difference(read_record(kept)):
