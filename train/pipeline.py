@@ -14,21 +14,24 @@ from numpy.typing import NDArray
 from sdk.errors import InputError
 from sdk.files import check_outputs, write_file, write_json
 from sdk.models.card import METADATA_KEY
+from sdk.models.loading import is_path, load_model
+from sdk.text import shortened
 from train.data.archive import unpack
 from train.data.embeddings import open_vectors
 from train.data.label_targets import label_column, make_targets
 from train.data.manifest import Manifest, read_manifest, write_table
 from train.data.mislabelled import find_mislabelled
 from train.data.prepare import prepare
-from train.evaluation.curves import EvaluationSettings
-from train.evaluation.inputs import EmbeddingSource
-from train.evaluation.run import Methods, Protocol, evaluate
+from train.evaluation.plan import EvaluationPlan, evaluate_plan
+from train.evaluation.run import Methods
+from train.evaluation.sets import rows_without_errors
 from train.fitting.fit_regressor import fit_regressor
 from train.fitting.regressor import FILES_OF_PREPARE, FitFiles, RegressorRecipe
 from train.labelling.labeller import Labeller
 from train.labelling.method import RunOptions, label_images
 from train.labelling.network_scores import NetworkScores, rescale
 from train.labelling.runner import label_manifest
+from train.labelling.sdk_model import SDKModel
 from train.methods.baselines import DetectorConfidence, LightQNet, Sharpness
 from train.methods.faceqan import FaceQANLabeller, FaceQANSettings
 from train.networks import QualityNetwork, get_variant, load_network, save_network
@@ -54,8 +57,18 @@ class Files:
 
     @property
     def scores(self) -> Path:
-        """The test rows of `labels`, with a column a method."""
+        """The rows of `labels` that are evaluated, with a column a method."""
         return self.folder / "faces" / "scores.parquet"
+
+    @property
+    def scores_record(self) -> Path:
+        """The splits and peers that `scores` was made for."""
+        return self.scores.with_suffix(".json")
+
+    @property
+    def scores_embeddings(self) -> Path:
+        """Embeddings of the rows of `scores`."""
+        return self.folder / "scores-embeddings.npy"
 
     @property
     def embeddings(self) -> Path:
@@ -95,14 +108,16 @@ def run_recipe(recipe: Recipe, data: Path, out: Path) -> Path:
     images, landmarks = (data / text_of(recipe["prepare"] or {}, name, "prepare") for name in FILES_OF_PREPARE)
     check_outputs({path.name: path for path in outputs}, [weights, images, landmarks])
     settings = RegressorRecipe.from_recipe(recipe)
+    plan = EvaluationPlan.from_recipe(recipe.get("evaluate"), data)
     prepare(images, out / "faces", settings.prepare, landmarks)
+    peers = _others(recipe.get("peers") or {}, data, settings.network)
     _label(dict(recipe["faceqan"] or {}), model, weights, files)
     if settings.targets.average:
         _label_average(settings.targets.average, recipe, data, files)
     inputs = FitFiles(files.labels, weights, files.embeddings, unpack(images, out / "faces" / "images"), landmarks)
     best = fit_regressor(settings, inputs, out / "fit")
     _scale(settings, best, files, dict(recipe.get("card") or {}))
-    _compare(recipe, settings, data, files)
+    _compare(recipe, settings, plan, peers, files)
     return files.weights
 
 
@@ -180,44 +195,80 @@ def _scores(manifest: Manifest, labeller: Labeller, batch: int = 32) -> NDArray[
     return np.concatenate(values)
 
 
-def _compare(recipe: Recipe, settings: RegressorRecipe, data: Path, files: Files) -> None:
-    """Score the test people with the network and the methods it is compared with, and evaluate."""
-    if (files.folder / "evaluation" / "table.csv").exists():
-        logger.info("%s is there already", files.folder / "evaluation")
-        return
+def _compare(
+    recipe: Recipe, settings: RegressorRecipe, plan: EvaluationPlan, peers: list[Labeller], files: Files
+) -> None:
+    """Score the people of the plan's splits with the network and the methods it is compared with, and evaluate."""
     manifest = read_manifest(files.labels)
-    test = np.flatnonzero(np.array(manifest.column("split")) == "test")
-    embeddings = np.asarray(open_vectors(files.embeddings)[test])
-    part = manifest.select(test)
+    rows = np.concatenate([rows_without_errors(manifest, split) for split in plan.splits]).astype(np.int64)
+    part, embeddings = manifest.select(rows), np.asarray(open_vectors(files.embeddings)[rows])
+    _score(recipe, settings, plan, peers, part, embeddings, files)
+    labels = settings.method.label.split(",")
+    methods = dict.fromkeys([settings.network, *labels, "target", *(peer.name for peer in peers), "norm"])
+    evaluate_plan(plan, files.scores, files.scores_embeddings, Methods(list(methods)), files.folder)
+
+
+def _score(
+    recipe: Recipe,
+    settings: RegressorRecipe,
+    plan: EvaluationPlan,
+    peers: list[Labeller],
+    part: Manifest,
+    embeddings: NDArray[np.floating[Any]],
+    files: Files,
+) -> None:
+    """Write the columns of `files.scores` that it lacks. With other peers or splits it is made anew."""
+    record, kept = RunRecord({"splits": plan.splits, "peers": recipe.get("peers") or {}}), files.scores_record
+    if not kept.exists() or record.difference(read_record(kept)):
+        kept.unlink(missing_ok=True)
+        files.scores.with_name(files.scores.name + ".journal").unlink(missing_ok=True)
+        content = io.BytesIO()  # for NumPy's own errors do not say that a disk is full
+        np.save(content, embeddings)
+        write_file(files.scores_embeddings, content.getvalue())
+        table = _with_column(part.table, "norm", np.linalg.norm(embeddings, axis=1))
+        write_table(_with_column(table, "target", _target(settings, part, embeddings)), files.scores)
+        write_json(kept, record.as_dict())
     network = load_network(settings.network, files.weights)
     assert isinstance(network, QualityNetwork)
-    labellers: list[Labeller] = [NetworkScores(settings.network, network, get_variant(settings.network))]
-    labellers += _others(recipe.get("peers") or {}, data)
-    write_table(part.table, files.scores)
-    for labeller in labellers:
-        if labeller.name not in part.table.column_names:
-            label_manifest(read_manifest(files.scores), labeller, files.scores, {}, 32)
+    for labeller in (NetworkScores(settings.network, network, get_variant(settings.network)), *peers):
+        scored = read_manifest(files.scores)
+        if labeller.name not in scored.table.column_names:
+            label_manifest(scored, labeller, files.scores, {}, 32)
+
+
+def _target(
+    settings: RegressorRecipe, part: Manifest, embeddings: NDArray[np.floating[Any]]
+) -> NDArray[np.floating[Any]]:
     clean = np.array([not value for value in part.column("degradation")])
     values = label_column(part, settings.method.label)
     average = settings.targets.average
     other = label_column(part, average) if average else None
-    target = make_targets(values, embeddings, part.identities, clean, settings.targets, other)
-    table = read_manifest(files.scores).table
-    write_table(table.append_column("target", pa.array(target.astype(np.float64))), files.scores)
-    content = io.BytesIO()  # for NumPy's own errors do not say that a disk is full
-    np.save(content, embeddings)
-    write_file(files.folder / "test-embeddings.npy", content.getvalue())
-    methods = [settings.network, *settings.method.label.split(","), "target", *(item.name for item in labellers[1:])]
-    chosen = settings_from(EvaluationSettings, recipe.get("evaluate"))
-    protocol = Protocol(files.scores, sets=("clean", "mixed", "harsh"))
-    judge = EmbeddingSource(str(files.folder / "test-embeddings.npy"))
-    evaluate(protocol, judge, Methods(methods), chosen, files.folder / "evaluation")
+    return make_targets(values, embeddings, part.identities, clean, settings.targets, other)
 
 
-def _others(section: dict[str, Any], data: Path) -> list[Labeller]:
+def _with_column(table: pa.Table, name: str, values: NDArray[np.floating[Any]]) -> pa.Table:
+    others = table.select([column for column in table.column_names if column != name])
+    return others.append_column(name, pa.array(values.astype(np.float64)))
+
+
+def _others(section: dict[str, Any], data: Path, network: str = "") -> list[Labeller]:
+    """Return the methods that the network is compared with: `sharpness`, and those of the section `peers`."""
+    known = ("lightqnet", "detector", "models")
+    if unknown := next((name for name in section if name not in known), None):
+        raise InputError(f"peers has {shortened(repr(unknown))}, wanted some of: {', '.join(known)}")
     peers: list[Labeller] = [Sharpness()]
     if "lightqnet" in section:
         peers.append(LightQNet(data / text_of(section, "lightqnet", "peers")))
     if "detector" in section:
         peers.append(DetectorConfidence(text_of(section, "detector", "peers")))
+    models = section.get("models") or {}
+    if not isinstance(models, dict):
+        raise InputError(f"peers.models is {shortened(repr(models))}, wanted a mapping: name of a column to its model")
+    for name in models:
+        model = text_of(models, name, "peers.models")
+        if name in {network, "faceqan", "target", "norm", *(peer.name for peer in peers)}:
+            raise InputError(f"peers.models has the name {name!r}, which another method has; give it a name of its own")
+        model = str(data / model) if is_path(model) else model
+        load_model(model)  # a wrong file is an error now, not after the training
+        peers.append(SDKModel(model, str(name)))
     return peers

@@ -33,10 +33,12 @@ class EmbeddingSource:
             manifest's paths) and `embeddings` (N, D). Or the name of a face-recognition model, see
             `train.networks.recognition.load_recognition_model`.
         weights: Checkpoint of that model, where it is one of our networks.
+        name: Name of the judge in results; by default that of the file or of the model.
     """
 
     source: str
     weights: Path | None = None
+    name: str = ""
 
     @property
     def is_model(self) -> bool:

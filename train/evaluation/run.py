@@ -153,7 +153,7 @@ def protocol_note(
         versions = {str(version) for version in manifest.column("degradations_version")}
     damaged = any(name != "clean" for name in protocol.sets)
     return {
-        "judge": Path(recognition.source).name,
+        "judge": recognition.name or Path(recognition.source).name,
         "comparisons": protocol.pairs.name if protocol.pairs else drawn,
         "degradations": f"version {', '.join(sorted(versions))}" if damaged else "none",
         "bootstrap": f"{settings.repetitions} draws of identities, seed {settings.seed}",
