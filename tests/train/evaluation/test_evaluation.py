@@ -16,6 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sdk.errors import InputError
+from tests.support.tiny_models import embedding_model
 from tests.support.weights import tame_network
 from train.cli import app
 from train.data.manifest import Manifest, make_manifest, read_manifest, read_table, write_table
@@ -269,6 +270,16 @@ def test_embeddings_come_by_row_by_name_and_from_a_model(faces: Path, tmp_path: 
     assert (embeddings.read(manifest, rows, tmp_path) == 1).all()
     np.testing.assert_array_equal(embeddings.read(manifest, rows[::-1].copy(), tmp_path), made[::-1])
     assert json.loads((tmp_path / "embeddings.json").read_text())["model"] == "mobilefacenet128"
+
+
+def test_embeddings_of_an_onnx_file_are_made_again_for_another_file(faces: Path, tmp_path: Path) -> None:
+    manifest, rows = read_manifest(faces / "labels.csv"), np.array([3, 5])
+    judge, source = faces / "judge.onnx", EmbeddingSource(str(faces / "judge.onnx"))
+    for size in (8, 9):
+        judge.write_bytes(embedding_model(size=size).SerializeToString())
+        assert source.read(manifest, rows, tmp_path).shape == (2, size)
+    np.save(tmp_path / "embeddings.npy", np.ones((2, 9), np.float32))
+    assert (source.read(manifest, rows, tmp_path) == 1).all()
 
 
 def spoiled(change: Callable[[Path, Manifest], Any]) -> Callable[[Path], Any]:
