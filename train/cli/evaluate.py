@@ -52,7 +52,7 @@ def evaluate_command(
     """Draw error-versus-discard curves: write tables (CSV, Markdown), plots, and the best and worst faces."""
     with error_exits():
         from train.evaluation.curves import EvaluationSettings
-        from train.evaluation.output import terminal_table
+        from train.evaluation.results.tables import terminal_table
         from train.evaluation.run import Protocol, evaluate
         from train.evaluation.selection import Selection
 
@@ -78,7 +78,7 @@ def evaluate_video_command(
     """Measure the FNMR of each track's best frame, and that of a random frame and of the best possible choice."""
     with error_exits():
         from train.evaluation.curves import EvaluationSettings
-        from train.evaluation.output import video_table
+        from train.evaluation.results.tables import video_table
         from train.evaluation.run import evaluate_video
 
         settings = EvaluationSettings(tuple(fmr or (1e-3,)), repetitions=bootstrap, non_mated=non_mated)

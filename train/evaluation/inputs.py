@@ -115,8 +115,7 @@ def _read_by_name(path: Path, manifest: Manifest) -> Vectors:
 
 def _embed(model: str, weights: Path | None, manifest: Manifest, out: Path) -> Vectors:
     from train.labelling.embedder import embed_manifest
-    from train.networks.onnx_network import is_onnx
-    from train.networks.recognition import load_recognition_model
+    from train.networks.recognition import is_onnx, load_recognition_model
 
     network = load_recognition_model(model, weights, gradients=False)
     file = Path(model) if is_onnx(model) else weights

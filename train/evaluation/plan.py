@@ -17,11 +17,11 @@ from sdk.text import shortened
 from train.data.manifest import read_manifest
 from train.evaluation.curves import EvaluationSettings
 from train.evaluation.inputs import EmbeddingSource
+from train.evaluation.results.summary import Part, write_summary
 from train.evaluation.run import Methods, Protocol, evaluate
 from train.evaluation.selection import ALL_IMAGES, Selection
 from train.evaluation.sets import SETS
-from train.evaluation.summary import Part, write_summary
-from train.networks.onnx_network import is_onnx
+from train.networks.recognition import is_onnx
 from train.recipes import settings_from, text_of
 from train.run_state import RunRecord, digest, read_record
 

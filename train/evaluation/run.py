@@ -14,9 +14,9 @@ from train.evaluation.comparisons import Pairs, mated_pairs, non_mated_pairs
 from train.evaluation.curves import EvaluationSettings, Scores, SetResult, evaluate_set
 from train.evaluation.inputs import EmbeddingSource, method_scores
 from train.evaluation.insightface import unpack_bin
-from train.evaluation.output import write_results, write_videos
 from train.evaluation.pairs import read_pairs
-from train.evaluation.plots import contact_sheet, plot_histograms
+from train.evaluation.results.plots import contact_sheet, plot_histograms
+from train.evaluation.results.tables import write_results, write_videos
 from train.evaluation.selection import ALL_IMAGES, Selection
 from train.evaluation.sets import rows_without_errors, set_rows
 from train.evaluation.tracks import VideoResult, evaluate_tracks

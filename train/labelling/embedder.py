@@ -17,8 +17,7 @@ from train.labelling.executors import open_engine
 from train.labelling.runner import compute
 from train.lazy import Lazy
 from train.lock import locked
-from train.networks.onnx_network import OnnxNetwork
-from train.networks.recognition import RecognitionModel, fingerprint
+from train.networks.recognition import OnnxNetwork, RecognitionModel, fingerprint
 
 
 class Embedder:

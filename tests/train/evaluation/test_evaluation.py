@@ -24,8 +24,8 @@ from train.evaluation.comparisons import Pairs, mated_pairs, non_mated_pairs
 from train.evaluation.curves import EvaluationSettings, evaluate_set
 from train.evaluation.edc import edc, pair_quality
 from train.evaluation.inputs import EmbeddingSource, method_scores
-from train.evaluation.output import markdown, rows_of, terminal_table
 from train.evaluation.pairs import read_pairs
+from train.evaluation.results.tables import markdown, rows_of, terminal_table
 from train.evaluation.run import Protocol, pairs_of_set
 from train.evaluation.selection import Selection
 from train.evaluation.sets import set_rows

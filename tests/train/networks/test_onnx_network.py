@@ -13,8 +13,7 @@ from onnx import TensorProto, helper
 
 from sdk.errors import InputError, ModelError
 from tests.support.tiny_models import embedding_model, tiny_model
-from train.networks.onnx_network import OnnxNetwork
-from train.networks.recognition import fingerprint, load_recognition_model
+from train.networks.recognition import OnnxNetwork, fingerprint, load_recognition_model
 
 
 def saved(folder: Path, model: onnx.ModelProto) -> Path:

@@ -12,7 +12,7 @@ from sdk.commands.console import cell
 from sdk.files import write_file
 from train.data.manifest import write_table
 from train.evaluation.curves import Interval, MethodResult, SetResult
-from train.evaluation.plots import plot_edc
+from train.evaluation.results.plots import plot_edc
 from train.evaluation.tracks import VideoResult
 
 UNKNOWN = "–"  # noqa: RUF001 - tables show a dash where nothing can be measured

@@ -1,4 +1,4 @@
-"""Face-recognition models, which labels are made with."""
+"""Face-recognition models by name, which make labels and compare faces."""
 
 import zlib
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from sdk.errors import InputError
 from sdk.text import shortened
 from train.networks import get_variant, load_network
-from train.networks.onnx_network import OnnxNetwork, is_onnx
+from train.networks.recognition.onnx_network import OnnxNetwork, is_onnx
 from train.networks.variants import HALF
 from train.references import resolve
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from sdk.files import write_file
 from train.data.manifest import read_table, write_table
 from train.evaluation.curves import Interval
-from train.evaluation.output import interval_cell, table_lines
+from train.evaluation.results.tables import interval_cell, table_lines
 
 Row = dict[str, Any]
 
