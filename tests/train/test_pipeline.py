@@ -19,7 +19,6 @@ from tests.support.tiny_models import embedding_model
 from tests.support.weights import tame_network
 from train.cli import app
 from train.data.manifest import read_manifest, read_table
-from train.evaluation.plan import EvaluationPlan
 from train.networks import identify, read_state, save_network
 from train.pipeline import _others
 
@@ -85,10 +84,15 @@ def test_recipe_from_images_to_evaluation(data: Path, tmp_path: Path) -> None:
     assert [row["method"] for row in table[:5]] == ["fiqa-nano", "faceqan", "target", "sharpness", "norm"]
     assert {row["judge"] for row in table} == {"teacher"}
     assert all((out / "evaluation" / name).stat().st_size > 1000 for name in ("edc.png", "edc.svg", "faces-clean.png"))
-    stamps = [(out / name).stat().st_mtime_ns for name in ("faces/labels.parquet", "evaluation/table.csv")]
-    run("recipe", data / "recipe.yaml", "--data", data, "--out", out)
-    assert [(out / name).stat().st_mtime_ns for name in ("faces/labels.parquet", "evaluation/table.csv")] == stamps
-    evaluates_by_judges_and_protocols(data, tmp_path, out)
+    stamp = (out / "faces/labels.parquet").stat().st_mtime_ns
+    (data / "judge.onnx").write_bytes(embedding_model().SerializeToString())
+    plan = "peers: {models: {old: fiqa-nano}}\nevaluate: {fmr: [0.1], sets: [clean], judges: {other: judge.onnx}}\n"
+    (tmp_path / "again.yaml").write_text(RECIPE[: RECIPE.index("evaluate")] + plan)
+    run("recipe", tmp_path / "again.yaml", "--data", data, "--out", out)
+    assert (out / "faces/labels.parquet").stat().st_mtime_ns == stamp
+    table = read_table(out / "evaluation/other/table.csv").to_pylist()
+    assert [row["method"] for row in table] == ["fiqa-nano", "faceqan", "target", "sharpness", "old", "norm"]
+    assert len(np.load(out / "judges/other/embeddings.npy")) == len(read_table(out / "faces/scores.parquet"))
     (tmp_path / "other.yaml").write_text(RECIPE.replace("iterations: 2", "iterations: 3"))
     output = run("recipe", tmp_path / "other.yaml", "--data", data, "--out", out, code=2)
     assert "recipe.json is of a run with faceqan.iterations=2, this one has faceqan.iterations=3" in " ".join(
@@ -96,63 +100,18 @@ def test_recipe_from_images_to_evaluation(data: Path, tmp_path: Path) -> None:
     )
 
 
-def evaluates_by_judges_and_protocols(data: Path, tmp_path: Path, out: Path) -> None:
-    """Go on with the finished run, with another plan of its evaluation and one more peer."""
-    (data / "judge.onnx").write_bytes(embedding_model().SerializeToString())
-    plan = """
-peers: {models: {old: fiqa-nano}}
-evaluate:
-  fmr: [0.1]
-  repetitions: 20
-  sets: [clean, mixed]
-  splits: [validation, test]
-  protocols: {first: {images: "*/[01].png"}, across: {images: "*/0.png", against: "*/1.png"}}
-  judges: {other: judge.onnx, same: teacher}
-"""
-    recipe = tmp_path / "plan.yaml"
-    recipe.write_text(RECIPE[: RECIPE.index("evaluate")] + plan)
-    run("recipe", recipe, "--data", data, "--out", out)
-    parts = [(s, j, p) for s in ("validation", "test") for j in ("other", "same") for p in ("first", "across")]
-    tables = [out / "evaluation" / Path(*part) / "table.csv" for part in parts]
-    summary = read_table(out / "evaluation/summary.csv").to_pylist()
-    methods = ["fiqa-nano", "faceqan", "target", "sharpness", "old", "norm"]
-    assert [(r["split"], r["judge"], r["protocol"], r["set"], r["method"]) for r in summary] == [
-        (*part, name, method) for part in parts for name in ("clean", "mixed") for method in methods
-    ]
-    pairs = [row for row in read_table(tables[5]).to_pylist() if row["set"] == "clean"]
-    assert pairs[0]["mated"] * 2 == pairs[0]["images"]  # each person has one image of either side
-    assert pairs[0]["judge"] == "other"
-    text = (out / "evaluation/summary.md").read_text()
-    assert "## test, judged by other, FMR 0.1" in text
-    assert len(np.load(out / "judges/other/embeddings.npy")) == len(read_table(out / "faces/scores.parquet"))
-    stamps = [table.stat().st_mtime_ns for table in tables]
-    tables[5].with_name("evaluation.json").unlink()
-    run("recipe", recipe, "--data", data, "--out", out)
-    changed = [new.stat().st_mtime_ns != old for new, old in zip(tables, stamps, strict=True)]
-    assert changed == [part == ("test", "other", "across") for part in parts]
-
-
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ("evaluate: {judge: {a: teacher}}", "has no setting 'judge', wanted one of: fmr, .* judges"),
-        ("evaluate: {judges: {a: absent.onnx}}", "evaluate.judges.a: no file at .*absent.onnx"),
-        ("evaluate: {judges: {a: mobilefacenet128}}", "wanted teacher, an .onnx file or module:function"),
-        ("evaluate: {judges: {a: 3}}", "evaluate.judges.a is 3, wanted text"),
-        ("evaluate: {judges: [teacher]}", r"evaluate.judges is \['teacher'\], wanted a mapping of names"),
-        ("evaluate: {protocols: {../x: {}}}", "protocols has the name '../x', wanted letters"),
-        ("evaluate: {protocols: {x: {image: a}}}", "Selection has no setting 'image', wanted one of: images, against"),
-        ("evaluate: {sets: [cleen]}", "evaluate.sets has 'cleen', wanted some of: clean"),
-        ("evaluate: {splits: []}", "evaluate.splits is empty"),
-        ("peers: {lightqnt: x}", "peers has 'lightqnt', wanted some of: lightqnet, detector, models"),
-        ("peers: {models: [fiqa-nano]}", "peers.models is .*, wanted a mapping"),
-        ("peers: {models: {norm: fiqa-nano}}", "the name 'norm', which another method has"),
+        ("{lightqnt: x}", "peers has 'lightqnt', wanted some of: lightqnet, detector, models"),
+        ("{models: [fiqa-nano]}", "peers.models is .*, wanted a mapping"),
+        ("{models: {norm: fiqa-nano}}", "the name 'norm', which another method has"),
+        ("{models: {old: 3}}", "peers.models.old is 3, wanted text"),
     ],
 )
-def test_wrong_plans_are_refused(section: str, message: str, data: Path) -> None:
-    recipe = yaml.safe_load(section)
+def test_wrong_peers(section: str, message: str, data: Path) -> None:
     with pytest.raises(InputError, match=message):
-        EvaluationPlan.from_recipe(recipe.get("evaluate"), data), _others(recipe.get("peers", {}), data, "fiqa-nano")
+        _others(yaml.safe_load(section), data, "fiqa-nano")
 
 
 def test_commands_one_by_one(data: Path, tmp_path: Path) -> None:

@@ -49,9 +49,9 @@ def write_summary(parts: Sequence[Part], out: Path) -> None:
 def _rows(part: Part) -> Iterable[Row]:
     for row in read_table(part.folder / "table.csv").to_pylist():
         if row["method"]:  # else the row is a note on an FMR that cannot be shown
-            figures = {name: value for name, value in row.items() if name.partition("@")[0] in FIGURES}
+            figures = {name: _number(value) for name, value in row.items() if name.partition("@")[0] in FIGURES}
             names = {"split": part.split, "judge": part.judge, "protocol": part.protocol}
-            yield {**names, "set": row["set"], "fmr": row["fmr"], "method": row["method"], **figures}
+            yield {**names, "set": row["set"], "fmr": row["fmr"], "method": str(row["method"]), **figures}
 
 
 def _markdown(rows: Sequence[Row]) -> Iterable[str]:
@@ -69,17 +69,22 @@ def _markdown(rows: Sequence[Row]) -> Iterable[str]:
 def _cells(rows: Iterable[Row], rates: Sequence[str]) -> Iterable[list[str]]:
     for (protocol, name), group in groupby(rows, lambda row: (row["protocol"], row["set"])):
         methods = list(group)
-        best = [min((_number(row[f"pauc@{rate}"]) for row in methods), default=math.nan) for rate in rates]
+        best = [min(_known(row[f"pauc@{rate}"]) for row in methods) for rate in rates]
         for index, row in enumerate(methods):
             cells = [_cell(row, rate, low, index > 0) for rate, low in zip(rates, best, strict=True)]
             yield [protocol, name, row["method"], *cells]
 
 
 def _cell(row: Row, rate: str, best: float, other: bool) -> str:
-    value, low, high, share = (_number(row[f"{name}@{rate}"]) for name in FIGURES)
+    value, low, high, share = (_known(row[f"{name}@{rate}"]) for name in FIGURES)
     text = interval_cell(Interval(value, low, high), value == best)
     return f"{text}; {share:.3f}" if other and not math.isnan(share) else text
 
 
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)
+def _number(value: object) -> float | None:
+    """Return a figure of a CSV file, None where it is empty: a column of nothing else is read as text."""
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _known(value: float | None) -> float:
+    return math.nan if value is None else value
