@@ -35,7 +35,7 @@ def data(tmp_path: Path) -> Path:
         face = rng.normal(128, 40, (7, 7, 3))
         for index in range(3):
             path = tmp_path / f"p{person}_{index}.png"
-            noise = rng.normal(0, 30 * index, face.shape)
+            noise = rng.normal(0, 120 * index, face.shape)
             crop = cv2.resize((face + noise).clip(0, 255).astype(np.uint8), (112, 112), interpolation=cv2.INTER_NEAREST)
             cv2.imwrite(str(path), crop)
             split = "test" if person % 2 else "validation"
@@ -67,6 +67,7 @@ def test_each_split_judge_and_protocol_is_evaluated_once(data: Path) -> None:
     assert [(row["judge"], row["images"], row["mated"], row["non_mated"]) for row in table] == [
         ("other", 12, 6, 30)
     ] * 2
+    assert all(0 < row["pauc@0.5"] < 2 for row in rows)
     for name in ("pauc@0.5", "low@0.5", "high@0.5", "first_better@0.5"):
         assert [row[name] for row in rows[4:6]] == [row[name] for row in table]
     assert np.load(out / "judges/other/embeddings.npy").shape == (36, 8)
