@@ -3,11 +3,15 @@
 REGRESSORS = {
     "ediffiqa": (
         "train.methods.ediffiqa:EDifFIQA",
-        "eDifFIQA (TBIOM 2024): recipes ediffiqa-t, -s, -m, -l, fiqa-nano.",
+        "eDifFIQA (TBIOM 2024): recipes ediffiqa-t, -s, -m, -l.",
     ),
     "regression": (
         "train.methods.regression:Regression",
         "DifFIQA(R) (IJCB 2023) and the transfer learning of label optimisation (IWBF 2023).",
+    ),
+    "blend": (
+        "train.methods.blend:Blend",
+        "Several labels, an output each; the score is their mean: recipe fiqa-nano.",
     ),
     "aikd": ("train.methods.aikd:AIKD", "AI-KD (IWBF 2024): scores that do not change when the alignment does."),
 }

@@ -114,8 +114,18 @@ def make_targets(
         raise InputError(f"all {len(improved)} labels are {low}, wanted labels that differ; see how they were made")
     if settings.scale == "min-max":
         return ((improved - low) / (high - low)).astype(np.float32)
-    groups = [improved[mask] for mask in (clean, ~clean) if mask.any()]
-    return np.mean([mid_rank(improved, group) for group in groups], axis=0).astype(np.float32)
+    return ranks(improved, clean)
+
+
+def ranks(values: Floats, clean: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return the share of clean and of damaged images, one half each, that are worse than each image: (N,) in [0, 1].
+
+    Args:
+        values: (N,) labels.
+        clean: (N,) images that are not damaged copies.
+    """
+    groups = [values[mask] for mask in (clean, ~clean) if mask.any()]
+    return np.mean([mid_rank(values, group) for group in groups], axis=0).astype(np.float32)
 
 
 def _with_centres(
@@ -131,6 +141,34 @@ def mid_rank(values: Floats, reference: Floats) -> NDArray[np.float64]:
     ordered = np.sort(reference)
     below, upto = (np.searchsorted(ordered, values, side) for side in ("left", "right"))
     return (below + upto) / (2 * len(ordered))
+
+
+def centre_labels(
+    embeddings: Floats, identities: Sequence[str] | NDArray[np.str_], clean: NDArray[np.bool_], between: float = 1.0
+) -> NDArray[np.float64]:
+    """Return how close each image is to its person: the cosine to the centre of the person's other clean images.
+
+    One face-recognition model finds whole groups of people more alike than others (seen: by skin). A label that keeps
+    such differences teaches them. So the difference between people can be reduced: all of a person's labels move
+    together, and what remains is the difference between their images.
+
+    Args:
+        embeddings: (N, D), not normalised.
+        identities: Person of each image; each must have a clean one.
+        clean: (N,) images that are not damaged copies.
+        between: Share of the difference between people that is kept, 0 to 1: a person is as good as the mean of their
+            clean images.
+
+    Returns:
+        (N,). A person's only clean image gets the mean of the other people's clean images.
+
+    Raises:
+        InputError: A person has no clean image, or an embedding is NaN.
+    """
+    cosine = centre_cosines(embeddings, identities, clean, leave_out=True)
+    codes = np.unique(np.asarray(identities), return_inverse=True)[1]
+    people = np.bincount(codes[clean], cosine[clean]) / np.bincount(codes[clean])
+    return cosine - (1 - between) * (people[codes] - cosine[clean].mean())
 
 
 def centre_cosines(

@@ -60,8 +60,8 @@ class LabelledFaces:
         return replace(self, **{name: getattr(self, name)[kept] for name in columns})
 
     def spread(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Return values of the rows (M,) as an array over all rows of the manifest, 0 elsewhere."""
-        result = np.zeros(len(self.manifest), values.dtype)
+        """Return values of the rows (M, ...) as an array over all rows of the manifest, 0 elsewhere."""
+        result = np.zeros((len(self.manifest), *values.shape[1:]), values.dtype)
         result[self.rows] = values
         return result
 

@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 from sdk.errors import InputError
 from train.data.dataset import even_validation
 from train.data.embeddings import read_rows
-from train.data.label_targets import label_column, make_targets
 from train.data.labelled import LabelledFaces, read_labelled
 from train.fitting.quality import quality_task
 from train.fitting.regressor import FitFiles, RegressorRecipe, Split
 from train.fitting.settings import FREE
-from train.fitting.warm_up import warm_up_head
-from train.networks import QualityNetwork, create_network, get_variant, load_checkpoint
+from train.fitting.warm_up import head_inputs, warm_up_head
+from train.networks import QualityNetwork, create_network, get_variant, load_checkpoint, save_network
 from train.run_state import RunRecord, digest
 
 logger = logging.getLogger(__name__)
@@ -47,25 +46,40 @@ def fit_regressor(recipe: RegressorRecipe, files: FitFiles, out: Path) -> Path:
     objective = recipe.method.objective(read_labelled(files.labels, recipe.method.label, files.embeddings))
     data = objective.data
     _check_width(recipe.network, data)
-    embeddings = data.embeddings if recipe.targets.centre != "none" or recipe.warm_up.epochs else None
-    label = _targets(recipe, data, embeddings)
-    held = _validation(data, label, recipe.method.validation)
-    if embeddings is not None:
-        warm_up_head(network, embeddings[~held], label[~held], recipe.warm_up)
+    label = recipe.method.targets(data, recipe.targets)
+    held = _validation(data, label.reshape(len(label), -1).mean(axis=1), recipe.method.validation)
+    if recipe.warm_up.epochs:
+        trained = data.keep(np.flatnonzero(~held))
+        warm_up_head(network, _head_inputs(network, recipe, trained), label[~held], recipe.warm_up)
     targets = {"label": data.spread(label), **objective.targets}
     split = Split(data.manifest, data.rows[~held], data.rows[held], targets)
     train_set, validation_set = recipe.method.data_sets(split, recipe, files)
     task = quality_task(network, get_variant(recipe.network), train_set, objective.loss, recipe.training)
-    used = files.embeddings if embeddings is not None or "teacher" in targets else None
-    return task.fit(validation_set, out, _record(recipe, data, label, used))
+    reads = recipe.targets.centre != "none" or recipe.warm_up.epochs or "teacher" in targets
+    best = task.fit(validation_set, out, _record(recipe, data, label, files.embeddings if reads else None))
+    return _with_one_output(recipe, best)
 
 
-def _targets(
-    recipe: RegressorRecipe, data: LabelledFaces, embeddings: NDArray[np.floating[Any]] | None
-) -> NDArray[np.float32]:
-    average = recipe.targets.average
-    other = label_column(data.manifest, average)[data.rows] if average else None
-    return make_targets(data.labels, embeddings, data.identities, data.clean, recipe.targets, other)
+def _head_inputs(network: QualityNetwork, recipe: RegressorRecipe, data: LabelledFaces) -> NDArray[np.floating[Any]]:
+    """Return what the head takes of each face: the teacher's embedding, where that is it."""
+    variant = get_variant(recipe.network)
+    if not variant.early:
+        return data.embeddings
+    return head_inputs(network, variant, data.manifest, data.rows)
+
+
+def _with_one_output(recipe: RegressorRecipe, best: Path) -> Path:
+    """Merge the outputs of a head that has several, and return the path of that network."""
+    weights = recipe.method.weights_of_outputs
+    if len(weights) == 1:
+        return best
+    network = create_network(recipe.network, len(weights))
+    assert isinstance(network, QualityNetwork)
+    load_checkpoint(network, best, str(best))
+    network.merge_outputs(weights)
+    merged = best.with_name("merged.safetensors")
+    save_network(network, merged)
+    return merged
 
 
 def _record(
@@ -93,7 +107,7 @@ def _blocks(embeddings: Path, rows: NDArray[np.int64]) -> Iterator[bytes]:
 def _network(recipe: RegressorRecipe, backbone: Path) -> QualityNetwork:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)
-        network = create_network(recipe.network)
+        network = create_network(recipe.network, len(recipe.method.weights_of_outputs))
     if not isinstance(network, QualityNetwork):
         raise InputError(f"{recipe.network} has no quality head, wanted a quality network, such as ediffiqa-t")
     load_checkpoint(network.base_model, backbone, f"{backbone} as the backbone of {recipe.network}")

@@ -9,6 +9,7 @@ from torch.utils.data import Dataset
 from train.fitting.settings import FitSettings
 from train.fitting.supervised import LossFunction, Supervised, parameter_group
 from train.networks import QualityNetwork, Variant
+from train.networks.frozen_norm import fuse_frozen_norms
 
 
 def quality_task(
@@ -37,13 +38,15 @@ class FeaturesAndQuality(nn.Module):
 
     Args:
         network: The network.
-        frozen_norm: Keep the backbone's batch norms as they are, statistics included.
+        frozen_norm: Keep the backbone's batch norms as they are, statistics included; see `fuse_frozen_norms`.
     """
 
     def __init__(self, network: QualityNetwork, frozen_norm: bool) -> None:
         super().__init__()
         self.network = network
         self._norms = batch_norms(network.base_model) if frozen_norm else []
+        if frozen_norm:
+            fuse_frozen_norms(network.base_model)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised RGB (N, 3, 112, 112) -> features (N, D), quality (N, 1)."""

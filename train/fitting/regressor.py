@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sdk.errors import InputError
 from train.data.dataset import FaceDataset
-from train.data.label_targets import TargetSettings
+from train.data.label_targets import TargetSettings, label_column, make_targets
 from train.data.labelled import LabelledFaces
 from train.data.manifest import Manifest
 from train.data.prepare import PrepareSettings
@@ -91,6 +91,25 @@ class Regressor(ABC):
 
     label: str = "faceqan"
     validation: float = 0.1
+
+    @property
+    def weights_of_outputs(self) -> tuple[float, ...]:
+        """Weight of each of the head's outputs in the score. One output is the score itself."""
+        return (1.0,)
+
+    def targets(self, data: LabelledFaces, settings: TargetSettings) -> NDArray[np.float32]:
+        """Return what the outputs learn, (M,) or (M, outputs), for the rows of `data`; see `make_targets`.
+
+        Args:
+            data: The faces.
+            settings: The recipe's section `targets`.
+
+        Raises:
+            InputError: A label is missing, or they teach nothing.
+        """
+        embeddings = None if settings.centre == "none" else data.embeddings
+        other = label_column(data.manifest, settings.average)[data.rows] if settings.average else None
+        return make_targets(data.labels, embeddings, data.identities, data.clean, settings, other)
 
     @abstractmethod
     def objective(self, data: LabelledFaces) -> Objective:

@@ -15,9 +15,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sdk.commands.console import progress_bar
 from sdk.errors import InputError
+from train.data.dataset import normalised
+from train.data.manifest import Manifest
 from train.fitting.rounding import fix_rounding
-from train.networks import MLP, QualityNetwork
+from train.networks import MLP, QualityNetwork, Variant
 from train.recipes import check_least
 
 logger = logging.getLogger(__name__)
@@ -55,12 +58,12 @@ class WarmUpSettings:
 def warm_up_head(
     network: QualityNetwork, embeddings: NDArray[Any], labels: NDArray[np.float32], settings: WarmUpSettings
 ) -> None:
-    """Train `network.mlp` in place to predict labels from embeddings, with the L1 loss.
+    """Train `network.mlp` in place to predict labels from what it takes, with the L1 loss.
 
     Args:
-        network: Its backbone must give such embeddings.
-        embeddings: float32 (N, D) of the teacher.
-        labels: (N,) in [0, 1].
+        network: Its head is trained.
+        embeddings: float32 (N, D), what the head takes: embeddings of the teacher, or see `head_inputs`.
+        labels: (N,) or (N, outputs), in [0, 1].
         settings: See `WarmUpSettings`.
 
     Raises:
@@ -72,7 +75,7 @@ def warm_up_head(
     head = network.mlp
     if not isinstance(head, MLP):
         raise InputError("warm_up trains an MLP head and this network's is one linear layer; leave warm_up out")
-    inputs, targets = torch.from_numpy(np.asarray(embeddings)), torch.from_numpy(labels)
+    inputs, targets = torch.from_numpy(np.asarray(embeddings)), torch.from_numpy(labels.reshape(len(labels), -1))
     # The head is trained on embeddings of unit spread, and takes raw ones afterwards: the same function, but the
     # learning rate suits it whatever the teacher's scale.
     spread = float(inputs.std())
@@ -98,4 +101,29 @@ def warm_up_head(
 def _loss(head: MLP, embeddings: Tensor, targets: Tensor, settings: WarmUpSettings) -> Tensor:
     noisy = embeddings + settings.noise * torch.randn_like(embeddings)
     hidden = F.dropout(head.gelu(head.l1(noisy)), settings.dropout)
-    return (head.l2(hidden).squeeze(-1) - targets).abs().mean()
+    return (head.l2(hidden) - targets).abs().mean()
+
+
+@torch.inference_mode()
+def head_inputs(
+    network: QualityNetwork, variant: Variant, manifest: Manifest, rows: NDArray[np.integer[Any]], batch: int = 64
+) -> NDArray[np.float32]:
+    """Return what the head takes of each image, float32 (N, D), see `QualityNetwork.head_input`.
+
+    Args:
+        network: Its backbone is as it starts.
+        variant: Its normalisation.
+        manifest: Images.
+        rows: (N,) rows of the manifest.
+        batch: Images a pass.
+    """
+    device = next(network.parameters()).device
+    network.eval()
+    found = []
+    with progress_bar("head", len(rows)) as advance:
+        for part in np.array_split(rows, -(-len(rows) // batch)):
+            faces = np.stack([manifest.load_face(int(row)) for row in part])
+            images = torch.from_numpy(np.ascontiguousarray(faces[..., ::-1].transpose(0, 3, 1, 2))).to(device)
+            found.append(network.head_input(normalised(images, variant.mean, variant.std)).cpu().numpy())
+            advance(len(part))
+    return np.concatenate(found)

@@ -16,12 +16,16 @@ class DepthwiseConv2d(nn.Conv2d):
     """A depthwise convolution that computes its input's gradient with a depthwise convolution."""
 
     def forward(self, x: Tensor) -> Tensor:
-        weight, bias = self.weight, self.bias
-        if torch.is_autocast_enabled(x.device.type):  # autocast does not reach into a custom function
-            dtype = torch.get_autocast_dtype(x.device.type)
-            x, weight = x.to(dtype), weight.to(dtype)
-            bias = bias if bias is None else bias.to(dtype)
-        return _DepthwiseFunction.apply(x, weight, bias, self.stride[0], self.padding[0])  # type: ignore[no-untyped-call]
+        return depthwise(x, self.weight, self.bias, self.stride[0], int(self.padding[0]))
+
+
+def depthwise(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int) -> Tensor:
+    """Convolve each channel with a kernel of its own; see `DepthwiseConv2d`."""
+    if torch.is_autocast_enabled(x.device.type):  # autocast does not reach into a custom function
+        dtype = torch.get_autocast_dtype(x.device.type)
+        x, weight = x.to(dtype), weight.to(dtype)
+        bias = bias if bias is None else bias.to(dtype)
+    return _DepthwiseFunction.apply(x, weight, bias, stride, padding)  # type: ignore[no-untyped-call,no-any-return]
 
 
 class _DepthwiseFunction(torch.autograd.Function):

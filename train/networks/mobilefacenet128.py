@@ -87,5 +87,12 @@ class MobileFaceNet128(nn.Module):
         self.bn = nn.BatchNorm2d(self.embedding_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.features(self.dw_conv(self.conv1(x)))
-        return self.bn(self.conv3(self.gdconv(self.conv2(x)))).flatten(1)
+        return self.embedding(self.before_embedding(x))
+
+    def before_embedding(self, x: Tensor) -> Tensor:
+        """Return the values (N, 512) that the last layer makes the embedding of."""
+        return self.gdconv(self.conv2(self.features(self.dw_conv(self.conv1(x))))).flatten(1)
+
+    def embedding(self, values: Tensor) -> Tensor:
+        """Return the embedding (N, 128) of the values of `before_embedding`."""
+        return self.bn(self.conv3(values[..., None, None])).flatten(1)

@@ -27,6 +27,7 @@ class Variant:
         backbone: Makes the face-recognition network.
         features: Length of its embeddings.
         hidden: Width of the MLP head; 0 for a head of one linear layer; None for a face-recognition network.
+        early: Values before the embedding, which the head takes instead of it; 0 where it takes the embedding.
         mean: Subtracted from RGB in [0, 1].
         std: Divides what is left.
     """
@@ -34,6 +35,7 @@ class Variant:
     backbone: Callable[[], nn.Module]
     features: int
     hidden: int | None = None
+    early: int = 0
     mean: Triple = HALF
     std: Triple = HALF
 
@@ -43,7 +45,7 @@ _IRESNET50 = partial(IResNet, (3, 4, 14, 3))
 _IRESNET100 = partial(IResNet, (3, 13, 30, 3))
 
 VARIANTS = {
-    "fiqa-nano": Variant(MobileFaceNet128, 128, 1024, IMAGENET_MEAN, IMAGENET_STD),
+    "fiqa-nano": Variant(MobileFaceNet128, 128, 128, early=512, mean=IMAGENET_MEAN, std=IMAGENET_STD),
     "ediffiqa-t": Variant(MobileFaceNet, 512, 1024),
     "ediffiqa-s": Variant(_IRESNET18, 512, 1024),
     "ediffiqa-m": Variant(_IRESNET50, 512, 1024),
@@ -52,8 +54,8 @@ VARIANTS = {
     "iresnet50-linear": Variant(_IRESNET50, 512, 0),
     "iresnet18-linear": Variant(_IRESNET18, 512, 0),
     "mobilefacenet-linear": Variant(MobileFaceNet, 512, 0),
-    "mobilefacenet128-linear": Variant(MobileFaceNet128, 128, 0, IMAGENET_MEAN, IMAGENET_STD),
-    "mobilefacenet128": Variant(MobileFaceNet128, 128, None, IMAGENET_MEAN, IMAGENET_STD),
+    "mobilefacenet128-linear": Variant(MobileFaceNet128, 128, 0, mean=IMAGENET_MEAN, std=IMAGENET_STD),
+    "mobilefacenet128": Variant(MobileFaceNet128, 128, mean=IMAGENET_MEAN, std=IMAGENET_STD),
     "mobilefacenet": Variant(MobileFaceNet, 512),
     "iresnet18": Variant(_IRESNET18, 512),
     "iresnet50": Variant(_IRESNET50, 512),
@@ -73,8 +75,11 @@ def get_variant(name: str) -> Variant:
         raise InputError(f"unknown network {name!r}, wanted one of: {', '.join(VARIANTS)}") from None
 
 
-def create_network(name: str) -> nn.Module:
-    """Make a network with random weights: normalised RGB (N, 3, 112, 112) -> quality (N, 1), or embeddings (N, D)."""
+def create_network(name: str, outputs: int = 1) -> nn.Module:
+    """Make a network with random weights: normalised RGB (N, 3, 112, 112) -> quality (N, outputs), or embeddings."""
     variant = get_variant(name)
     backbone = variant.backbone()
-    return backbone if variant.hidden is None else QualityNetwork(backbone, variant.features, variant.hidden)
+    if variant.hidden is None:
+        return backbone
+    features = variant.early or variant.features
+    return QualityNetwork(backbone, features, variant.hidden, outputs, early=bool(variant.early))
