@@ -18,7 +18,8 @@ from sdk.models.loading import is_path, load_model
 from sdk.text import shortened
 from train.data.archive import unpack
 from train.data.embeddings import open_vectors
-from train.data.label_targets import label_column, make_targets
+from train.data.label_targets import label_column
+from train.data.labelled import LabelledFaces
 from train.data.manifest import Manifest, read_manifest, write_table
 from train.data.mislabelled import find_mislabelled
 from train.data.prepare import prepare
@@ -239,11 +240,12 @@ def _score(
 def _target(
     settings: RegressorRecipe, part: Manifest, embeddings: NDArray[np.floating[Any]]
 ) -> NDArray[np.floating[Any]]:
-    clean = np.array([not value for value in part.column("degradation")])
-    values = label_column(part, settings.method.label)
-    average = settings.targets.average
-    other = label_column(part, average) if average else None
-    return make_targets(values, embeddings, part.identities, clean, settings.targets, other)
+    """Return what the score (N,) was to learn: of several outputs, their weighted mean."""
+    method, clean = settings.method, np.array([not value for value in part.column("degradation")])
+    columns = (np.array(part.identities, dtype=str), clean, np.array(part.column("split")))
+    labels, rows = label_column(part, method.label), np.arange(len(part))
+    outputs = method.targets(LabelledFaces(part, rows, labels, *columns, embeddings), settings.targets)
+    return outputs.reshape(len(part), -1) @ np.array(method.weights_of_outputs)
 
 
 def _with_column(table: pa.Table, name: str, values: NDArray[np.floating[Any]]) -> pa.Table:
@@ -266,7 +268,7 @@ def _others(section: dict[str, Any], data: Path, network: str = "") -> list[Labe
         raise InputError(f"peers.models is {shortened(repr(models))}, wanted a mapping: name of a column to its model")
     for name in models:
         model = text_of(models, name, "peers.models")
-        if name in {network, "faceqan", "target", "norm", *(peer.name for peer in peers)}:
+        if name in {network, "faceqan", "centre", "target", "norm", *(peer.name for peer in peers)}:
             raise InputError(f"peers.models has the name {name!r}, which another method has; give it a name of its own")
         model = str(data / model) if is_path(model) else model
         load_model(model)  # a wrong file is an error now, not after the training
