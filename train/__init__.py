@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from train.evaluation.curves import EvaluationSettings
     from train.evaluation.inputs import EmbeddingSource
     from train.evaluation.run import Methods, Protocol, evaluate, evaluate_video
+    from train.evaluation.selection import Selection
     from train.labelling.embedder import embed_manifest
     from train.labelling.labeller import Labeller, TableLabeller
     from train.labelling.runner import label_manifest
@@ -36,6 +37,7 @@ _MODULES = {
     "train.evaluation.curves": ("EvaluationSettings",),
     "train.evaluation.inputs": ("EmbeddingSource",),
     "train.evaluation.run": ("Methods", "Protocol", "evaluate", "evaluate_video"),
+    "train.evaluation.selection": ("Selection",),
     "train.labelling.embedder": ("embed_manifest",),
     "train.labelling.labeller": ("Labeller", "TableLabeller"),
     "train.labelling.runner": ("label_manifest",),
@@ -58,6 +60,7 @@ __all__ = [
     "Methods",
     "Protocol",
     "RecognitionModel",
+    "Selection",
     "Sharpness",
     "TableLabeller",
     "create_network",

@@ -26,6 +26,7 @@ SECTIONS = (
     "teacher",
     "diffusion",
     "faceqan",
+    "centre",
     *REGRESSORS,
     "targets",
     "warm_up",

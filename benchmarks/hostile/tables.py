@@ -22,7 +22,7 @@ from train.evaluation.insightface import read_bin, unpack_bin
 from train.evaluation.pairs import read_pairs
 from train.fitting.regressor import RegressorRecipe
 from train.labelling.journal import Journal
-from train.pipeline import run_recipe
+from train.pipeline.run import run_recipe
 from train.recipes import read_recipe
 
 PEOPLE = ["ann", "ann", "bob"]

@@ -102,6 +102,24 @@ def tiny_model(
     return model
 
 
+def embedding_model(batch: int | str = "batch", size: int = 8) -> onnx.ModelProto:
+    """Return a network of one layer: float32 RGB NCHW faces -> embeddings (N, size) of their means in 7 x 7 blocks."""
+    weights = np.random.default_rng(3).standard_normal((3 * 7 * 7, size)).astype(np.float32)
+    nodes = [
+        helper.make_node("AveragePool", ["faces"], ["pooled"], kernel_shape=[16, 16], strides=[16, 16]),
+        helper.make_node("Flatten", ["pooled"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weights"], ["embedding"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "embedding",
+        [helper.make_tensor_value_info("faces", TensorProto.FLOAT, [batch, 3, 112, 112])],
+        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, [batch, size])],
+        [numpy_helper.from_array(weights, "weights")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+
+
 def faces(count: int, seed: int = 0) -> NDArray[np.uint8]:
     """Return uint8 (count, 112, 112, 3) of smooth noise."""
     noise = np.random.default_rng(seed).integers(0, 256, (count, 14, 14, 3), dtype=np.uint8)

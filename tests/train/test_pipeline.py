@@ -9,14 +9,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import yaml
 from safetensors import safe_open
 from typer.testing import CliRunner
 
+from sdk.errors import InputError
 from sdk.models.card import METADATA_KEY
+from tests.support.tiny_models import embedding_model
 from tests.support.weights import tame_network
 from train.cli import app
 from train.data.manifest import read_manifest, read_table
 from train.networks import identify, read_state, save_network
+from train.pipeline.peers import load_peers
 
 RECIPE = """
 network: fiqa-nano
@@ -73,20 +77,41 @@ def test_recipe_from_images_to_evaluation(data: Path, tmp_path: Path) -> None:
     assert labels["sharpness"].null_count == 0
     assert len(np.load(out / "embeddings.npy")) == len(labels)
     scores = read_manifest(out / "faces/scores.parquet")
-    assert {"faceqan", "fiqa-nano", "sharpness", "target"} <= set(scores.table.column_names)
+    assert {"faceqan", "fiqa-nano", "sharpness", "target", "norm"} <= set(scores.table.column_names)
     assert {row["split"] for row in scores.table.to_pylist()} == {"test"}
     table = read_table(out / "evaluation/table.csv").to_pylist()
     assert {row["set"] for row in table} == {"clean", "mixed", "harsh"}
-    assert {row["method"] for row in table} == {"faceqan", "fiqa-nano", "sharpness", "target"}
+    assert [row["method"] for row in table[:5]] == ["fiqa-nano", "faceqan", "target", "sharpness", "norm"]
+    assert {row["judge"] for row in table} == {"teacher"}
     assert all((out / "evaluation" / name).stat().st_size > 1000 for name in ("edc.png", "edc.svg", "faces-clean.png"))
     stamp = (out / "faces/labels.parquet").stat().st_mtime_ns
-    run("recipe", data / "recipe.yaml", "--data", data, "--out", out)
+    (data / "judge.onnx").write_bytes(embedding_model().SerializeToString())
+    plan = "peers: {models: {old: fiqa-nano}}\nevaluate: {fmr: [0.1], sets: [clean], judges: {other: judge.onnx}}\n"
+    (tmp_path / "again.yaml").write_text(RECIPE[: RECIPE.index("evaluate")] + plan)
+    run("recipe", tmp_path / "again.yaml", "--data", data, "--out", out)
     assert (out / "faces/labels.parquet").stat().st_mtime_ns == stamp
+    table = read_table(out / "evaluation/other/table.csv").to_pylist()
+    assert [row["method"] for row in table] == ["fiqa-nano", "faceqan", "target", "sharpness", "old", "norm"]
+    assert len(np.load(out / "judges/other/embeddings.npy")) == len(read_table(out / "faces/scores.parquet"))
     (tmp_path / "other.yaml").write_text(RECIPE.replace("iterations: 2", "iterations: 3"))
     output = run("recipe", tmp_path / "other.yaml", "--data", data, "--out", out, code=2)
     assert "recipe.json is of a run with faceqan.iterations=2, this one has faceqan.iterations=3" in " ".join(
         output.split()
     )
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ("{lightqnt: x}", "peers has 'lightqnt', wanted some of: lightqnet, detector, models"),
+        ("{models: [fiqa-nano]}", "peers.models is .*, wanted a mapping"),
+        ("{models: {norm: fiqa-nano}}", "the name 'norm', which another method has"),
+        ("{models: {old: 3}}", "peers.models.old is 3, wanted text"),
+    ],
+)
+def test_wrong_peers(section: str, message: str, data: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        load_peers(yaml.safe_load(section), data, "fiqa-nano")
 
 
 def test_commands_one_by_one(data: Path, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ from train.lock import locked
 from train.methods.fit_diffiqa import DiffusionSettings, fit_diffiqa
 from train.networks import QualityNetwork, save_network
 from train.networks.recognition import RecognitionModel
-from train.pipeline import run_recipe
+from train.pipeline.run import run_recipe
 
 resource = pytest.importorskip("resource", reason="this system has no limits on files")
 

@@ -98,7 +98,7 @@ def recipe_command(
 
     fiqa-export takes the weights.
     """
-    from train.pipeline import run_recipe
+    from train.pipeline.run import run_recipe
     from train.recipes import read_recipe
 
     with error_exits():

@@ -8,13 +8,15 @@ import typer
 from sdk.commands.console import error_exits
 from sdk.files import check_outputs
 from train.cli.summary import print_summary
-from train.labelling.parameters import Batch, Callers, Device, EngineName, Mean, RecognitionName, Source, Std, Weights
+from train.labelling.parameters import Batch, Callers, Device, EngineName, Mean, Source, Std, Weights
 
 
 def embed_command(
     source: Source,
     out: Annotated[Path, typer.Option(help="File to write (.npy).")],
-    model: RecognitionName = "mobilefacenet128",
+    model: Annotated[
+        str, typer.Option(help="FR model: name of a network, an ONNX file, or module:function of your own.")
+    ] = "mobilefacenet128",
     weights: Weights = None,
     mean: Mean = None,
     std: Std = None,
@@ -32,6 +34,6 @@ def embed_command(
 
     with error_exits():
         check_outputs({"--out": out}, filter(None, (source, weights)))
-        network = load_recognition_model(model, weights, mean, std)
+        network = load_recognition_model(model, weights, mean, std, gradients=False)
         vectors = embed_manifest(read_manifest(source), network, out, batch, device, engine, callers)
         print_summary(out, len(vectors), int(np.isnan(vectors[:, 0]).sum()), "embedded")

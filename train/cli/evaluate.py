@@ -17,7 +17,9 @@ Out = Annotated[Path, typer.Option(help="Folder to write.")]
 Columns = Annotated[str, typer.Option("--methods", help="Columns to evaluate, by commas. The first is the reference.")]
 Models = Annotated[str, typer.Option(help="Quality models to run and evaluate, by commas: names or ONNX files.")]
 Embeddings = Annotated[Path | None, typer.Option(help="Embeddings that compare the faces (.npy, .npz).")]
-Model = Annotated[str | None, typer.Option(help="Instead of them, an FR model: name of a network, or module:function.")]
+Model = Annotated[
+    str | None, typer.Option(help="Instead of them, an FR model: name of a network, ONNX file, or module:function.")
+]
 Weights = Annotated[Path | None, typer.Option(help="Checkpoint of the FR model.")]
 FMR = Annotated[
     list[float] | None, typer.Option(help="False-match rate of the threshold, by default 0.001; may be repeated.")
@@ -40,6 +42,8 @@ def evaluate_command(
     pairs: Pairs = None,
     sets: Annotated[str, typer.Option(help="Sets of images, by commas: clean, mixed, harsh, misaligned.")] = "clean",
     split: Annotated[str | None, typer.Option(help="Take only rows with this value in the column 'split'.")] = None,
+    images: Annotated[str, typer.Option(help="Take only images whose name (source, else path) matches.")] = "*",
+    against: Annotated[str, typer.Option(help="Compare these only with images whose name matches.")] = "",
     fmr: FMR = None,
     rates: Annotated[str, typer.Option(help="Discard rates of the pAUC, by commas.")] = "0.2,0.3",
     bootstrap: Draws = 1000,
@@ -48,11 +52,12 @@ def evaluate_command(
     """Draw error-versus-discard curves: write tables (CSV, Markdown), plots, and the best and worst faces."""
     with error_exits():
         from train.evaluation.curves import EvaluationSettings
-        from train.evaluation.output import terminal_table
+        from train.evaluation.results.tables import terminal_table
         from train.evaluation.run import Protocol, evaluate
+        from train.evaluation.selection import Selection
 
         settings = EvaluationSettings(tuple(fmr or (1e-3,)), _numbers(rates), bootstrap, non_mated=non_mated)
-        protocol = Protocol(source, pairs, tuple(sets.split(",")), split)
+        protocol = Protocol(source, pairs, tuple(sets.split(",")), split, Selection(images, against))
         results = evaluate(protocol, _source_of(embeddings, model, weights), _methods(methods, models), settings, out)
         Console().print(terminal_table(results))
         print_plain(Console(), str(out))
@@ -73,7 +78,7 @@ def evaluate_video_command(
     """Measure the FNMR of each track's best frame, and that of a random frame and of the best possible choice."""
     with error_exits():
         from train.evaluation.curves import EvaluationSettings
-        from train.evaluation.output import video_table
+        from train.evaluation.results.tables import video_table
         from train.evaluation.run import evaluate_video
 
         settings = EvaluationSettings(tuple(fmr or (1e-3,)), repetitions=bootstrap, non_mated=non_mated)

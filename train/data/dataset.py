@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from train.data.manifest import Manifest
+from train.degradations.framing import Crop, cut, move
 
 Item = dict[str, Any]
 
@@ -69,6 +70,41 @@ class FaceDataset(Dataset[Item]):
         if row not in self._cache:
             self._cache[row] = self._manifest.load_face(row)
         return self._cache[row]
+
+
+class CutFaces(FaceDataset):
+    """Crops of which some are cut and all are moved, see `cut` and `move`.
+
+    Args:
+        manifest: Images.
+        rows: Rows of the manifest that this set has, in its own order.
+        targets: Arrays over the manifest's rows, by name.
+        cuts: Share of the crops that are cut.
+        moves: See `move`; 0 for none.
+        flip: Probability of a left-right flip.
+        seed: Of all that is random.
+        cache: Keep decoded crops in memory.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        rows: Sequence[int] | NDArray[np.integer[Any]],
+        targets: Mapping[str, NDArray[Any]],
+        cuts: float,
+        moves: float,
+        flip: float = 0.0,
+        seed: int = 0,
+        cache: bool = False,
+    ) -> None:
+        super().__init__(manifest, rows, targets, flip, seed, cache)
+        self._cuts, self._moves = cuts, moves
+
+    def _face(self, row: int, rng: np.random.Generator) -> Crop:
+        face = super()._face(row, rng)
+        if rng.random() < self._cuts:
+            face = cut(face, rng)
+        return move(face, self._moves, rng) if self._moves else face
 
 
 class EpochBatches(Sampler[list[tuple[int, int]]]):

@@ -33,10 +33,12 @@ class EmbeddingSource:
             manifest's paths) and `embeddings` (N, D). Or the name of a face-recognition model, see
             `train.networks.recognition.load_recognition_model`.
         weights: Checkpoint of that model, where it is one of our networks.
+        name: Name of the judge in results; by default that of the file or of the model.
     """
 
     source: str
     weights: Path | None = None
+    name: str = ""
 
     @property
     def is_model(self) -> bool:
@@ -113,12 +115,13 @@ def _read_by_name(path: Path, manifest: Manifest) -> Vectors:
 
 def _embed(model: str, weights: Path | None, manifest: Manifest, out: Path) -> Vectors:
     from train.labelling.embedder import embed_manifest
-    from train.networks.recognition import load_recognition_model
+    from train.networks.recognition import is_onnx, load_recognition_model
 
-    network = load_recognition_model(model, weights)
+    network = load_recognition_model(model, weights, gradients=False)
+    file = Path(model) if is_onnx(model) else weights
     inputs = {"images": digest(["\n".join(str((manifest.root / name).resolve()) for name in manifest.paths)])}
-    if weights is not None:
-        inputs["weights"] = digest([read_file(weights, ModelError, "give a .safetensors or .pth file")])
+    if file is not None:
+        inputs["weights"] = digest([read_file(file, ModelError, "give a .safetensors, .pth or .onnx file")])
     record, vectors, kept = RunRecord({"model": model}, inputs), out / "embeddings.npy", out / "embeddings.json"
     if kept.exists():
         if not record.difference(read_record(kept)):

@@ -14,9 +14,10 @@ from train.evaluation.comparisons import Pairs, mated_pairs, non_mated_pairs
 from train.evaluation.curves import EvaluationSettings, Scores, SetResult, evaluate_set
 from train.evaluation.inputs import EmbeddingSource, method_scores
 from train.evaluation.insightface import unpack_bin
-from train.evaluation.output import write_results, write_videos
 from train.evaluation.pairs import read_pairs
-from train.evaluation.plots import contact_sheet, plot_histograms
+from train.evaluation.results.plots import contact_sheet, plot_histograms
+from train.evaluation.results.tables import write_results, write_videos
+from train.evaluation.selection import ALL_IMAGES, Selection
 from train.evaluation.sets import rows_without_errors, set_rows
 from train.evaluation.tracks import VideoResult, evaluate_tracks
 from train.lock import locked
@@ -31,12 +32,24 @@ class Protocol:
         pairs: List of pairs, see `train.evaluation.pairs`. None compares all mated pairs and random non-mated ones.
         sets: See `train.evaluation.sets.SETS`.
         split: Only rows with this value in the column `split`; all where None.
+        selection: Images to compare, by their names. Not for a list of pairs, which names its images.
+
+    Raises:
+        InputError: There is a list of pairs and a selection.
     """
 
     source: Path
     pairs: Path | None = None
     sets: tuple[str, ...] = ("clean",)
     split: str | None = None
+    selection: Selection = ALL_IMAGES
+
+    def __post_init__(self) -> None:
+        if self.selection != ALL_IMAGES and (self.pairs is not None or self.source.suffix.lower() == ".bin"):
+            raise InputError(
+                f"{self.pairs or self.source} lists its pairs, so their images cannot be chosen by name, too; "
+                "drop the patterns or the list"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +106,7 @@ def _evaluate(
         folder = unpack_bin(protocol.source, out)
         protocol = replace(protocol, source=folder / "manifest.csv", pairs=folder / "pairs.csv")
     manifest = read_manifest(protocol.source)
-    compared = {name: _compared(manifest, protocol, name, settings) for name in protocol.sets}
+    compared = {name: pairs_of_set(manifest, protocol, name, settings) for name in protocol.sets}
     used = np.unique(np.concatenate([rows for rows, _ in compared.values()]))
     part = manifest.select(used)
     vectors = recognition.read(manifest, used, out)
@@ -111,15 +124,18 @@ def _evaluate(
     return results
 
 
-def _compared(
+def pairs_of_set(
     manifest: Manifest, protocol: Protocol, name: str, settings: EvaluationSettings
 ) -> tuple[NDArray[np.int64], Pairs]:
     """Return the rows of the manifest that a set compares, and its pairs as indices of these rows."""
     rows = set_rows(manifest, name, protocol.split, settings.seed)
     part = manifest.select(rows)
     if protocol.pairs is None:
-        mated = mated_pairs(part.identities, settings.mated_limit, settings.seed)
-        return rows, Pairs(mated, non_mated_pairs(part.identities, settings.non_mated, settings.seed))
+        first, second = protocol.selection.sides(part)
+        used = first | second
+        rows, sides, people = rows[used], (first[used], second[used]), part.select(np.flatnonzero(used)).identities
+        mated = mated_pairs(people, settings.mated_limit, settings.seed, sides)
+        return rows, Pairs(mated, non_mated_pairs(people, settings.non_mated, settings.seed, sides))
     pairs = read_pairs(protocol.pairs, part)
     named, indices = np.unique(np.concatenate([pairs.mated, pairs.non_mated]), return_inverse=True)
     indices = indices.reshape(-1, 2)
@@ -131,12 +147,13 @@ def protocol_note(
 ) -> dict[str, str]:
     """Describe an evaluation, so that a reader can repeat or cite it: plain text by name."""
     drawn = f"all mated pairs, at most {settings.mated_limit} a person; up to {settings.non_mated} non-mated ones"
+    drawn = ": ".join(filter(None, (str(protocol.selection), drawn)))
     versions = {"unknown"}
     if "degradations_version" in manifest.table.column_names:
         versions = {str(version) for version in manifest.column("degradations_version")}
     damaged = any(name != "clean" for name in protocol.sets)
     return {
-        "judge": Path(recognition.source).name,
+        "judge": recognition.name or Path(recognition.source).name,
         "comparisons": protocol.pairs.name if protocol.pairs else drawn,
         "degradations": f"version {', '.join(sorted(versions))}" if damaged else "none",
         "bootstrap": f"{settings.repetitions} draws of identities, seed {settings.seed}",

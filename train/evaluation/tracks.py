@@ -69,7 +69,7 @@ def evaluate_tracks(
     """
     starts, codes, real = _group(tracks, identities)
     people = np.asarray(identities)
-    pairs = mated_pairs(people[starts], settings.mated_limit, settings.seed, real)
+    pairs = mated_pairs(people[starts], settings.mated_limit, settings.seed, (real, np.ones_like(real)))
     non_mated = cosines(non_mated_pairs(people, settings.non_mated, settings.seed), embeddings)
     frames = np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1])
     groups = np.unique(people[starts][pairs[:, 0]], return_inverse=True)[1]

@@ -17,7 +17,7 @@ from train.labelling.executors import open_engine
 from train.labelling.runner import compute
 from train.lazy import Lazy
 from train.lock import locked
-from train.networks.recognition import RecognitionModel, fingerprint
+from train.networks.recognition import OnnxNetwork, RecognitionModel, fingerprint
 
 
 class Embedder:
@@ -61,7 +61,7 @@ def embed_manifest(
         network: Face-recognition model, see `train.networks.recognition.load_recognition_model`.
         out: `.npy` to write.
         batch: Faces in a batch.
-        device: `auto`, `cpu`, `cuda`, ...
+        device: `auto`, `cpu`, `cuda`, ...; an ONNX file is run on the CPU only.
         engine: Name of the engine, see `train.labelling.executors.open_engine`.
         callers: Threads or processes, see there.
 
@@ -70,16 +70,25 @@ def embed_manifest(
         is read as it is used.
 
     Raises:
-        InputError: The file has another ending, no image could be read, or another run is writing the file.
+        InputError: The file has another ending, no image could be read, another run is writing the file, or another
+            device than the CPU is wanted for an ONNX file.
         OutputError: The disk is full.
     """
     check_suffix("--out", out, (".npy",))
     make_folder(out.parent)
     settings = {"weights": fingerprint(network)}
-    with locked(out), open_engine(engine, callers, device) as opened:
+    with locked(out), open_engine(engine, callers, _device_for(network, device)) as opened:
         journal = compute(manifest, Embedder(network, opened.device), out, settings, batch, out, opened)
         journal.remove()
         if not journal.has_values:
             raise InputError(f"no image of {manifest.root} could be embedded; the first one: {journal.errors[0]}")
     vectors: NDArray[np.float32] = open_vectors(out)
     return vectors
+
+
+def _device_for(network: RecognitionModel, device: str) -> str:
+    if not isinstance(network.network, OnnxNetwork):
+        return device
+    if device not in ("auto", "cpu"):
+        raise InputError(f"device is {device!r}, but an ONNX file is run on the CPU here; give cpu or auto")
+    return "cpu"

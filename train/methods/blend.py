@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sdk.errors import InputError
-from train.data.cut_faces import CutFaces
-from train.data.dataset import FaceDataset
+from train.data.dataset import CutFaces, FaceDataset
 from train.data.label_targets import TargetSettings, label_column, ranks
 from train.data.labelled import LabelledFaces
 from train.fitting.regressor import FitFiles, Objective, Regressor, RegressorRecipe, Split
@@ -29,8 +28,9 @@ class Blend(Regressor):
     Attributes:
         weights: Weight of each output in the score.
         cuts: Share of the faces that are cut, so that the score does not follow a picture's edge; see
-            `train.data.cut_faces.cut`.
-        moves: How far faces are moved, so that the score does not follow the detector; see `train.data.cut_faces.move`.
+            `train.degradations.framing.cut`.
+        moves: How far faces are moved, so that the score does not follow the detector; see
+            `train.degradations.framing.move`.
     """
 
     label: str = "centre,lightqnet"

@@ -25,7 +25,7 @@ def depthwise(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, paddi
         dtype = torch.get_autocast_dtype(x.device.type)
         x, weight = x.to(dtype), weight.to(dtype)
         bias = bias if bias is None else bias.to(dtype)
-    return _DepthwiseFunction.apply(x, weight, bias, stride, padding)  # type: ignore[no-untyped-call,no-any-return]
+    return _DepthwiseFunction.apply(x, weight, bias, stride, padding)  # type: ignore[no-untyped-call]
 
 
 class _DepthwiseFunction(torch.autograd.Function):

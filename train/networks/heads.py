@@ -1,6 +1,7 @@
 """Quality networks: a face-recognition network with a head, which is an MLP or one linear layer."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +39,7 @@ class QualityNetwork(nn.Module):
 
     def __init__(self, backbone: nn.Module, features: int, hidden: int, outputs: int = 1, early: bool = False) -> None:
         super().__init__()
-        self.base_model = backbone
+        self.base_model: Any = backbone
         self.mlp: MLP | nn.Linear = MLP(features, hidden, outputs) if hidden else nn.Linear(features, outputs)
         self._early = early
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from train.data.cut_faces import CutFaces, cut, move
+from train.data.dataset import CutFaces
 from train.data.manifest import make_manifest
+from train.degradations.framing import cut, move
 
 FACE = np.full((112, 112, 3), 200, np.uint8)
 

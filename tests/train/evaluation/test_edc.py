@@ -59,12 +59,13 @@ def test_threshold_never_exceeds_the_rate_on_ties() -> None:
     assert (similarities > threshold_at_fmr(similarities, 0.05)).mean() <= 0.05
 
 
-def test_people_are_limited_and_pairs_have_a_probe() -> None:
+def test_people_are_limited_and_pairs_are_of_two_sides() -> None:
     people = ["a"] * 20 + ["b"] * 10
     mated = mated_pairs(people, limit=30)
     assert np.bincount(mated[:, 0] >= 20).tolist() == [30, 30]
-    probes = np.arange(30) == 25
-    assert sorted(mated_pairs(people, probes=probes).sum(axis=1) - 25) == [20, 21, 22, 23, 24, 26, 27, 28, 29]
+    one, all_ = np.arange(30) == 25, np.ones(30, bool)
+    for sides in ((one, all_), (all_, one)):
+        assert sorted(mated_pairs(people, sides=sides).sum(axis=1) - 25) == [20, 21, 22, 23, 24, 26, 27, 28, 29]
 
 
 def test_non_mated_pairs_are_all_or_drawn() -> None:
@@ -74,6 +75,25 @@ def test_non_mated_pairs_are_all_or_drawn() -> None:
     drawn = non_mated_pairs(people, 14)
     assert 5 < len(drawn) <= 14
     assert not any(people[a] == people[b] for a, b in drawn)
+
+
+def test_pairs_of_two_sides_are_each_there_once() -> None:
+    people = np.array(["a", "a", "a", "b", "b", "b"])
+    first, second = np.isin(np.arange(6), [0, 1, 3]), np.isin(np.arange(6), [1, 2, 4])  # 1 is on both sides
+    mated = {tuple(pair) for pair in mated_pairs(people, sides=(first, second)).tolist()}
+    assert mated == {(0, 1), (0, 2), (1, 2), (3, 4)}
+    every = non_mated_pairs(people, 8, sides=(first, second)).tolist()
+    assert sorted(map(tuple, every)) == [(0, 4), (1, 4), (3, 1), (3, 2)]
+    drawn = non_mated_pairs(people, 7, sides=(first, second))
+    assert {tuple(pair) for pair in drawn.tolist()} <= {(0, 4), (1, 4), (3, 1), (3, 2)}
+    both = non_mated_pairs(people, 15, sides=(first, first)).tolist()
+    assert sorted(map(tuple, both)) == [(0, 3), (1, 3)]
+
+
+def test_random_pairs_of_all_images_come_from_two_draws() -> None:
+    people = np.arange(500)
+    wanted = np.random.default_rng(3).integers(0, 500, (2, 1000)).T
+    np.testing.assert_array_equal(non_mated_pairs(people, 1000, 3), wanted[wanted[:, 0] != wanted[:, 1]])
 
 
 def test_intervals_leave_out_draws_in_which_nothing_goes_wrong() -> None:

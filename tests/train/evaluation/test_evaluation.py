@@ -16,6 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sdk.errors import InputError
+from tests.support.tiny_models import embedding_model
 from tests.support.weights import tame_network
 from train.cli import app
 from train.data.manifest import Manifest, make_manifest, read_manifest, read_table, write_table
@@ -23,8 +24,10 @@ from train.evaluation.comparisons import Pairs, mated_pairs, non_mated_pairs
 from train.evaluation.curves import EvaluationSettings, evaluate_set
 from train.evaluation.edc import edc, pair_quality
 from train.evaluation.inputs import EmbeddingSource, method_scores
-from train.evaluation.output import markdown, rows_of, terminal_table
 from train.evaluation.pairs import read_pairs
+from train.evaluation.results.tables import markdown, rows_of, terminal_table
+from train.evaluation.run import Protocol, pairs_of_set
+from train.evaluation.selection import Selection
 from train.evaluation.sets import set_rows
 from train.networks import save_network
 
@@ -269,6 +272,16 @@ def test_embeddings_come_by_row_by_name_and_from_a_model(faces: Path, tmp_path: 
     assert json.loads((tmp_path / "embeddings.json").read_text())["model"] == "mobilefacenet128"
 
 
+def test_embeddings_of_an_onnx_file_are_made_again_for_another_file(faces: Path, tmp_path: Path) -> None:
+    manifest, rows = read_manifest(faces / "labels.csv"), np.array([3, 5])
+    judge, source = faces / "judge.onnx", EmbeddingSource(str(faces / "judge.onnx"))
+    for size in (8, 9):
+        judge.write_bytes(embedding_model(size=size).SerializeToString())
+        assert source.read(manifest, rows, tmp_path).shape == (2, size)
+    np.save(tmp_path / "embeddings.npy", np.ones((2, 9), np.float32))
+    assert (source.read(manifest, rows, tmp_path) == 1).all()
+
+
 def spoiled(change: Callable[[Path, Manifest], Any]) -> Callable[[Path], Any]:
     def call(folder: Path) -> Any:
         return change(folder, read_manifest(folder / "labels.csv"))
@@ -350,6 +363,57 @@ def test_command_with_pairs_columns_and_a_model(faces: Path, tmp_path: Path) -> 
     assert len(scored) == 30
     assert scored["fiqa-nano"].null_count == 0
     assert len(read_table(out / "correlations.csv")) == 3
+
+
+def test_command_compares_the_images_that_are_named(faces: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    options = ("--embeddings", faces / "e.npy", "--methods", "good,poor", "--fmr", "0.1", "--bootstrap", "20")
+    run(faces / "labels.csv", *options, "--images", "*_000[12].png", "--out", out / "a")
+    # Ten people with an image of each number: 10 mated pairs of numbers 1 and 2, and 20 * 18 / 2 non-mated ones.
+    row = read_table(out / "a/table.csv").to_pylist()[0]
+    assert (row["images"], row["mated"], row["non_mated"]) == (20, 10, 180)
+    assert row["comparisons"].startswith("images *_000[12].png: all mated pairs")
+    run(
+        faces / "labels.csv",
+        *options,
+        "--images",
+        "*1.png",
+        "--against",
+        "*3.png",
+        "--rates",
+        "0.5",
+        "--out",
+        out / "b",
+    )
+    row = read_table(out / "b/table.csv").to_pylist()[0]
+    assert (row["images"], row["mated"], row["non_mated"]) == (20, 10, 90)
+    assert row["pauc@0.5"] > 0
+    output = run(faces / "labels.csv", *options, "--against", "*p_1*", "--out", out / "c", code=2)  # case matters
+    assert "no image matches '*p_1*', wanted a pattern of the column 'path'" in output
+    assert "such as 'P_0/P_0_0001.png'" in output
+    pairs = ("--pairs", pairs_txt(faces / "pairs.txt"), "--images", "*1.png")
+    assert "lists its pairs" in run(faces / "labels.csv", *options, *pairs, "--out", out / "d", code=2)
+
+
+def test_copies_are_selected_by_the_name_of_their_original(tmp_path: Path) -> None:
+    names = [
+        f"cfp/{person}/{kind}_{index}.jpg" for person in range(6) for kind in ("frontal", "profile") for index in "12"
+    ]
+    rows = [
+        {"path": f"{row}-{copy}.png", "original": f"{row}-.png", "identity": name.split("/")[1], "source": name,
+         "degradation": copy and "blur=0.3"}
+        for row, name in enumerate(names) for copy in ("", "1")
+    ]  # fmt: skip
+    write_table(pa.Table.from_pylist(rows), tmp_path / "m.csv")
+    protocol = Protocol(tmp_path / "m.csv", selection=Selection("cfp/*/frontal_*", "cfp/*/profile_*"))
+    manifest = read_manifest(tmp_path / "m.csv")
+    for name in ("clean", "mixed"):
+        chosen, pairs = pairs_of_set(manifest, protocol, name, EvaluationSettings())
+        sources = np.array(names)[np.array(chosen) // 2]
+        for found in (sources[pairs.mated], sources[pairs.non_mated]):
+            assert all({"frontal" in a, "frontal" in b} == {True, False} for a, b in found)
+        assert (len(pairs.mated), len(pairs.non_mated)) == (6 * 4, 12 * 10)
+        assert (chosen % 2 == 1).any() == (name == "mixed")
 
 
 @pytest.mark.parametrize(

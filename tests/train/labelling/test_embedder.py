@@ -8,12 +8,13 @@ import torch
 from typer.testing import CliRunner
 
 from sdk.errors import InputError
+from tests.support.tiny_models import embedding_model
 from tests.support.weights import tame_network
 from train.cli import app
 from train.data.manifest import read_manifest
 from train.labelling.embedder import Embedder, embed_manifest
 from train.networks import save_network
-from train.networks.recognition import RecognitionModel, fingerprint
+from train.networks.recognition import RecognitionModel, fingerprint, load_recognition_model
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +74,22 @@ def test_command(crops: Path, tmp_path: Path, network: RecognitionModel) -> None
     assert result.exit_code == 2
     assert "no image of" in " ".join(result.output.split())
     assert np.load(out).shape == (12, 128)
+
+
+def test_command_with_an_onnx_file(crops: Path, tmp_path: Path) -> None:
+    model, out = tmp_path / "fr.onnx", tmp_path / "e.npy"
+    model.write_bytes(embedding_model(4).SerializeToString())
+    arguments = ["embed", str(crops), "--out", str(out), "--model", str(model), "--callers", "2", "--batch", "5"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    manifest, network = read_manifest(crops), load_recognition_model(str(model), gradients=False)
+    faces = np.stack([manifest.load_face(row)[..., ::-1] for row in range(12)]).transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(np.load(out), network(torch.from_numpy(faces / np.float32(255))), atol=1e-5)
+    result = CliRunner().invoke(app, [*arguments, "--device", "cuda"])
+    assert result.exit_code == 2
+    assert "an ONNX file is run on the CPU" in " ".join(result.output.split())
+    result = CliRunner().invoke(
+        app, ["label", "faceqan", str(crops), "--out", str(tmp_path / "l.csv"), *arguments[4:6]]
+    )
+    assert result.exit_code == 2
+    assert "gives no gradients" in " ".join(result.output.split())

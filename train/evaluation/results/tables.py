@@ -12,7 +12,7 @@ from sdk.commands.console import cell
 from sdk.files import write_file
 from train.data.manifest import write_table
 from train.evaluation.curves import Interval, MethodResult, SetResult
-from train.evaluation.plots import plot_edc
+from train.evaluation.results.plots import plot_edc
 from train.evaluation.tracks import VideoResult
 
 UNKNOWN = "–"  # noqa: RUF001 - tables show a dash where nothing can be measured
@@ -81,7 +81,7 @@ def markdown(results: Sequence[SetResult]) -> str:
         columns = [(result.name, rate, point.methods) for result, point in shown for rate in point.methods[0].pauc]
         heads = [f"{name}, pAUC@{rate:g}" for name, rate, _ in columns]
         lines += [f"FMR {fmr:g}:", ""]
-        lines += _table(["method", *heads], _pauc_cells(columns))
+        lines += table_lines(["method", *heads], _pauc_cells(columns))
         for result, point in shown:
             lines.append(
                 f"- {result.name}: {result.images} images of {result.identities} people, {result.mated} mated and "
@@ -90,7 +90,7 @@ def markdown(results: Sequence[SetResult]) -> str:
         first = columns[0][2][0].method
         if len(columns[0][2]) > 1:
             lines += ["", f"pAUC less that of {first}, and share of the draws in which {first} is better:", ""]
-            lines += _table(["method", *heads], _difference_cells(columns))
+            lines += table_lines(["method", *heads], _difference_cells(columns))
     for result in results:
         lines += [f"- {result.name}: {not_shown_note(result, fmr)}" for fmr in result.not_shown]
         if len(result.spearman) > 1:
@@ -107,7 +107,10 @@ def _pauc_cells(columns: Sequence[Column]) -> Iterable[list[str]]:
     best = [min((item.pauc[rate].value for item in methods), default=math.nan) for _, rate, methods in columns]
     for index, first in enumerate(columns[0][2]):
         values = [methods[index].pauc[rate] for _, rate, methods in columns]
-        yield [first.method, *(_cell(value, value.value == low) for value, low in zip(values, best, strict=True))]
+        yield [
+            first.method,
+            *(interval_cell(value, value.value == low) for value, low in zip(values, best, strict=True)),
+        ]
 
 
 def _difference_cells(columns: Sequence[Column]) -> Iterable[list[str]]:
@@ -116,12 +119,13 @@ def _difference_cells(columns: Sequence[Column]) -> Iterable[list[str]]:
         for _, rate, methods in columns:
             share = methods[index].first_better[rate]
             cells.append(
-                f"{_cell(methods[index].difference[rate])}; {UNKNOWN if math.isnan(share) else f'{share:.3f}'}"
+                f"{interval_cell(methods[index].difference[rate])}; {UNKNOWN if math.isnan(share) else f'{share:.3f}'}"
             )
         yield cells
 
 
-def _cell(interval: Interval, bold: bool = False) -> str:
+def interval_cell(interval: Interval, bold: bool = False) -> str:
+    """Return a value with its 95 % interval as text."""
     if math.isnan(interval.value):
         return UNKNOWN
     text = f"**{interval.value:.3f}**" if bold else f"{interval.value:.3f}"
@@ -135,10 +139,11 @@ def _correlation_table(result: SetResult) -> list[str]:
         values = [(result.spearman if j > i else result.kendall)[i, j] for j in range(len(names))]
         texts = [UNKNOWN if math.isnan(value) else f"{value:.2f}" for value in values]
         rows.append([name, *("" if i == j else text for j, text in enumerate(texts))])
-    return _table(["", *names], rows)
+    return table_lines(["", *names], rows)
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+def table_lines(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return a table of Markdown as lines, with an empty line after it."""
     lines = [heads, ["---"] * len(heads), *rows]
     return [*(f"| {' | '.join(cells)} |" for cells in lines), ""]
 
@@ -151,7 +156,7 @@ def terminal_table(results: Sequence[SetResult]) -> Table:
         for point in result.points:
             for method in point.methods:
                 table.add_row(
-                    cell(result.name), f"{point.fmr:g}", cell(method.method), *map(_cell, method.pauc.values())
+                    cell(result.name), f"{point.fmr:g}", cell(method.method), *map(interval_cell, method.pauc.values())
                 )
         for fmr in result.not_shown:
             table.add_row(cell(result.name), f"{fmr:g}", not_shown_note(result, fmr))
@@ -191,7 +196,7 @@ def write_videos(results: Sequence[VideoResult], out: Path) -> None:
         for name, value in result.fnmr.items()
     ]
     write_table(pa.Table.from_pylist(rows), out / "video.csv")
-    lines = _table(["FMR", "frame", "FNMR", "random to oracle"], _video_cells(results))
+    lines = table_lines(["FMR", "frame", "FNMR", "random to oracle"], _video_cells(results))
     text = "\n".join(lines)
     write_file(out / "video.md", text)
 
@@ -208,4 +213,4 @@ def _video_cells(results: Sequence[VideoResult]) -> Iterable[list[str]]:
     for result in results:
         for name, value in result.fnmr.items():
             closed = result.closed(name)
-            yield [f"{result.fmr:g}", name, _cell(value), UNKNOWN if math.isnan(closed) else f"{closed:.0%}"]
+            yield [f"{result.fmr:g}", name, interval_cell(value), UNKNOWN if math.isnan(closed) else f"{closed:.0%}"]

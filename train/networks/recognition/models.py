@@ -1,4 +1,4 @@
-"""Face-recognition models, which labels are made with."""
+"""Face-recognition models by name, which make labels and compare faces."""
 
 import zlib
 from collections.abc import Sequence
@@ -10,8 +10,11 @@ from torch import Tensor, nn
 from sdk.errors import InputError
 from sdk.text import shortened
 from train.networks import get_variant, load_network
+from train.networks.recognition.onnx_network import OnnxNetwork, is_onnx
 from train.networks.variants import HALF
 from train.references import resolve
+
+EXAMPLE = "such as mobilefacenet128"
 
 
 class RecognitionModel(nn.Module):
@@ -39,28 +42,40 @@ class RecognitionModel(nn.Module):
 
 
 def load_recognition_model(
-    name: str, weights: Path | None = None, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
+    name: str,
+    weights: Path | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    gradients: bool = True,
 ) -> RecognitionModel:
     """Load one of our networks, or a user's own.
 
     Args:
-        name: A variant without a head (`mobilefacenet128`, `iresnet100`, ...), or `module:function`, see
-            `train.references`. The function takes nothing and returns a torch module with its weights.
+        name: A variant without a head (`mobilefacenet128`, `iresnet100`, ...); or `module:function`, see
+            `train.references`: the function takes nothing and returns a torch module with its weights; or an ONNX file,
+            see `OnnxNetwork`.
         weights: Checkpoint of one of our networks.
         mean: Subtracted from RGB in [0, 1]; by default our network's own, 0.5 for a user's.
         std: Divides what is left; by default our network's own, 0.5 for a user's.
+        gradients: Refuse an ONNX file, for it gives no gradients. Give False where the model only embeds faces.
 
     Raises:
-        InputError: The name is unknown, the weights are missing, or the user's function returns no module.
-        ModelError: The checkpoint does not fit.
+        InputError: The name is unknown, the weights are missing, the user's function returns no module, or gradients
+            are wanted of an ONNX file.
+        ModelError: The checkpoint or the ONNX file does not fit.
     """
-    if ":" in name:
-        if weights is not None:
-            raise InputError(f"{name} loads its own weights; leave out {weights}")
+    own = ":" in name
+    if (own or is_onnx(name)) and weights is not None:
+        raise InputError(f"{name} loads its own weights; leave out {weights}")
+    if is_onnx(name):
+        if gradients:
+            raise InputError(f"{name} is an ONNX file, which gives no gradients, wanted a torch network, {EXAMPLE}")
+        return RecognitionModel(OnnxNetwork(Path(name)), mean or HALF, std or HALF)
+    if own:
         return RecognitionModel(_own_network(name), mean or HALF, std or HALF)
     variant = get_variant(name)
     if variant.hidden is not None:
-        raise InputError(f"{name} is a quality network, wanted a face-recognition network, such as mobilefacenet128")
+        raise InputError(f"{name} is a quality network, wanted a face-recognition network, {EXAMPLE}")
     if weights is None:
         raise InputError(f"{name} needs its weights; give a .safetensors or .pth file")
     return RecognitionModel(load_network(name, weights), mean or variant.mean, std or variant.std)

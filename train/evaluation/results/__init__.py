@@ -1,0 +1,1 @@
+"""What an evaluation writes: tables, plots, contact sheets, and a summary of many."""
