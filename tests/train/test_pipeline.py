@@ -100,6 +100,26 @@ def test_recipe_from_images_to_evaluation(data: Path, tmp_path: Path) -> None:
     )
 
 
+def test_a_recipe_that_blends_labels(data: Path, tmp_path: Path) -> None:
+    recipe = yaml.safe_load(RECIPE)
+    for section in ("faceqan", "ediffiqa", "targets"):
+        del recipe[section]
+    recipe |= {"centre": {"between": 0.5}, "blend": {"label": "centre,sharpness", "weights": [0.6, 0.4]}}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    out = tmp_path / "run"
+    run("recipe", tmp_path / "recipe.yaml", "--data", data, "--out", out)
+    assert identify(read_state(out / "weights.safetensors")) == "fiqa-nano"
+    labels = read_table(out / "faces/labels.parquet")
+    wrong = [row == "mislabelled" for row in labels["split"].to_pylist()]
+    assert [value is None for value in labels["centre"].to_pylist()] == wrong
+    assert labels["sharpness"].null_count == 0
+    table = read_table(out / "evaluation/table.csv").to_pylist()
+    assert [row["method"] for row in table[:5]] == ["fiqa-nano", "centre", "sharpness", "target", "norm"]
+    (tmp_path / "unknown.yaml").write_text(yaml.safe_dump(recipe | {"blend": {"label": "centre,unheard"}}))
+    output = run("recipe", tmp_path / "unknown.yaml", "--data", data, "--out", tmp_path / "other", code=2)
+    assert "nothing makes the label 'unheard'" in " ".join(output.split())
+
+
 @pytest.mark.parametrize(
     ("section", "message"),
     [

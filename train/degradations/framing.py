@@ -27,7 +27,7 @@ def cut(face: Crop, rng: Generator) -> Crop:
     upright = cv2.warpAffine(face, turn, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     inside = upright[top : CROP_SIZE - bottom, left : CROP_SIZE - right]
     back = np.asarray(cv2.invertAffineTransform(turn), np.float64)
-    back[:, 2] += back[:, :2] @ np.array([left, top], np.float64)
+    back[:, 2] = back[:, 2] + back[:, :2] @ np.array([left, top])
     return np.asarray(cv2.warpAffine(inside, back, size, flags=cv2.INTER_LINEAR, borderMode=border), np.uint8)
 
 
