@@ -41,7 +41,7 @@ def move(face: Crop, amount: float, rng: Generator) -> Crop:
     """
     scale, turn, *shift = amount * rng.normal(size=4)
     matrix = cv2.getRotationMatrix2D((CROP_SIZE / 2, CROP_SIZE / 2), 2 * turn, 1 + 0.02 * scale)
-    matrix[:, 2] += 1.2 * np.array(shift)
+    matrix[:, 2] = matrix[:, 2] + 1.2 * np.array(shift)
     size = (CROP_SIZE, CROP_SIZE)
     moved = cv2.warpAffine(face, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(moved, np.uint8)
