@@ -26,7 +26,6 @@ SECTIONS = (
     "teacher",
     "diffusion",
     "faceqan",
-    "centre",
     *REGRESSORS,
     "targets",
     "warm_up",

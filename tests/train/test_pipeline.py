@@ -104,7 +104,8 @@ def test_a_recipe_that_blends_labels(data: Path, tmp_path: Path) -> None:
     recipe = yaml.safe_load(RECIPE)
     for section in ("faceqan", "ediffiqa", "targets"):
         del recipe[section]
-    recipe |= {"centre": {"between": 0.5}, "blend": {"label": "centre,sharpness", "weights": [0.6, 0.4]}}
+    outputs = [{"label": "centre", "weight": 0.6}, {"label": "sharpness", "curve": 2, "weight": 0.4}]
+    recipe["blend"] = {"outputs": outputs}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     out = tmp_path / "run"
     run("recipe", tmp_path / "recipe.yaml", "--data", data, "--out", out)
@@ -115,7 +116,7 @@ def test_a_recipe_that_blends_labels(data: Path, tmp_path: Path) -> None:
     assert labels["sharpness"].null_count == 0
     table = read_table(out / "evaluation/table.csv").to_pylist()
     assert [row["method"] for row in table[:5]] == ["fiqa-nano", "centre", "sharpness", "target", "norm"]
-    (tmp_path / "unknown.yaml").write_text(yaml.safe_dump(recipe | {"blend": {"label": "centre,unheard"}}))
+    (tmp_path / "unknown.yaml").write_text(yaml.safe_dump(recipe | {"blend": {"outputs": [{"label": "unheard"}]}}))
     output = run("recipe", tmp_path / "unknown.yaml", "--data", data, "--out", tmp_path / "other", code=2)
     assert "nothing makes the label 'unheard'" in " ".join(output.split())
 

@@ -143,51 +143,6 @@ def mid_rank(values: Floats, reference: Floats) -> NDArray[np.float64]:
     return (below + upto) / (2 * len(ordered))
 
 
-@dataclass(frozen=True, slots=True)
-class CentreSettings:
-    """How the label `centre` is made, see `centre_labels`.
-
-    Attributes:
-        between: Share of the difference between people that is kept, 0 to 1.
-    """
-
-    between: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.between <= 1:
-            raise InputError(f"between is {self.between}, wanted a share from 0 to 1")
-
-
-def centre_labels(
-    embeddings: Floats,
-    identities: Sequence[str] | NDArray[np.str_],
-    clean: NDArray[np.bool_],
-    settings: CentreSettings | None = None,
-) -> NDArray[np.float64]:
-    """Return how close each image is to its person: the cosine to the centre of the person's other clean images.
-
-    One face-recognition model finds whole groups of people more alike than others (seen: by skin). A label that keeps
-    such differences teaches them. So the difference between people, the mean of whose clean images differs, can be
-    reduced: all of a person's labels move together, and what remains is the difference between their images.
-
-    Args:
-        embeddings: (N, D), not normalised.
-        identities: Person of each image; each must have a clean one.
-        clean: (N,) images that are not damaged copies.
-        settings: See `CentreSettings`.
-
-    Returns:
-        (N,). A person's only clean image gets the mean of the other people's clean images.
-
-    Raises:
-        InputError: A person has no clean image, or an embedding is NaN.
-    """
-    cosine = centre_cosines(embeddings, identities, clean, leave_out=True)
-    codes = np.unique(np.asarray(identities), return_inverse=True)[1]
-    people = np.bincount(codes[clean], cosine[clean]) / np.bincount(codes[clean])
-    return cosine - (1 - (settings or CentreSettings()).between) * (people[codes] - cosine[clean].mean())
-
-
 def centre_cosines(
     embeddings: Floats, identities: Sequence[str] | NDArray[np.str_], clean: NDArray[np.bool_], leave_out: bool = False
 ) -> NDArray[np.float64]:

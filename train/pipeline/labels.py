@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sdk.errors import InputError
 from train.data.embeddings import open_vectors
-from train.data.label_targets import CentreSettings, centre_labels
+from train.data.label_targets import centre_cosines
 from train.data.manifest import Manifest, read_manifest, write_table
 from train.data.mislabelled import find_mislabelled
 from train.labelling.embedder import embed_manifest
@@ -56,14 +56,13 @@ def _label_faceqan(section: dict[str, Any], model: str, weights: Path, out: Path
     label_images(FaceQANLabeller.load, options, manifest, out, files.embeddings, RunOptions(batch))
 
 
-def add_label(name: str, recipe: Recipe, peers: Sequence[Labeller], files: Files) -> None:
+def add_label(name: str, peers: Sequence[Labeller], files: Files) -> None:
     """Label all images, once: `centre` by their embeddings, else by the peer of that name."""
     manifest = read_manifest(files.labels)
     if name in manifest.table.column_names:
         logger.info("%s has the column %s already", files.labels, name)
     elif name == "centre":
-        settings = settings_from(CentreSettings, recipe.get("centre"))
-        write_table(_with_centre(manifest, open_vectors(files.embeddings), settings), files.labels)
+        write_table(_with_centre(manifest, open_vectors(files.embeddings)), files.labels)
     elif found := next((peer for peer in peers if peer.name == name), None):
         label_manifest(manifest, found, files.labels, {}, 32)
     else:
@@ -71,13 +70,16 @@ def add_label(name: str, recipe: Recipe, peers: Sequence[Labeller], files: Files
         raise InputError(f"nothing makes the label {name!r}, wanted some of: {known}; peers are named in the recipe")
 
 
-def _with_centre(manifest: Manifest, embeddings: NDArray[np.float32], settings: CentreSettings) -> pa.Table:
-    """Return the table with the column `centre`, empty for images with a wrong name."""
+def _with_centre(manifest: Manifest, embeddings: NDArray[np.float32]) -> pa.Table:
+    """Return the table with the column `centre`: the cosine of each image to its person's other clean images.
+
+    It is empty for images with a wrong name.
+    """
     rows = np.flatnonzero(np.array(manifest.column("split")) != WRONG_NAME)
     part = manifest.select(rows)
     clean = np.array([not value for value in part.column("degradation")])
     labels = np.full(len(manifest), np.nan)
-    labels[rows] = centre_labels(embeddings[rows], part.identities, clean, settings)
+    labels[rows] = centre_cosines(embeddings[rows], part.identities, clean, leave_out=True)
     return manifest.table.append_column("centre", pa.array(labels, from_pandas=True))
 
 

@@ -65,7 +65,7 @@ def run_recipe(recipe: Recipe, data: Path, out: Path) -> Path:
     peers = load_peers(recipe.get("peers") or {}, data, settings.network)
     label(recipe, model, weights, files)
     for name in filter(None, (*settings.method.label.split(","), settings.targets.average)):
-        add_label(name, recipe, peers, files)
+        add_label(name, peers, files)
     inputs = FitFiles(files.labels, weights, files.embeddings, unpacked(sources, out / "faces"))
     best = fit_regressor(settings, inputs, out / "fit")
     _scale(settings, best, files, dict(recipe.get("card") or {}))

@@ -14,10 +14,8 @@ from sdk.errors import InputError
 from tests.support.weights import golden_image
 from train.data.crops import crop_stems
 from train.data.label_targets import (
-    CentreSettings,
     TargetSettings,
     centre_cosines,
-    centre_labels,
     label_column,
     make_targets,
     mid_rank,
@@ -304,26 +302,6 @@ def test_a_folder_of_crops_within_that_of_the_images(tmp_path: Path) -> None:
 EMBEDDINGS = np.array([[2.0, 0], [0, 1], [1, 1], [0, 3]])
 PEOPLE = ["a", "a", "a", "b"]
 CLEAN = np.array([True, True, False, True])
-
-
-def test_the_label_centre_keeps_as_much_of_the_difference_between_people_as_it_is_told() -> None:
-    rng = np.random.default_rng(0)
-    people = np.repeat(["a", "b", "c"], 8)
-    clean = np.tile([True, False], 12)
-    embeddings = rng.normal(size=(3, 16)).repeat(8, axis=0) + rng.normal(size=(24, 16))
-    cosine = centre_cosines(embeddings, people, clean, leave_out=True)
-
-    def means(between: float) -> list[float]:
-        labels = centre_labels(embeddings, people, clean, CentreSettings(between))
-        assert np.ptp((cosine - labels).reshape(3, 8), axis=1) == pytest.approx(0)  # a person's labels move together
-        return [labels[clean & (people == person)].mean() for person in "abc"]
-
-    whole, half, none = means(1.0), means(0.5), means(0.0)
-    assert centre_labels(embeddings, people, clean) == pytest.approx(cosine)
-    assert none == pytest.approx([cosine[clean].mean()] * 3)
-    assert half == pytest.approx((np.array(whole) + none) / 2)
-    with pytest.raises(InputError, match=r"between is 1\.5"):
-        CentreSettings(1.5)
 
 
 def test_centre_cosines_by_hand() -> None:

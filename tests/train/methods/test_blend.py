@@ -57,6 +57,9 @@ def test_each_output_learns_the_rank_of_its_label(data: Path) -> None:
     ]
     assert ranks[:, 0] == pytest.approx(np.reshape(below, (2, 11)).mean(axis=0))
     assert ranks.shape == (11, 2)
+    curved = RegressorRecipe.from_recipe(recipe(outputs=[{}, {"curve": 3}])).method
+    assert curved.label == "centre"
+    assert curved.targets(faces, chosen.targets)[:, 1] == pytest.approx(1 - (1 - ranks[:, 0]) ** 3)
     assert 0 <= ranks.min() < ranks.max() <= 1
 
 
@@ -74,7 +77,9 @@ def read_none() -> None:
 
 
 def test_a_run_gives_a_network_of_one_output(data: Path, tmp_path: Path) -> None:
-    made = RegressorRecipe.from_recipe(recipe(weights=[3, 1], cuts=0.5))
+    made = RegressorRecipe.from_recipe(
+        recipe(outputs=[{"label": "centre", "weight": 3}, {"label": "lightqnet"}], cuts=0.5)
+    )
     merged = fit_regressor(made, FitFiles(data / "labels.parquet", data / "teacher.safetensors"), tmp_path)
     network = load_network("fiqa-nano", merged)
     several = create_network("fiqa-nano", 2)
@@ -108,11 +113,14 @@ def test_the_head_takes_the_values_before_the_embedding() -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"weights": [1.0]}, "wanted 2"),
-        ({"weights": [1.0, -1.0]}, "none below 0"),
-        ({"weights": [0.0, 0.0]}, "none below 0"),
-        ({"cuts": 1.5}, "blend.cuts is 1.5"),
-        ({"moves": -1.0}, "blend.moves is -1.0"),
+        ({"outputs": []}, "no output with a weight above 0"),
+        ({"outputs": [{"weight": 0}]}, "no output with a weight above 0"),
+        ({"outputs": [{"weight": -1}]}, "a weight of 0 or more"),
+        ({"outputs": [{"curve": 0}]}, "a curve above 0"),
+        ({"outputs": [{"label": "a,b"}]}, "the name of one column"),
+        ({"label": "faceqan"}, "name labels there alone"),
+        ({"cuts": 1.5}, r"blend\.cuts is 1\.5"),
+        ({"moves": -1.0}, r"blend\.moves is -1\.0"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(settings: dict[str, object], words: str) -> None:
