@@ -118,12 +118,13 @@ def head_inputs(
         batch: Images a pass.
     """
     device = next(network.parameters()).device
-    network.eval()
+    network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     found = []
     with progress_bar("head", len(rows)) as advance:
         for part in np.array_split(rows, -(-len(rows) // batch)):
             faces = np.stack([manifest.load_face(int(row)) for row in part])
             images = torch.from_numpy(np.ascontiguousarray(faces[..., ::-1].transpose(0, 3, 1, 2))).to(device)
-            found.append(network.head_input(normalised(images, variant.mean, variant.std)).cpu().numpy())
+            inputs = normalised(images, variant.mean, variant.std).contiguous(memory_format=torch.channels_last)
+            found.append(network.head_input(inputs).cpu().numpy())
             advance(len(part))
     return np.concatenate(found)
