@@ -8,7 +8,8 @@ recipe, and CFP's who are among them. Both detectors run as `FaceDetector` makes
 Profiles: landmarks are compared with CFP's table. They are YuNet's, so they favour YuNet; on full profiles they are
 guesses. Faces that fill the frame: pictures of LFW and London, cut so that the face's box has a share of the frame's
 width, and resized. A find counts where it overlaps the box, or its part within the frame. LFW's boxes are known,
-London's are YuNet's in the whole picture. No face: textures, and parts of LFW photos where YuNet sees nothing.
+London's are YuNet's in the whole picture. No face: textures, parts of LFW photos where YuNet sees nothing, and photos
+whose faces are painted over: heads without a face.
 """
 
 import argparse
@@ -28,11 +29,11 @@ from sdk.detection.boxes import intersection_over_union
 from sdk.images.decoding import load_image
 from train.data.prepare import PrepareSettings, split_people
 from train.detector.photos import Photo, read_photos
-from train.detector.scenes import _without_face
+from train.detector.scenes import _painted_over, _without_face
 from train.detector.textures import texture
 
 SHARES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1)
-FRAMES = ((96, 96), (160, 160), (320, 320), (640, 640), (1280, 1280), (640, 360), (360, 640))
+FRAMES = ((96, 96), (320, 320), (640, 360), (360, 640), (1280, 1280))
 """Width and height, pixels."""
 
 COLUMNS = ("leye_x", "leye_y", "reye_x", "reye_y", "nose_x", "nose_y", "lmouth_x", "lmouth_y", "rmouth_x", "rmouth_y")
@@ -126,8 +127,8 @@ def scaled(face: Face, scale: float) -> Face:
     return face * np.append(np.full(14, scale), 1).astype(np.float32)
 
 
-def without_faces(photos: list[Photo], count: int) -> Iterator[Image]:
-    """Draw textures, and as many parts of photos, 96 to 640 pixels wide."""
+def without_faces(photos: list[Photo], count: int) -> Iterator[tuple[str, Image]]:
+    """Draw pictures without a face, of each kind in turn, and name the kind."""
 
     def photo(rng: np.random.Generator) -> tuple[Image, NDArray[np.float32]]:
         drawn = photos[rng.integers(len(photos))]
@@ -136,8 +137,9 @@ def without_faces(photos: list[Photo], count: int) -> Iterator[Image]:
     rng = np.random.default_rng(0)
     for _ in range(count):
         width, height = (int(side) for side in np.exp(rng.uniform(np.log(96), np.log(640), 2)))
-        yield texture(width, height, rng)
-        yield _without_face(width, height, photo, rng)
+        yield "textures", texture(width, height, rng)
+        yield "parts of photos", _without_face(width, height, photo, rng)
+        yield "covered faces", _painted_over(*photo(rng), photo, rng)
 
 
 def show_profiles(detectors: Detectors, poses: dict[str, list[tuple[Image, Face]]]) -> None:
@@ -166,6 +168,19 @@ def show_filled(title: str, detectors: Detectors, pictures: list[tuple[Image, Fa
             print(f"| {size[0]} x {size[1]} | {name} | {' | '.join(row)} |", flush=True)
 
 
+def show_false(detectors: Detectors, pictures: Iterable[tuple[str, Image]]) -> None:
+    """Print the finds in pictures without a face."""
+    counts: dict[str, dict[str, int]] = {}
+    for kind, image in pictures:
+        row = counts.setdefault(kind, {"pictures": 0, **dict.fromkeys(detectors, 0)})
+        row["pictures"] += 1
+        for name, detector in detectors.items():
+            row[name] += len(detector.detect(image))
+    print(f"\n| no face | pictures | finds: {' | '.join(detectors)} |\n| --- | --- {'| --- ' * len(detectors)}|")
+    for kind, row in counts.items():
+        print(f"| {kind} | {' | '.join(map(str, row.values()))} |")
+
+
 def main() -> None:
     """Compare on all sets."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -173,8 +188,8 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, required=True, help="photos.parquet of `fiqa-train fit detector`")
     parser.add_argument("--model", default="fiqa-detector")
     parser.add_argument("--yunet", default="yunet-2026may")
-    parser.add_argument("--count", type=int, default=30, help="pictures that are cut to frames, of LFW and of London")
-    parser.add_argument("--empty", type=int, default=500, help="textures, and parts of photos, without a face")
+    parser.add_argument("--count", type=int, default=15, help="pictures that are cut to frames, of LFW and of London")
+    parser.add_argument("--empty", type=int, default=100, help="pictures without a face, of each kind")
     options = parser.parse_args()
     yunet = FaceDetector(options.yunet)
     detectors = {"fiqa-detector": FaceDetector(options.model), "YuNet": yunet}
@@ -185,11 +200,7 @@ def main() -> None:
     chosen = [test[row] for row in evenly(len(test), options.count)]
     show_filled("LFW", detectors, [(load_image(photo.path), photo.faces[0]) for photo in chosen])
     show_filled("London", detectors, london(options.data, options.count, yunet))
-    false = dict.fromkeys(detectors, 0)
-    for image in without_faces(test, options.empty):
-        for name, detector in detectors.items():
-            false[name] += len(detector.detect(image))
-    print(f"\n{2 * options.empty} pictures without a face; finds: {false}")
+    show_false(detectors, without_faces(test, options.empty))
 
 
 if __name__ == "__main__":

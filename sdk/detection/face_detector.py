@@ -4,8 +4,8 @@ A network finds faces only in a range of sizes, and landmarks are precise in a s
 image's longest side to the first of `DetectionNetwork.passes`. A second pass follows if the first one made the image
 smaller, found a small face, or found no face. Further passes follow while the last one found a small face or none.
 
-A face that fills the image may be too large for the first pass. Where that finds nothing, the image is searched at half
-its size too, unless the caller chose the passes.
+A face that fills the image may be too large for the first pass. Where that finds nothing, a pass at half its size looks
+for such a face, unless the caller chose the passes.
 """
 
 from collections.abc import Sequence
@@ -31,6 +31,10 @@ MAX_ENLARGEMENT = 4
 SMALL_FACE = 60
 """Width in a pass, pixels, below which a face is small: the next pass looks for it again."""
 
+FILLS = 0.6
+"""Share of the image's shorter side from which a face fills the image. The pass at half size keeps only such faces: at
+that size a head whose face is hidden looks like a small face."""
+
 OVERLAP = 0.5
 """Intersection over the smaller box above which two boxes are one face."""
 
@@ -44,9 +48,9 @@ class FaceDetector:
         model: Name in the catalogue, or path of a detector's ONNX file. The default comes with the package. `yunet` is
             downloaded once and finds more faces; see docs/detector.md.
         min_confidence: Least confidence of a face, 0 to 1.
-        passes: Longest sides of the image, pixels, ascending, one for each pass; None for the model's own, and one of
-            half the first size where the first finds nothing. With one pass every image takes the same time. More
-            passes find smaller faces.
+        passes: Longest sides of the image, pixels, ascending, one for each pass. With one pass every image takes the
+            same time. More passes find smaller faces. None for the model's own, and one at half the size of the first
+            where that finds nothing: it finds faces that fill the image.
 
     Raises:
         ModelError: The model is unknown, cannot be fetched or loaded, or is no detector.
@@ -127,7 +131,8 @@ def _detect(network: DetectionNetwork, given: Sequence[int] | None, pixels: NDAr
     scale = min(passes[0] / longest, MAX_ENLARGEMENT)
     faces = _merge([], _detect_at(network, pixels, scale), 0)
     if not faces and given is None:
-        faces = _merge([], _detect_at(network, pixels, scale / 2), 0)
+        least = FILLS * min(pixels.shape[:2])
+        faces = [face for face in _merge([], _detect_at(network, pixels, scale / 2), 0) if max(face.box[2:]) >= least]
     for side in passes[1:]:
         if not _needs_another_pass(faces, scale, longest, passes[0]):
             break
