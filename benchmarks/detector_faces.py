@@ -3,7 +3,7 @@
     FIQA_MODELS=DATA/models python benchmarks/detector_faces.py DATA --photos runs/detector/photos.parquet
 
 DATA has `cfp.tar`, `cfp_faces.csv` and `london.tar`. All people are set aside: those of LFW who are in the test of the
-recipe, and CFP's who are among them. Both detectors run as `FaceDetector` makes them.
+recipe, and CFP's who are among them. Both detectors have the defaults of `FaceDetector` where no option says otherwise.
 
 Profiles: landmarks are compared with CFP's table. They are YuNet's, so they favour YuNet; on full profiles they are
 guesses. Faces that fill the frame: pictures of LFW and London, cut so that the face's box has a share of the frame's
@@ -188,11 +188,14 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, required=True, help="photos.parquet of `fiqa-train fit detector`")
     parser.add_argument("--model", default="fiqa-detector")
     parser.add_argument("--yunet", default="yunet-2026may")
+    parser.add_argument("--confidence", type=float, default=0.7, help="of fiqa-detector")
+    parser.add_argument("--passes", type=int, nargs="+", help="of fiqa-detector; `fiqa video`: 640, and 0.4")
     parser.add_argument("--count", type=int, default=15, help="pictures that are cut to frames, of LFW and of London")
     parser.add_argument("--empty", type=int, default=100, help="pictures without a face, of each kind")
     options = parser.parse_args()
     yunet = FaceDetector(options.yunet)
-    detectors = {"fiqa-detector": FaceDetector(options.model), "YuNet": yunet}
+    own = FaceDetector(options.model, options.confidence, passes=options.passes)
+    detectors = {"fiqa-detector": own, "YuNet": yunet}
     photos, people = read_photos(options.photos)
     splits = split_people(people, PrepareSettings())
     test = [photo for photo, person in zip(photos, people, strict=True) if splits[person] == "test"]
