@@ -7,6 +7,8 @@ people of the recipe, whose photos are reduced so that the known face is 20 to 9
 same picture. Photos and video: as they are. YuNet's landmarks are no exact truth: "YuNet again" is how far they move
 when it sees the mirror image. LFW's known landmarks, the median of YuNet's at three enlargements of the whole photo,
 are steadier: both detectors are compared with them, too.
+
+`benchmarks/detector_faces.py` measures profiles, faces that fill the picture, and pictures without a face.
 """
 
 import argparse
@@ -76,10 +78,16 @@ def landmark_errors(found: NDArray, truth: NDArray) -> list[tuple[float, float]]
     errors = []
     for row, partner in zip(truth, match(found, truth, IOU)[1], strict=True):
         if row[14] > 0 and partner >= 0:
-            a, b = (r[4:14].reshape(5, 2) for r in (found[partner], row))
-            eyes = max(float(np.linalg.norm(b[1] - b[0])), 0.25 * row[2])
-            errors.append((row[2], float(np.linalg.norm(a - b, axis=1).mean() / eyes)))
+            errors.append((row[2], landmark_error(found[partner], row)))
     return errors
+
+
+def landmark_error(found: NDArray, truth: NDArray) -> float:
+    """Return the mean distance of the landmarks, in distances of the true eyes, or in quarters of the face's width
+    where the eyes are nearer to each other than that."""
+    a, b = (row[4:14].reshape(5, 2) for row in (found, truth))
+    eyes = max(float(np.linalg.norm(b[1] - b[0])), 0.25 * truth[2])
+    return float(np.linalg.norm(a - b, axis=1).mean() / eyes)
 
 
 def rows_of(detector: FaceDetector, image: Image) -> NDArray[np.float32]:
@@ -175,9 +183,10 @@ def speed(detectors: dict[str, FaceDetector], rounds: int = 15) -> None:
         times: dict[str, list[float]] = {name: [] for name in detectors}
         for _ in range(rounds):
             for name, detector in detectors.items():
-                start = time.perf_counter()
-                detector._detector.find(image)
-                times[name].append(1000 * (time.perf_counter() - start))
+                with detector._network as network:
+                    start = time.perf_counter()
+                    network.find(image)
+                    times[name].append(1000 * (time.perf_counter() - start))
         cells = " | ".join(f"{np.median(values):.1f}" for values in times.values())
         print(f"| {width} x {height} | {cells} |")
 

@@ -3,6 +3,9 @@
 A network finds faces only in a range of sizes, and landmarks are precise in a smaller range. The first pass scales the
 image's longest side to the first of `DetectionNetwork.passes`. A second pass follows if the first one made the image
 smaller, found a small face, or found no face. Further passes follow while the last one found a small face or none.
+
+A face that fills the image may be too large for the first pass. Where that finds nothing, a pass at half its size looks
+for such a face, unless the caller chose the passes.
 """
 
 from collections.abc import Sequence
@@ -28,6 +31,10 @@ MAX_ENLARGEMENT = 4
 SMALL_FACE = 60
 """Width in a pass, pixels, below which a face is small: the next pass looks for it again."""
 
+FILLS = 0.6
+"""Share of the image's shorter side from which a face fills the image. The pass at half size keeps only such faces: at
+that size a head whose face is hidden looks like a small face."""
+
 OVERLAP = 0.5
 """Intersection over the smaller box above which two boxes are one face."""
 
@@ -41,8 +48,9 @@ class FaceDetector:
         model: Name in the catalogue, or path of a detector's ONNX file. The default comes with the package. `yunet` is
             downloaded once and finds more faces; see docs/detector.md.
         min_confidence: Least confidence of a face, 0 to 1.
-        passes: Longest sides of the image, pixels, ascending, one for each pass; None for the model's own. With one
-            pass every image takes the same time. More passes find smaller faces.
+        passes: Longest sides of the image, pixels, ascending, one for each pass. With one pass every image takes the
+            same time. More passes find smaller faces. None for the model's own, and one at half the size of the first
+            where that finds nothing: it finds faces that fill the image.
 
     Raises:
         ModelError: The model is unknown, cannot be fetched or loaded, or is no detector.
@@ -104,7 +112,7 @@ class FaceDetector:
         # An array is in memory already, so no limit on its size protects anything.
         most = max(MAX_PIXELS, image.size) if isinstance(image, np.ndarray) else MAX_PIXELS
         with self._network as network:
-            return _detect(network, self._settings[2] or network.passes, load_image(image, max_pixels=most))
+            return _detect(network, self._settings[2], load_image(image, max_pixels=most))
 
 
 def _open(model: str | PathLike[str], min_confidence: float) -> DetectionNetwork:
@@ -117,15 +125,19 @@ def _open(model: str | PathLike[str], min_confidence: float) -> DetectionNetwork
     return NETWORKS[loaded.card.variant](loaded, min_confidence)
 
 
-def _detect(network: DetectionNetwork, passes: Sequence[int], pixels: NDArray[np.uint8]) -> list[Face]:
+def _detect(network: DetectionNetwork, given: Sequence[int] | None, pixels: NDArray[np.uint8]) -> list[Face]:
     longest = max(pixels.shape[:2])
-    faces: list[Face] = []
-    scale = 0.0
-    for side in passes:
-        if scale and not _needs_another_pass(faces, scale, longest, passes[0]):
+    passes = given or network.passes
+    scale = min(passes[0] / longest, MAX_ENLARGEMENT)
+    faces = _merge([], _detect_at(network, pixels, scale), 0)
+    if not faces and given is None:
+        least = FILLS * min(pixels.shape[:2])
+        faces = [face for face in _merge([], _detect_at(network, pixels, scale / 2), 0) if max(face.box[2:]) >= least]
+    for side in passes[1:]:
+        if not _needs_another_pass(faces, scale, longest, passes[0]):
             break
         finer = min(side / longest, MAX_ENLARGEMENT)
-        faces = _merge(faces, _detect_at(network, pixels, finer), SMALL_FACE / scale if scale else 0)
+        faces = _merge(faces, _detect_at(network, pixels, finer), SMALL_FACE / scale)
         scale = finer
     return sorted(faces, key=lambda face: face.box[2] * face.box[3], reverse=True)
 

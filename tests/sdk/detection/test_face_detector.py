@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sdk import Face, FaceDetector, InputError, ModelError, QualityScorer
-from sdk.detection.face_detector import _merge, _needs_another_pass
+from sdk.detection.face_detector import _detect, _merge, _needs_another_pass
 from sdk.onnx_bytes.onnx_file import check_onnx
 from tests.support.tiny_models import tiny_card, tiny_model
 
@@ -52,6 +52,40 @@ def test_merge_at_low_confidence() -> None:
     small, again, fragment = face(300, 0, 40), face(301, 1, 39), face(310, 10, 20, 0.4)
     assert _merge([small], [again, fragment], 60) == [again]
     assert _merge([], [left, face(20, 60, 30, 0.4)], 60) == [left]
+
+
+class Network:
+    """Finds faces by the width of what it is shown; notes the widths."""
+
+    passes = (200, 400)
+
+    def __init__(self, found: dict[int, tuple[float, float]]) -> None:
+        self.found, self.seen = found, []
+
+    def find(self, image: np.ndarray) -> np.ndarray:
+        width = image.shape[1]
+        self.seen.append(width)
+        rows = np.zeros((int(width in self.found), 15), np.float32)
+        rows[:, 2:4], rows[:, 14] = self.found.get(width, 0), 0.9
+        return rows
+
+
+@pytest.mark.parametrize(
+    ("name", "found", "given", "seen", "width"),
+    [
+        ("a face that fills the image", {100: (60, 70)}, None, [200, 100], 120),
+        ("a smaller one is none", {100: (50, 55)}, None, [200, 100, 400], None),
+        ("nothing to look for again", {200: (80, 90)}, None, [200], 80),
+        ("passes of the caller", {100: (60, 70)}, (200,), [200], None),
+    ],
+)
+def test_half_the_size_where_nothing_is_found(
+    name: str, found: dict[int, tuple[float, float]], given: tuple[int, ...] | None, seen: list[int], width: int | None
+) -> None:
+    network = Network(found)
+    faces = _detect(network, given, np.zeros((200, 200, 3), np.uint8))
+    assert network.seen == seen
+    assert [face.box[2] for face in faces] == ([] if width is None else [width])
 
 
 def test_settings_that_are_refused(tiny_path: Path) -> None:
@@ -109,6 +143,17 @@ def test_any_size_gives_the_same_face(model: str, astronaut: np.ndarray, scale: 
     (found,) = detector.detect(cv2.resize(astronaut, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
     difference = np.abs(found.landmarks / scale - reference.landmarks).max()
     assert difference < 0.06 * reference.box[2]
+
+
+def test_a_face_that_fills_the_image(model: str, astronaut: np.ndarray) -> None:
+    (reference,) = FaceDetector(model).detect(astronaut)
+    # The image shows less than the face: a square of 69 pixels (90 for YuNet) of a box of 90 x 110.
+    left, top, side = (179, 74, 90) if model == "yunet" else (189, 84, 69)
+    close = cv2.resize(astronaut[top : top + side, left : left + side], (640, 640), interpolation=cv2.INTER_LINEAR)
+    assert FaceDetector(model, passes=(640 if model == "yunet" else 256,)).detect(close) == []
+    (found,) = FaceDetector(model).detect(close)
+    wanted = (reference.landmarks - (left, top)) * (640 / side)
+    assert np.abs(found.landmarks - wanted).max() < 0.1 * 640
 
 
 def test_many_small_faces_beside_a_large_one(model: str, astronaut: np.ndarray) -> None:
