@@ -17,6 +17,7 @@ from train.data.labelled import LabelledFaces, read_labelled
 from train.fitting.quality import quality_task
 from train.fitting.regressor import FitFiles, RegressorRecipe, Split
 from train.fitting.settings import FREE
+from train.fitting.trainer import STATE
 from train.fitting.warm_up import head_inputs, warm_up_head
 from train.networks import QualityNetwork, create_network, get_variant, load_checkpoint, save_network
 from train.run_state import RunRecord, digest
@@ -48,7 +49,7 @@ def fit_regressor(recipe: RegressorRecipe, files: FitFiles, out: Path) -> Path:
     _check_width(recipe.network, data)
     label = recipe.method.targets(data, recipe.targets)
     held = _validation(data, label.reshape(len(label), -1).mean(axis=1), recipe.method.validation)
-    if recipe.warm_up.epochs:
+    if recipe.warm_up.epochs and not (out / STATE).exists():  # else the run goes on from its own weights
         trained = data.keep(np.flatnonzero(~held))
         warm_up_head(network, _head_inputs(network, recipe, trained), label[~held], recipe.warm_up)
     targets = {"label": data.spread(label), **objective.targets}

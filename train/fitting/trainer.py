@@ -27,6 +27,9 @@ from train.run_state import RunRecord
 
 logger = logging.getLogger(__name__)
 
+STATE = "state.pt"
+"""File that a run goes on from."""
+
 LOG_EVERY = 20
 """Steps between TensorBoard's values of the loss."""
 
@@ -110,10 +113,10 @@ class Trainer:
         if self._learner.accelerator.is_main_process:
             kept = {"step": self._step, "settings": self._record.as_dict()}
             state = kept | self._learner.state() | self._results.state()
-            replace_checkpoint(self._out / "state.pt", lambda temporary: torch.save(state, temporary))
+            replace_checkpoint(self._out / STATE, lambda temporary: torch.save(state, temporary))
 
     def _resume(self) -> None:
-        path = self._out / "state.pt"
+        path = self._out / STATE
         if not path.exists():
             return
         with _reading(path) as state:

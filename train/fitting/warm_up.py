@@ -104,7 +104,7 @@ def _loss(head: MLP, embeddings: Tensor, targets: Tensor, settings: WarmUpSettin
     return (head.l2(hidden) - targets).abs().mean()
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def head_inputs(
     network: QualityNetwork, variant: Variant, manifest: Manifest, rows: NDArray[np.integer[Any]], batch: int = 64
 ) -> NDArray[np.float32]:
