@@ -29,7 +29,7 @@ def test_inspect(exported: dict[str, Exported], tmp_path: Path) -> None:
     assert rows["outputs"] == ["quality: fp32 (batch, 1)"] * 2
     assert rows["opset, IR"] == ["20, 9", "21, 10"]
     assert "PRelu" in rows["operators"][0]
-    assert rows["layers compute in"][1] == "53 fp32"
+    assert rows["layers compute in"][1] == "52 fp32"
     assert "3 fp16" in rows["weights"][1]
     assert "rewrites PReLU" in rows["onnxruntime, CPU"][0]
     assert "onnxruntime 1.18 or newer (IR 10); JetPack 6 cannot read opset 21" in rows["onnxruntime, CPU"][1]

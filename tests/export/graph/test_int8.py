@@ -19,7 +19,7 @@ def test_int8_is_as_a_strongly_typed_network_wants_it(nano: onnx.ModelProto, fac
     makers = {name: node for node in graph.node for name in node.output}
     depthwise = 17
     assert graph_layers(model) == {"int8": len(quantised.layers), "fp32": depthwise + 1}
-    assert len(quantised.layers) == 51 + 2 - depthwise - 1
+    assert len(quantised.layers) == 50 + 2 - depthwise - 1
     for node in graph.node:
         if node.op_type == "QuantizeLinear":  # symmetric, as a whole, never of a layer's own output
             assert makers[node.input[0]].op_type not in ("Gemm", "QuantizeLinear")

@@ -228,7 +228,7 @@ def test_a_model_a_line() -> None:
     lines = run("models", "list")[0].splitlines()
     assert [line.split()[0] for line in lines[2:]] == list(catalog())
     assert max(map(len, lines)) <= 80
-    assert lines[2].split() == ["fiqa-nano", "quality", "4.5", "MB", "embedded", "Apache-2.0"]
+    assert lines[2].split() == ["fiqa-nano", "quality", "4.0", "MB", "embedded", "Apache-2.0"]
 
 
 def test_models_list_show_and_verify(tiny_path: Path) -> None:
