@@ -87,7 +87,10 @@ def test_recipes_have_the_values_of_the_paper(size: str) -> None:
     ("recipe", "message"),
     [
         ({}, "no 'network'"),
-        ({"network": "ediffiqa-t"}, "sections of none, wanted one of: ediffiqa, regression, blend, aikd, or module:class"),
+        (
+            {"network": "ediffiqa-t"},
+            "sections of none, wanted one of: ediffiqa, regression, blend, aikd, or module:class",
+        ),
         ({"network": "ediffiqa-t", "ediffiqa": {}, "aikd": {}}, "sections of ediffiqa and aikd"),
         ({"network": "ediffiqa-t", "ediffiqa": {}, "training": {"epoch": 3}}, "no setting 'epoch'"),
         (
