@@ -3,7 +3,7 @@
 REGRESSORS = {
     "ediffiqa": (
         "train.methods.ediffiqa:EDifFIQA",
-        "eDifFIQA (TBIOM 2024): recipes ediffiqa-t, -s, -m, -l.",
+        "eDifFIQA (TBIOM 2024): recipes ediffiqa-t, -s, -m, -l, -nano.",
     ),
     "regression": (
         "train.methods.regression:Regression",

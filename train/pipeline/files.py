@@ -11,6 +11,11 @@ class Files:
     folder: Path
 
     @property
+    def crops(self) -> Path:
+        """Manifest of the crops, see `train.data.prepare.prepare`."""
+        return self.folder / "faces" / "manifest.csv"
+
+    @property
     def labels(self) -> Path:
         """Labelled manifest; it is beside the crops, because its paths are relative."""
         return self.folder / "faces" / "labels.parquet"

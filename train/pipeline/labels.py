@@ -34,7 +34,7 @@ def label(recipe: Recipe, model: str, weights: Path, files: Files) -> None:
     if files.labels.exists():
         logger.info("%s is there already", files.labels)
         return
-    manifest, unchecked = files.folder / "faces" / "manifest.csv", files.labels.with_stem("labels-unchecked")
+    manifest, unchecked = files.crops, files.labels.with_stem("labels-unchecked")
     if "faceqan" in recipe:
         if not unchecked.exists():
             _label_faceqan(dict(recipe["faceqan"] or {}), model, weights, unchecked, files)
@@ -52,8 +52,7 @@ def _label_faceqan(section: dict[str, Any], model: str, weights: Path, out: Path
             f"faceqan has bf16={bf16!r}, batch={batch!r}; wanted true or false, and a whole number above 0"
         )
     options = {"settings": settings_from(FaceQANSettings, section), "model": model, "weights": weights, "bf16": bf16}
-    manifest = files.folder / "faces" / "manifest.csv"
-    label_images(FaceQANLabeller.load, options, manifest, out, files.embeddings, RunOptions(batch))
+    label_images(FaceQANLabeller.load, options, files.crops, out, files.embeddings, RunOptions(batch))
 
 
 def add_label(name: str, peers: Sequence[Labeller], files: Files) -> None:

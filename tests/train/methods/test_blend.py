@@ -91,8 +91,7 @@ def test_a_run_gives_a_network_of_one_output(data: Path, tmp_path: Path) -> None
         torch.testing.assert_close(network(faces), outputs @ torch.tensor([[0.75], [0.25]]))
 
 
-def test_merged_outputs_by_hand(tiny_network: QualityNetwork) -> None:
-    assert isinstance(tiny_network.mlp, torch.nn.Module)
+def test_as_many_weights_as_outputs_are_wanted(tiny_network: QualityNetwork) -> None:
     with pytest.raises(InputError, match="the network has 1 outputs and there are 2 weights"):
         tiny_network.merge_outputs((0.5, 0.5))
 
