@@ -104,7 +104,7 @@ def test_a_recipe_that_blends_labels(data: Path, tmp_path: Path) -> None:
     recipe = yaml.safe_load(RECIPE)
     for section in ("faceqan", "ediffiqa", "targets"):
         del recipe[section]
-    outputs = [{"label": "centre", "weight": 0.6}, {"label": "sharpness", "curve": 2, "weight": 0.4}]
+    outputs = [{"label": "centre", "weight": 0.6}, {"label": "sharpness", "within_person": True, "weight": 0.4}]
     recipe["blend"] = {"outputs": outputs}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     out = tmp_path / "run"

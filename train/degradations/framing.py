@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from sdk.alignment import CROP_SIZE
 
-SPREAD = 10.0
+SPREAD = 16.0
 """Deviation of the width, pixels, that a cut takes from a side of the crop. Half of the sides lose nothing."""
 
 TURN = 8.0

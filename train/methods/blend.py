@@ -1,8 +1,8 @@
 """Blend: one network that learns several measures of quality, each by an output of its own.
 
 This project's own method. Each output learns the rank of a label with the L1 loss. The score is their weighted mean,
-and in the network that is kept one output gives it. So a label that needs names, such as `centre`, and one that needs
-none, such as another network's score, teach the same backbone; see docs/methods/blend.md.
+and in the network that is kept one output gives it. So labels of several origins teach the same backbone; see
+docs/methods/blend.md.
 """
 
 from collections.abc import Sequence
@@ -23,26 +23,28 @@ from train.fitting.task import Batch, Terms
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What one output learns: `1 - (1 - rank) ** curve` of a label.
+    """What one output learns: the rank of a label.
 
     Attributes:
         label: Column of the label.
-        curve: 1 for the rank itself. Above 1 good faces are closer together and bad ones further apart.
+        within_person: Take each person's mean off the label first, see `within_person`.
         weight: Of the output in the score; 0 for one that only teaches the backbone.
     """
 
     label: str = "centre"
-    curve: float = 1.0
+    within_person: bool = False
     weight: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.label or "," in self.label:
             raise InputError(f"an output of blend has the label {self.label!r}, wanted the name of one column")
-        if not (self.curve > 0 and self.weight >= 0):
-            raise InputError(
-                f"an output of blend has curve={self.curve}, weight={self.weight}; wanted a curve above 0, and a "
-                "weight of 0 or more"
-            )
+        if not self.weight >= 0:
+            raise InputError(f"an output of blend has weight={self.weight}, wanted a weight of 0 or more")
+
+    @property
+    def name(self) -> str:
+        """Of the output in logs."""
+        return f"{self.label} within person" if self.within_person else self.label
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +93,17 @@ class Blend(Regressor):
         """
         if settings != TargetSettings():
             raise InputError("a recipe with blend has no targets: it learns the ranks of its labels; leave them out")
-        columns = self.label.split(",")
-        rank = {name: ranks(label_column(data.manifest, name)[data.rows], data.clean) for name in columns}
-        return np.stack([1 - (1 - rank[output.label]) ** output.curve for output in self.outputs], axis=1)
+        targets = []
+        for output in self.outputs:
+            values = label_column(data.manifest, output.label)[data.rows]
+            if output.within_person:
+                values = within_person(values, data.identities, data.clean)
+            targets.append(ranks(values, data.clean))
+        return np.stack(targets, axis=1)
 
     def objective(self, data: LabelledFaces) -> Objective:
         """Take all faces."""
-        names = [output.label if output.curve == 1 else f"{output.label}^{output.curve:g}" for output in self.outputs]
-        return Objective(data, partial(_loss, names))
+        return Objective(data, partial(_loss, [output.name for output in self.outputs]))
 
     def data_sets(self, split: Split, recipe: RegressorRecipe, files: FitFiles) -> tuple[FaceDataset, FaceDataset]:
         """Return the faces to train on, some of them cut, moved and flipped; and those to validate on, as they are."""
@@ -107,6 +112,28 @@ class Blend(Regressor):
             CutFaces(manifest, split.train, targets, self.cuts, self.moves, how.flip, how.seed, how.cache),
             FaceDataset(manifest, split.validation, targets, cache=how.cache),
         )
+
+
+def within_person(
+    values: NDArray[np.float64], identities: NDArray[np.str_], clean: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Take off each label what sets its person apart from others, so that only differences between images are left.
+
+    For a person with n clean images this is n / (n + 1) of how far their mean is from that of all clean images: few
+    images tell little about a person.
+
+    Args:
+        values: (N,) labels.
+        identities: (N,) persons.
+        clean: (N,) images that are not damaged copies.
+
+    Returns:
+        (N,); a damaged copy loses as much as its person's clean images.
+    """
+    names, codes = np.unique(identities, return_inverse=True)
+    counts = np.bincount(codes[clean], minlength=len(names))
+    apart = values - values[clean].mean()
+    return values - (np.bincount(codes[clean], apart[clean], len(names)) / (counts + 1))[codes]
 
 
 def _loss(names: Sequence[str], features: Tensor, prediction: Tensor, batch: Batch, training: bool) -> Terms:

@@ -13,7 +13,7 @@ from train.data.labelled import read_labelled
 from train.data.manifest import make_manifest, write_table
 from train.fitting.fit_regressor import fit_regressor
 from train.fitting.regressor import FitFiles, RegressorRecipe
-from train.methods.blend import Blend
+from train.methods.blend import Blend, within_person
 from train.networks import QualityNetwork, create_network, load_network, read_state, save_network
 from train.recipes import Recipe
 
@@ -57,10 +57,22 @@ def test_each_output_learns_the_rank_of_its_label(data: Path) -> None:
     ]
     assert ranks[:, 0] == pytest.approx(np.reshape(below, (2, 11)).mean(axis=0))
     assert ranks.shape == (11, 2)
-    curved = RegressorRecipe.from_recipe(recipe(outputs=[{}, {"curve": 3}])).method
-    assert curved.label == "centre"
-    assert curved.targets(faces, chosen.targets)[:, 1] == pytest.approx(1 - (1 - ranks[:, 0]) ** 3)
     assert 0 <= ranks.min() < ranks.max() <= 1
+
+
+def test_an_output_may_learn_what_differs_between_images_of_a_person(data: Path) -> None:
+    values = np.array([1.0, 3.0, 0.0, 5.0, 8.0])
+    persons, clean = np.array(["a", "a", "a", "b", "c"]), np.array([True, True, False, True, True])
+    # Means of the clean images: 2, 5, 8, of all 4.25. Of the person's distance two thirds, half and half are taken off.
+    away = [2 / 3 * (2 - 4.25)] * 3 + [0.5 * (5 - 4.25), 0.5 * (8 - 4.25)]
+    assert within_person(values, persons, clean) == pytest.approx(values - away)
+
+    chosen = RegressorRecipe.from_recipe(recipe(outputs=[{}, {"within_person": True}]))
+    assert chosen.method.label == "centre"
+    targets = chosen.method.targets(read_labelled(data / "labels.parquet", "centre"), chosen.targets)
+    # Labels rise from person to person, so the mean target of a person does; less so within persons.
+    rise = np.ptp(targets.reshape(4, 3, 2).mean(axis=1), axis=0)
+    assert 0 < rise[1] < rise[0]
 
 
 def test_the_loss_is_the_mean_over_outputs_and_names_each() -> None:
@@ -115,7 +127,6 @@ def test_the_head_takes_the_values_before_the_embedding() -> None:
         ({"outputs": []}, "no output with a weight above 0"),
         ({"outputs": [{"weight": 0}]}, "no output with a weight above 0"),
         ({"outputs": [{"weight": -1}]}, "a weight of 0 or more"),
-        ({"outputs": [{"curve": 0}]}, "a curve above 0"),
         ({"outputs": [{"label": "a,b"}]}, "the name of one column"),
         ({"label": "faceqan"}, "name labels there alone"),
         ({"cuts": 1.5}, r"blend\.cuts is 1\.5"),
