@@ -139,6 +139,11 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
             yield [(self.epoch, int(index)) for index in order[first : first + self.batch_size]]
 
 
+def rgb_images(faces: NDArray[np.uint8]) -> Tensor:
+    """Return uint8 BGR faces (N, H, W, 3) as uint8 RGB images (N, 3, H, W) of a network, in channels-last memory."""
+    return torch.from_numpy(np.ascontiguousarray(faces[..., ::-1])).permute(0, 3, 1, 2)
+
+
 def normalised(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """Return `(x / 255 - mean) / std`, float32, of uint8 RGB images (N, 3, H, W)."""
     centre = torch.tensor(mean, device=images.device).view(1, 3, 1, 1)

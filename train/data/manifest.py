@@ -127,6 +127,10 @@ class Manifest:
         image, landmarks = self.load_image(row)
         return image if landmarks is None else align(image, landmarks)
 
+    def load_faces(self, rows: Iterable[int]) -> NDArray[np.uint8]:
+        """Read some faces, see `load_face`: uint8 BGR (N, 112, 112, 3)."""
+        return np.stack([self.load_face(int(row)) for row in rows])
+
 
 def parse_landmarks(value: Any, path: Path) -> NDArray[np.float64] | None:
     """Read landmarks (5, 2) from ten numbers, text or a list; None from an empty value.

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sdk.commands.console import progress_bar
 from sdk.errors import InputError
-from train.data.dataset import normalised
+from train.data.dataset import normalised, rgb_images
 from train.data.manifest import Manifest
 from train.fitting.rounding import fix_rounding
 from train.networks import MLP, QualityNetwork, Variant
@@ -122,9 +122,7 @@ def head_inputs(
     found = []
     with progress_bar("head", len(rows)) as advance:
         for part in np.array_split(rows, -(-len(rows) // batch)):
-            faces = np.stack([manifest.load_face(int(row)) for row in part])
-            images = torch.from_numpy(np.ascontiguousarray(faces[..., ::-1].transpose(0, 3, 1, 2))).to(device)
-            inputs = normalised(images, variant.mean, variant.std).contiguous(memory_format=torch.channels_last)
-            found.append(network.head_input(inputs).cpu().numpy())
+            images = rgb_images(manifest.load_faces(part)).to(device)
+            found.append(network.head_input(normalised(images, variant.mean, variant.std)).cpu().numpy())
             advance(len(part))
     return np.concatenate(found)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sdk.errors import InputError
 from sdk.files import check_suffix, make_folder
+from train.data.dataset import rgb_images
 from train.data.embeddings import open_vectors
 from train.data.manifest import Manifest
 from train.labelling.executors import open_engine
@@ -36,7 +37,7 @@ class Embedder:
 
     @torch.inference_mode()
     def __call__(self, faces: NDArray[np.uint8], keys: Sequence[str]) -> dict[str, NDArray[Any]]:
-        images = torch.from_numpy(np.ascontiguousarray(faces[..., ::-1])).permute(0, 3, 1, 2).to(self.device)
+        images = rgb_images(faces).to(self.device)
         vectors = self._network()(images.float() / 255)
         return {self.name: vectors.norm(dim=1).cpu().numpy(), "embedding": vectors.cpu().numpy()}
 

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from sdk.errors import InputError
-from train.data.dataset import normalised
+from train.data.dataset import normalised, rgb_images
 from train.networks import QualityNetwork, Variant
 
 
@@ -26,8 +26,7 @@ class NetworkScores:
 
     @torch.inference_mode()
     def __call__(self, faces: NDArray[np.uint8], keys: Sequence[str]) -> dict[str, NDArray[Any]]:
-        images = torch.from_numpy(np.ascontiguousarray(faces[..., ::-1].transpose(0, 3, 1, 2)))
-        quality = self._network(normalised(images, self._variant.mean, self._variant.std))
+        quality = self._network(normalised(rgb_images(faces), self._variant.mean, self._variant.std))
         return {self.name: quality[:, 0].numpy()}
 
 

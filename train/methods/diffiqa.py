@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sdk.errors import InputError
-from train.data.dataset import normalised
+from train.data.dataset import normalised, rgb_images
 from train.labelling.parameters import Mean, RecognitionName, Seed, Std, Weights
 from train.lazy import Lazy
 from train.methods.diffusion import TRAINED_STEPS, Diffusion, load_diffusion
@@ -191,7 +191,7 @@ class DifFIQALabeller:
         Returns:
             `diffiqa` float32 (N,) and, where asked for, `embedding` float32 (N, D).
         """
-        images = torch.from_numpy(np.ascontiguousarray(faces[..., ::-1])).permute(0, 3, 1, 2).to(self.device)
+        images = rgb_images(faces).to(self.device)
         noise = torch.from_numpy(np.stack([self._noise(key, faces.shape[1:3]) for key in keys])).to(self.device)
         result = diffiqa(self._restore, self._model(), normalised(images, HALF, HALF), noise)
         labels = {self.name: result.quality.cpu().numpy()}

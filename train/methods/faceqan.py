@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sdk.errors import InputError
+from train.data.dataset import rgb_images
 from train.labelling.parameters import Mean, RecognitionName, Seed, Std, Weights
 from train.lazy import Lazy
 from train.networks.attack import frozen_for_attack
@@ -193,7 +194,7 @@ class FaceQANLabeller:
         Returns:
             `faceqan` float32 (N,) and, where asked for, `embedding` float32 (N, D).
         """
-        images = torch.from_numpy(np.ascontiguousarray(faces[..., ::-1])).permute(0, 3, 1, 2).to(self.device)
+        images = rgb_images(faces).to(self.device)
         noise = torch.from_numpy(np.stack([self._noise(key, faces.shape[1:3]) for key in keys])).to(self.device)
         inputs = images.float() / 255
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):

@@ -100,6 +100,5 @@ def _scores(manifest: Manifest, labeller: Labeller, batch: int = 32) -> NDArray[
     paths, values = manifest.paths, []
     for start in range(0, len(manifest), batch):
         rows = range(start, min(start + batch, len(manifest)))
-        faces = np.stack([manifest.load_face(row) for row in rows])
-        values.append(labeller(faces, [paths[row] for row in rows])[labeller.name])
+        values.append(labeller(manifest.load_faces(rows), [paths[row] for row in rows])[labeller.name])
     return np.concatenate(values)

@@ -45,7 +45,7 @@ def test_detectors_are_as_asked_for(folder: Path, monkeypatch: pytest.MonkeyPatc
     )
     assert run(folder, "--detector", "yunet", "--detection-side", 960).exit_code == 0
     assert made
-    assert {(one["model"], one["passes"]) for one in made} == {("yunet", (960,))}
+    assert {(one["model"], one["passes"]) for one in made} == {("yunet", (256, 960))}
 
 
 def test_everything_is_written(folder: Path, tmp_path: Path) -> None:
