@@ -19,7 +19,7 @@ from sdk.images.folders import images_below
 from train.data.manifest import make_manifest
 from train.data.prepare import copy_damages
 from train.degradations.graded import degrade
-from train.evaluation.plots import contact_sheet
+from train.evaluation.results.plots import contact_sheet
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 from media.make_clip import make_clip
 
 from fiqa import BestShots, FaceDetector, FrameResult, QualityScorer, Tracker, VideoScorer, align
-from sdk.video.video_scorer import DETECTION_SIDE, LOW_CONFIDENCE
+from sdk.video.video_scorer import COARSE_SIDE, DETECTION_SIDE, LOW_CONFIDENCE
 
 TOO_FAST = 3
 SECONDS = 12.0
@@ -149,7 +149,8 @@ def main() -> None:
         clip = Path(folder) / "clip.mp4"
         make_clip(clip)
         detectors = [
-            FaceDetector(options.detector, LOW_CONFIDENCE, passes=(DETECTION_SIDE,)) for _ in range(options.detectors)
+            FaceDetector(options.detector, LOW_CONFIDENCE, passes=(COARSE_SIDE, DETECTION_SIDE))
+            for _ in range(options.detectors)
         ]
         for path in [str(clip), *options.videos]:
             print(Path(path).name)

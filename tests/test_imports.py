@@ -1,6 +1,7 @@
 """The import graph: packages stand on floors, and a package imports from lower floors only."""
 
 import ast
+import importlib
 from pathlib import Path
 
 import pytest
@@ -112,3 +113,21 @@ def test_tests_do_not_import_one_another() -> None:
         text = path.read_text(encoding="utf-8")
         wrong = [line for line in text.splitlines() if line.startswith(("from tests.", "import tests.", "from test_"))]
         assert [line for line in wrong if not line.startswith("from tests.support")] == [], path
+
+
+@pytest.mark.parametrize("folder", ["benchmarks", "examples"])
+def test_what_scripts_take_from_the_project_is_there(folder: str) -> None:
+    """No type checker reads these scripts, and most of them run by hand only."""
+    taken = {
+        (node.module, name.name)
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in ("fiqa", "sdk", "train", "export")
+        for name in node.names
+    }
+    assert taken
+    missing = []
+    for module, name in sorted(taken):
+        if f"{module}.{name}" not in MODULES and not hasattr(importlib.import_module(module), name):
+            missing.append(f"{module}.{name}")
+    assert missing == []
