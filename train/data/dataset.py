@@ -13,9 +13,12 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from train.data.manifest import Manifest
-from train.degradations.framing import Crop, cut, move
+from train.degradations.framing import Corners, Crop, blacken, cut, move
 
 Item = dict[str, Any]
+
+BLACKENED = 0.5
+"""Share of the epochs in which a crop is black outside its picture, see `CutFaces`."""
 
 
 class FaceDataset(Dataset[Item]):
@@ -75,6 +78,9 @@ class FaceDataset(Dataset[Item]):
 class CutFaces(FaceDataset):
     """Crops of which some are cut and all are moved, see `cut` and `move`.
 
+    Where the manifest has a column `edge`, what lies outside the picture becomes black in half of the epochs: crops for
+    training repeat the picture's edge, and crops of the SDK are black there.
+
     Args:
         manifest: Images.
         rows: Rows of the manifest that this set has, in its own order.
@@ -99,12 +105,30 @@ class CutFaces(FaceDataset):
     ) -> None:
         super().__init__(manifest, rows, targets, flip, seed, cache)
         self._cuts, self._moves = cuts, moves
+        self._edges = _edges(manifest)
 
     def _face(self, row: int, rng: np.random.Generator) -> Crop:
         face = super()._face(row, rng)
+        edge = self._edges.get(row)
+        if edge is not None and rng.random() < BLACKENED:
+            face = blacken(face, edge)
         if rng.random() < self._cuts:
             face = cut(face, rng)
         return move(face, self._moves, rng) if self._moves else face
+
+
+def _edges(manifest: Manifest) -> dict[int, Corners]:
+    """Return the picture's corners in each crop that reaches beyond it. Those of misaligned copies are not known."""
+    columns = manifest.table.column_names
+    if "edge" not in columns:
+        return {}
+    damages = manifest.column("degradation") if "degradation" in columns else [""] * len(manifest)
+    pairs = enumerate(zip(manifest.column("edge"), damages, strict=True))
+    return {
+        row: np.array(edge.split(), np.float64).reshape(4, 2)
+        for row, (edge, damage) in pairs
+        if edge and "misalignment" not in (damage or "")
+    }
 
 
 class EpochBatches(Sampler[list[tuple[int, int]]]):

@@ -22,7 +22,7 @@ from sdk.commands.console import progress_bar
 from sdk.errors import ImageError, InputError
 from sdk.files import check_outputs, make_folder, write_file, write_json
 from sdk.parallel import bounded_map
-from train.data.crops import crop_stems, share_outside
+from train.data.crops import crop_stems, picture_edge, share_outside
 from train.data.manifest import Manifest, make_manifest, write_table
 from train.data.sources.source import Source, joined, read_source, unpacked
 from train.degradations.graded import LANDMARK_SHIFT, MISALIGNED, VERSION, Damage, degrade, describe, draw_damages
@@ -76,7 +76,8 @@ def prepare(sources: Sequence[Source], out: Path, settings: PrepareSettings) -> 
     Returns:
         Path of `manifest.csv`: path, identity, split (train, validation, test), original (the clean crop's path),
         source (the image that the crop was cut from, see `train.data.sources.source.joined`), outside (the share of
-        the clean crop that lies outside the image, see `share_outside`), degradation (empty for a clean crop) and
+        the clean crop that lies outside the image, see `share_outside`), edge (where there is such a share, the image's
+        corners in the clean crop, see `picture_edge`), degradation (empty for a clean crop) and
         degradations_version (see `train.degradations.graded.VERSION`). Where it exists already, nothing is done;
         `prepare.json` beside it keeps the settings and the names of sources and landmarks.
 
@@ -192,7 +193,9 @@ def _write_crops(
     """Write an image's crops, and return their rows of the manifest."""
     name, identity = manifest.table["source"][row].as_py(), manifest.table["identity"][row].as_py()
     image, landmarks = manifest.load_image(row)
-    outside = 0.0 if landmarks is None else share_outside(landmarks, *image.shape[:2])
+    outside, edge = 0.0, ""
+    if landmarks is not None and (outside := share_outside(landmarks, *image.shape[:2])):
+        edge = " ".join(map(str, picture_edge(landmarks, *image.shape[:2])))
     folder = Path(split) / identity
     common = {
         "identity": identity,
@@ -200,6 +203,7 @@ def _write_crops(
         "original": (folder / f"{stem}.png").as_posix(),
         "source": name,
         "outside": round(outside, 4),
+        "edge": edge,
     }
     rows = []
     for mark, crop, damages in _crops(image, landmarks, name, split, settings):

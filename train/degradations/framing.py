@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from sdk.alignment import CROP_SIZE
 
-SPREAD = 16.0
+SPREAD = 12.0
 """Deviation of the width, pixels, that a cut takes from a side of the crop. Half of the sides lose nothing."""
 
 TURN = 8.0
@@ -17,6 +17,10 @@ BLACK = 0.6
 """Share of the cuts that are black outside, as crops of the SDK are. The others repeat the edge."""
 
 Crop = NDArray[np.uint8]
+Corners = NDArray[np.float64]
+
+_SHIFT = 4
+_SUBPIXELS = 1 << _SHIFT
 
 
 def cut(face: Crop, rng: Generator) -> Crop:
@@ -30,6 +34,18 @@ def cut(face: Crop, rng: Generator) -> Crop:
     back = np.asarray(cv2.invertAffineTransform(turn), np.float64)
     back[:, 2] = back[:, 2] + back[:, :2] @ np.array([left, top])
     return np.asarray(cv2.warpAffine(inside, back, size, flags=cv2.INTER_LINEAR, borderMode=border), np.uint8)
+
+
+def blacken(face: Crop, edge: Corners) -> Crop:
+    """Make black what lies outside the picture that a crop was cut from, as in crops of the SDK.
+
+    Args:
+        face: uint8 (112, 112, 3).
+        edge: (4, 2) corners of the picture, in order, in pixels of the crop.
+    """
+    inside = np.zeros(face.shape[:2], np.uint8)
+    cv2.fillConvexPoly(inside, np.round(edge * _SUBPIXELS).astype(np.int32), 1, shift=_SHIFT)
+    return np.asarray(face * inside[..., None], np.uint8)
 
 
 def move(face: Crop, amount: float, rng: Generator) -> Crop:

@@ -23,28 +23,34 @@ from train.fitting.task import Batch, Terms
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What one output learns: the rank of a label.
+    """What one output learns: `1 - (1 - rank) ** curve` of a label.
 
     Attributes:
         label: Column of the label.
+        curve: 1 for the rank itself. Above 1 good faces are closer together and bad ones further apart.
         within_person: Take each person's mean off the label first, see `within_person`.
         weight: Of the output in the score; 0 for one that only teaches the backbone.
     """
 
     label: str = "centre"
+    curve: float = 1.0
     within_person: bool = False
     weight: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.label or "," in self.label:
             raise InputError(f"an output of blend has the label {self.label!r}, wanted the name of one column")
-        if not self.weight >= 0:
-            raise InputError(f"an output of blend has weight={self.weight}, wanted a weight of 0 or more")
+        if not (self.curve > 0 and self.weight >= 0):
+            raise InputError(
+                f"an output of blend has curve={self.curve}, weight={self.weight}; wanted a curve above 0, and a "
+                "weight of 0 or more"
+            )
 
     @property
     def name(self) -> str:
         """Of the output in logs."""
-        return f"{self.label} within person" if self.within_person else self.label
+        curve = "" if self.curve == 1 else f"^{self.curve:g}"
+        return f"{self.label}{' within person' if self.within_person else ''}{curve}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +104,7 @@ class Blend(Regressor):
             values = label_column(data.manifest, output.label)[data.rows]
             if output.within_person:
                 values = within_person(values, data.identities, data.clean)
-            targets.append(ranks(values, data.clean))
+            targets.append(1 - (1 - ranks(values, data.clean)) ** output.curve)
         return np.stack(targets, axis=1)
 
     def objective(self, data: LabelledFaces) -> Objective:

@@ -57,6 +57,9 @@ def test_each_output_learns_the_rank_of_its_label(data: Path) -> None:
     ]
     assert ranks[:, 0] == pytest.approx(np.reshape(below, (2, 11)).mean(axis=0))
     assert ranks.shape == (11, 2)
+    curved = RegressorRecipe.from_recipe(recipe(outputs=[{}, {"curve": 3}])).method
+    assert curved.label == "centre"
+    assert curved.targets(faces, chosen.targets)[:, 1] == pytest.approx(1 - (1 - ranks[:, 0]) ** 3)
     assert 0 <= ranks.min() < ranks.max() <= 1
 
 
@@ -127,6 +130,7 @@ def test_the_head_takes_the_values_before_the_embedding() -> None:
         ({"outputs": []}, "no output with a weight above 0"),
         ({"outputs": [{"weight": 0}]}, "no output with a weight above 0"),
         ({"outputs": [{"weight": -1}]}, "a weight of 0 or more"),
+        ({"outputs": [{"curve": 0}]}, "a curve above 0"),
         ({"outputs": [{"label": "a,b"}]}, "the name of one column"),
         ({"label": "faceqan"}, "name labels there alone"),
         ({"cuts": 1.5}, r"blend\.cuts is 1\.5"),
