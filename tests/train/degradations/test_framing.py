@@ -3,7 +3,9 @@
 import cv2
 import numpy as np
 
-from train.degradations.framing import cut, move
+from sdk import align
+from train.data.crops import picture_edge
+from train.degradations.framing import blacken, cut, move
 
 FACE = np.full((112, 112, 3), 200, np.uint8)
 
@@ -38,3 +40,15 @@ def test_a_move_is_small() -> None:
         centres.append((rows.mean(), columns.mean()))
     assert np.allclose(np.mean(centres, axis=0), 56, atol=0.6)
     assert 0.8 < np.std(centres) < 1.7
+
+
+def test_what_lies_outside_the_picture_becomes_black() -> None:
+    points = np.array([[40, 52], [74, 50], [57, 72], [42, 92], [72, 91]], np.float64)
+    picture = np.random.default_rng(0).integers(50, 256, (100, 70, 3), dtype=np.uint8)  # ends below the mouth
+    edge = np.array(picture_edge(points, *picture.shape[:2])).reshape(4, 2)
+    found = blacken(align(picture, points, border="replicate"), edge)
+    wanted = align(picture, points)
+    differs = (found != wanted).any(axis=2)
+    assert differs.mean() < 0.03  # a line of pixels along the edge
+    assert (found == 0).all(axis=2).mean() > 0.2
+    assert np.array_equal(blacken(FACE, np.array([(-9, -9), (200, -9), (200, 200), (-9, 200)], np.float64)), FACE)
