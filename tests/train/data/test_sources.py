@@ -89,6 +89,7 @@ def test_two_sources_of_the_same_people(data: Path, caplog: pytest.LogCaptureFix
         crop = align(image, TEMPLATE * 0.6 if wild else POINTS, border="replicate")
         np.testing.assert_array_equal(cv2.imread(str(data / "out" / row["path"])), crop)
         assert row["outside"] == round(share_outside(TEMPLATE * 0.6 if wild else POINTS, 80, 70), 4)
+        assert bool(row["edge"]) == (row["outside"] > 0)
     outside = {row["original"]: row["outside"] for row in rows}
     assert all(row["outside"] == outside[row["original"]] for row in made.table.to_pylist())
 
