@@ -40,7 +40,7 @@ from train.data.prepare import PrepareSettings
 from train.data.source_images import SourceFace, source_faces
 from train.data.sources.source import Source
 from train.degradations.landmarks import perturb
-from train.evaluation.comparisons import Pairs, mated_pairs, non_mated_pairs
+from sdk.decision.comparisons import Pairs, mated_pairs, non_mated_pairs
 from train.evaluation.curves import EvaluationSettings, evaluate_set
 from train.evaluation.sets import set_rows
 from train.labelling.network_scores import NetworkScores

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sdk.errors import InputError
 from train.data.embeddings import class_sums
 from train.data.manifest import Manifest
-from train.vectors import unit
+from sdk.decision.vectors import unit
 
 Floats = NDArray[np.floating[Any]]
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from train.data.embeddings import class_sums
-from train.vectors import unit
+from sdk.decision.vectors import unit
 
 SIMILARITY = 0.5
 """Least cosine similarity to the other person's centre; well above the threshold of FMR 1e-4."""

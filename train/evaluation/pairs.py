@@ -19,7 +19,7 @@ from sdk.errors import InputError
 from sdk.files import read_text
 from sdk.text import shortened
 from train.data.manifest import Manifest, read_table
-from train.evaluation.comparisons import Pairs
+from sdk.decision.comparisons import Pairs
 
 NamedPair = tuple[str, str, bool]
 """Two images, and True where they are of one person."""

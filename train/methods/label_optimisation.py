@@ -24,7 +24,7 @@ from sdk.commands.console import progress_bar
 from sdk.errors import InputError
 from sdk.files import write_errors
 from train.labelling.embeddings_writer import write_all
-from train.vectors import Indices, cosines, unit
+from sdk.decision.vectors import Indices, cosines, unit
 
 logger = logging.getLogger(__name__)
 

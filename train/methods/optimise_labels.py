@@ -20,7 +20,7 @@ from train.data.label_targets import label_column
 from train.data.manifest import Manifest, check_table_path, read_manifest, write_table
 from train.lock import locked
 from train.methods.label_optimisation import BLOCK, OptimisationSettings, ReadRows, cluster_people, optimise
-from train.vectors import Indices
+from sdk.decision.vectors import Indices
 
 logger = logging.getLogger(__name__)
 

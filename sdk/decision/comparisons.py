@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdk.errors import InputError
-from train.vectors import Indices
+from sdk.decision.vectors import Indices
 
 
 @dataclass(frozen=True, slots=True)
