@@ -14,6 +14,7 @@ sdk.errors
 sdk.arguments sdk.public_names sdk.text sdk.parallel sdk.stopping
 sdk.alignment
 sdk.files
+sdk.decision
 sdk.onnx_bytes
 sdk.images
 sdk.models
@@ -21,6 +22,7 @@ sdk.runtimes
 sdk.detection
 sdk.scorer
 sdk.results_io sdk.proof
+sdk.calibrating
 sdk.video
 sdk
 sdk.commands

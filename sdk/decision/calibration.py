@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -140,8 +141,8 @@ class Calibration:
         _check(len(scores) == len(rates), "curve", f"{len(scores)} scores and {len(rates)} rates", "equally many")
         _check(all(map(_is_number, scores)), "scores", scores, "numbers")
         _check(all(map(_is_share, rates)), "rates", rates, "shares from 0 to 1")
-        _check(all(a < b for a, b in zip(scores, scores[1:], strict=False)), "scores", scores, "rising numbers")
-        _check(all(a <= b for a, b in zip(rates, rates[1:], strict=False)), "rates", rates, "numbers that never fall")
+        _check(all(a < b for a, b in pairwise(scores)), "scores", scores, "rising numbers")
+        _check(all(a <= b for a, b in pairwise(rates)), "rates", rates, "numbers that never fall")
         object.__setattr__(self, "scores", tuple(map(float, scores)))
         object.__setattr__(self, "rates", tuple(map(float, rates)))
 
@@ -170,8 +171,8 @@ class Calibration:
             known = ", ".join(item.name for item in self.thresholds) or "none"
             why = "".join(f"; {text}" for text in self.undecided)
             raise InputError(
-                f"the calibration of {self.model} has no operating point {shortened(repr(name))}, it has: {known}{why}; "
-                "give a score as threshold, or calibrate on more pictures (fiqa calibrate)"
+                f"the calibration of {self.model} has no point {shortened(repr(name))}, it has: {known}{why}; give "
+                " a score as threshold, or calibrate on more pictures (fiqa calibrate)"
             )
         return found
 
@@ -188,8 +189,8 @@ class Calibration:
         if self.model != name or (self.model_sha256 and self.model_sha256 != sha256):
             mine = f"{self.model} ({self.model_sha256[:12] or 'no SHA-256'})"
             raise InputError(
-                f"the calibration is of {mine}, and the model is {name} ({sha256[:12]}); scores of two models cannot be "
-                "compared: run fiqa calibrate with this model"
+                f"the calibration is of {mine}, and the model is {name} ({sha256[:12]}); scores of two models "
+                "cannot be compared: run fiqa calibrate with this model"
             )
 
     def to_dict(self) -> dict[str, Any]:

@@ -135,8 +135,8 @@ def fit_threshold(outcomes: Outcomes, faces: Floats, name: str, target: float, s
         width = 1.0 if not math.isfinite(high) else away[2] - away[0]
         needed = math.ceil(people * (width / WIDEST) ** 2)
         return (
-            f"{what} lies anywhere from {low:.3f} to {high:.3f}, which turns away {away[0]:.0%} to {away[2]:.0%} of the "
-            f"comparisons; about {needed} people are needed"
+            f"{what} lies anywhere from {low:.3f} to {high:.3f}, which turns away {away[0]:.0%} to {away[2]:.0%} of "
+            f"the comparisons; about {needed} people are needed"
         )
     low, high = min(low, found), max(high, found)
     return Threshold(name, "fnmr", target, found, low, high, float((faces < found).mean()), away[1])
@@ -179,3 +179,26 @@ def _lowest(
     total, wrong = np.cumsum(weight)[ends], np.cumsum(weight * failed)[ends]
     good = np.flatnonzero((wrong <= target * total) & (total > 0))
     return float(score[ends[good[-1]]]) if len(good) else None
+
+
+def curve_band(outcomes: Outcomes, at: Floats, seed: int = 0, draws: int = 200) -> tuple[Floats, Floats]:
+    """Return the 95 % interval of the curve at some scores, by draws of people: its lower end, its upper end.
+
+    Args:
+        outcomes: Mated comparisons.
+        at: (K,) scores.
+        seed: Of the draws.
+        draws: How many curves are fitted.
+    """
+    rng, people = np.random.default_rng(seed), outcomes.people
+    members = np.split(np.argsort(outcomes.person, kind="stable"), np.cumsum(np.bincount(outcomes.person))[:-1])
+    found = []
+    for _ in range(draws):
+        drawn = rng.integers(0, people, people)
+        rows = np.concatenate([members[person] for person in drawn])
+        person = np.repeat(np.arange(people), [len(members[person]) for person in drawn])
+        part = Outcomes(outcomes.score[rows], outcomes.matched[rows], person)
+        if part.score.min() < part.score.max():
+            found.append(np.interp(at, *fit_curve(part)))
+    low, high = np.quantile(found, (0.025, 0.975), axis=0)
+    return low, high
