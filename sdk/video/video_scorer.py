@@ -187,7 +187,7 @@ def default_detectors(side: int = DETECTION_SIDE, model: str = "fiqa-detector") 
     The pass at `COARSE_SIDE` costs a quarter of the other one, and finds faces of more than a third of the frame.
 
     Args:
-        side: Longest side to which a frame is scaled for the finer pass, pixels. Up to `COARSE_SIDE` it is the only one.
+        side: Longest side to which a frame is scaled for the finer pass, pixels. Up to `COARSE_SIDE` there is no other.
         model: See `FaceDetector`.
     """
     count = min(available_cores(), MAX_DETECTORS)
