@@ -82,10 +82,10 @@ class Judge:
             found = self._session.run(None, {self._input: pad_batch(batch, size)})[0]
         except Exception as error:  # onnxruntime's errors have no base class of their own
             raise run_error(error, "cpu", len(batch)) from error
-        if found.ndim != 2 or len(found) != size or not np.isfinite(found).all():
+        if found.ndim != 2 or len(found) != size or found.shape[1] < 2 or not np.isfinite(found).all():
             raise ModelError(
-                f"{self._path} gives {found.shape} for {size} faces, {np.isfinite(found).mean():.0%} of it numbers; wanted "
-                f"embeddings ({size}, D): check that it is a face-recognition model"
+                f"{self._path} gives {found.shape} for {size} faces, {np.isfinite(found).mean():.0%} of it numbers; "
+                f"wanted embeddings ({size}, D), D > 1: check that it is a face-recognition model"
             )
         return np.asarray(found[: len(batch)], np.float32)
 

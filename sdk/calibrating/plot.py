@@ -1,5 +1,6 @@
 """The picture of a calibration: its curve, the scores, and what a threshold discards."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ from sdk.decision.edc import edc
 from sdk.decision.fitting import curve_band
 from sdk.files import write_file
 
+BLUE, DARK, RED = "#4a7ebb", "#1f3f66", "#c0504d"
+
 
 def draw(fitted: Fitted, path: Path) -> None:
     """Write the picture, `.png` or `.svg`.
@@ -16,8 +19,6 @@ def draw(fitted: Fitted, path: Path) -> None:
     Raises:
         InputError: The file cannot be written there.
     """
-    import io
-
     import matplotlib
 
     matplotlib.use("Agg")
@@ -26,35 +27,38 @@ def draw(fitted: Fitted, path: Path) -> None:
     calibration, outcomes = fitted.calibration, fitted.outcomes
     rows = 1 if outcomes is None else 3
     figure, axes = plt.subplots(rows, 1, figsize=(7, 2.6 * rows), squeeze=False, layout="constrained")
-    scores = axes[-2 if outcomes is not None else 0, 0]
-    scores.hist(fitted.scores, bins=60, color="#4a7ebb")
-    scores.set(xlabel="score", ylabel="faces", title=f"{len(fitted.scores):,} faces")
+    span = np.quantile(fitted.scores, (0.001, 1.0)) if outcomes is None else (outcomes.score.min(), fitted.scores.max())
+    margin = 0.03 * (span[1] - span[0])
+    limits = (span[0] - margin, span[1] + margin)
+    scores = axes[0 if outcomes is None else 1, 0]
+    scores.hist(fitted.scores, bins=60, range=limits, color=BLUE)
+    scores.set(xlabel="score", ylabel="faces", xlim=limits, title=f"{len(fitted.scores):,} faces")
     if outcomes is not None:
         curve, discard = axes[0, 0], axes[2, 0]
-        x = np.linspace(min(calibration.scores), max(calibration.scores), 200)
+        x = np.linspace(*limits, 200)
         low, high = curve_band(outcomes, x)
-        curve.fill_between(x, 100 * low, 100 * high, color="#4a7ebb", alpha=0.25, label="95 % interval")
-        curve.plot(calibration.scores, 100 * np.array(calibration.rates), color="#1f3f66", label="quality")
+        curve.fill_between(x, 100 * low, 100 * high, color=BLUE, alpha=0.25)
+        rates = calibration.match_rates(x)
+        assert rates is not None
+        curve.plot(x, 100 * rates, color=DARK)
         curve.set(
-            xlabel="score (the lower one of a comparison)", ylabel="match rate, %",
+            xlabel="score (the lower one of a comparison)", ylabel="match rate, %", xlim=limits,
             title=f"{calibration.model}, judged by {calibration.judge} at FMR {calibration.fmr:g}",
         )  # fmt: skip
         whole = edc(outcomes.score, ~outcomes.matched)
-        discard.plot(100 * whole.discard, 100 * whole.fnmr, color="#1f3f66")
+        discard.plot(100 * whole.discard, 100 * whole.fnmr, color=DARK)
         discard.set(
             xlabel="comparisons discarded, %", ylabel="FNMR, %", xlim=(0, 100), title="Error versus discard"
         )  # fmt: skip
-        scores.set_xlim(curve.get_xlim())
         for threshold in calibration.thresholds:
-            discard.axvline(100 * (threshold.comparisons or 0), color="#c0504d", linestyle="--", linewidth=1)
+            discard.axvline(100 * (threshold.comparisons or 0), color=RED, linestyle="--", linewidth=1)
     for axis in axes[: max(1, rows - 1), 0]:
         for threshold in calibration.thresholds:
-            axis.axvspan(threshold.low, threshold.high, color="#c0504d", alpha=0.12)
-            axis.axvline(threshold.score, color="#c0504d", linestyle="--", linewidth=1)
-            axis.annotate(
-                threshold.name, (threshold.score, 1), xycoords=("data", "axes fraction"), xytext=(3, -10),
-                textcoords="offset points", color="#c0504d", fontsize=8,
-            )  # fmt: skip
+            axis.axvspan(threshold.low, threshold.high, color=RED, alpha=0.12)
+            axis.axvline(threshold.score, color=RED, linestyle="--", linewidth=1)
+            axis.text(
+                threshold.score, 0.03, f" {threshold.name}", transform=axis.get_xaxis_transform(), color=RED, fontsize=8
+            )
     content = io.BytesIO()
     figure.savefig(content, format=path.suffix[1:].lower(), dpi=120)
     plt.close(figure)

@@ -172,7 +172,7 @@ class Calibration:
             why = "".join(f"; {text}" for text in self.undecided)
             raise InputError(
                 f"the calibration of {self.model} has no point {shortened(repr(name))}, it has: {known}{why}; give "
-                " a score as threshold, or calibrate on more pictures (fiqa calibrate)"
+                "a score as threshold, or calibrate on more pictures (fiqa calibrate)"
             )
         return found
 

@@ -134,8 +134,9 @@ def fit_threshold(outcomes: Outcomes, faces: Floats, name: str, target: float, s
     if not math.isfinite(high) or away[2] - away[0] > WIDEST:
         width = 1.0 if not math.isfinite(high) else away[2] - away[0]
         needed = math.ceil(people * (width / WIDEST) ** 2)
+        upper = f"{high:.3f}" if math.isfinite(high) else "none at all"
         return (
-            f"{what} lies anywhere from {low:.3f} to {high:.3f}, which turns away {away[0]:.0%} to {away[2]:.0%} of "
+            f"{what} lies anywhere from {low:.3f} to {upper}, which turns away {away[0]:.0%} to {away[2]:.0%} of "
             f"the comparisons; about {needed} people are needed"
         )
     low, high = min(low, found), max(high, found)
