@@ -27,7 +27,7 @@ sdk.video
 sdk
 sdk.commands
 fiqa
-train.lazy train.lock train.references train.regressors sdk.decision.vectors train.yaml_files
+train.lazy train.lock train.references train.regressors train.yaml_files
 train.recipes train.run_state
 train.degradations
 train.networks

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from sdk.alignment import CROP_SIZE
 from sdk.errors import ModelError
 from sdk.files import read_file
 from sdk.models.card import InputSpec, ModelCard
@@ -95,9 +96,9 @@ class Judge:
 
 def _fitted(spec: InputSpec, found: Any) -> InputSpec | None:
     """Return the input with the file's layout, size and type; None where its shape is none of faces."""
-    shape = found.shape or ()
+    shape = tuple(found.shape or ())
     if len(shape) != 4 or 3 not in (shape[1], shape[3]):
         return None
-    layout = "NCHW" if shape[1] == 3 else "NHWC"
-    height, width = shape[2:] if layout == "NCHW" else shape[1:3]
-    return replace(spec, layout=layout, height=height or 112, width=width or 112, dtype=found.dtype)
+    rows, columns = (2, 3) if shape[1] == 3 else (1, 2)
+    height, width = shape[rows] or CROP_SIZE, shape[columns] or CROP_SIZE
+    return replace(spec, layout="NCHW" if rows == 2 else "NHWC", dtype=found.dtype, height=height, width=width)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sdk.calibrating.judge import Judge
 from sdk.decision.calibrate import Measured
@@ -19,7 +20,8 @@ from sdk.scorer import QualityScorer
 
 logger = logging.getLogger(__name__)
 
-Features = tuple[float, np.ndarray | None]
+Features = tuple[float, NDArray[np.float32] | None]
+"""Score and embedding of a face."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,10 @@ def measure(
         except (ImageError, ScoreError) as error:
             return str(error) if str(path) in str(error) else f"{path}: {error}"
 
-    scores, people, vectors, left_out = [], [], [], []
+    scores: list[float] = []
+    people: list[str] = []
+    vectors: list[NDArray[np.float32]] = []
+    left_out: list[str] = []
     named = pictures.people or [""] * len(pictures.paths)
     for person, found in zip(named, map_files(scorer.threads, one, pictures.paths), strict=True):
         advance(1)
@@ -97,8 +102,9 @@ def measure(
             continue
         scores.append(found[0])
         people.append(person)
-        vectors.append(found[1])
-    embeddings = None if judge is None or not vectors else np.stack(vectors)
+        if found[1] is not None:
+            vectors.append(found[1])
+    embeddings = np.stack(vectors) if vectors else None
     return Measured(np.array(scores, np.float64), people if pictures.people else (), embeddings), left_out
 
 

@@ -160,23 +160,22 @@ def _read_embeddings(path: Path, count_: int, left_out: list[str]) -> "NDArray[n
 
 
 def _input(colour: str, mean: str, std: str) -> "InputSpec":
-    from dataclasses import replace as change
-
     from sdk.calibrating.judge import USUAL_INPUT
 
-    if colour.upper() not in ("RGB", "BGR"):
+    values = {"colour": colour.upper(), "mean": _triple("--fr-mean", mean), "std": _triple("--fr-std", std)}
+    if values["colour"] not in ("RGB", "BGR"):
         raise InputError(f"--fr-colour is {colour}, wanted RGB or BGR")
-    return change(USUAL_INPUT, colour=colour.upper(), mean=_triple("--fr-mean", mean), std=_triple("--fr-std", std))
+    return replace(USUAL_INPUT, **values)  # type: ignore[arg-type]
 
 
-def _triple(option: str, text: str) -> tuple[float, ...]:
+def _triple(option: str, text: str) -> tuple[float, float, float]:
     try:
-        values = tuple(float(part) for part in text.split(","))
+        values = [float(part) for part in text.split(",")]
     except ValueError:
-        values = ()
+        values = []
     if len(values) not in (1, 3):
         raise InputError(f"{option} is {text!r}, wanted one number or three with commas between, such as 0.5")
-    return values * (3 // len(values))
+    return (values[0], values[len(values) // 2], values[-1])
 
 
 def _digest(model: str) -> str:
