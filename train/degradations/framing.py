@@ -22,6 +22,7 @@ Crop = NDArray[np.uint8]
 def cut(face: Crop, rng: Generator) -> Crop:
     """Replace what is outside of a random, slightly turned rectangle, as where a picture ends beside the face."""
     left, right, top, bottom = np.maximum(0, rng.normal(0, SPREAD, 4)).astype(int).tolist()
+    right, bottom = min(right, CROP_SIZE - 1 - left), min(bottom, CROP_SIZE - 1 - top)
     turn = cv2.getRotationMatrix2D((CROP_SIZE / 2, CROP_SIZE / 2), rng.normal(0, TURN), 1.0)
     size, border = (CROP_SIZE, CROP_SIZE), cv2.BORDER_CONSTANT if rng.random() < BLACK else cv2.BORDER_REPLICATE
     upright = cv2.warpAffine(face, turn, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

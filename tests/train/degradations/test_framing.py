@@ -19,6 +19,15 @@ def test_a_cut_takes_the_edge_and_leaves_the_middle() -> None:
     assert max(blackened) < 0.7
 
 
+def test_a_cut_that_takes_both_sides_leaves_something() -> None:
+    class Wide(np.random.Generator):
+        def normal(self, *arguments: object) -> object:
+            return np.full(4, 90.0) if len(arguments) == 3 else 0.0
+
+    rng = Wide(np.random.PCG64(0))
+    assert (cut(FACE, rng) == 200).any()
+
+
 def test_a_move_is_small() -> None:
     spot = np.zeros_like(FACE)
     cv2.circle(spot, (56, 56), 3, (255, 255, 255), -1)
