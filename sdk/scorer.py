@@ -252,12 +252,24 @@ class QualityScorer:
             crops = [align(pixels, face.landmarks) for face in faces]
         scores = self._runtime.score_batch(crops)
         found = [
-            FaceQuality(face.box, face.landmarks, face.confidence, score, crop, *self._decide(score))
+            FaceQuality(face.box, face.landmarks, face.confidence, score, crop, *self.decide(score))
             for face, score, crop in zip(faces, scores.tolist(), crops, strict=True)
         ]
         if not np.isfinite(scores).all():
             raise self._no_score(scores, found)
         return found
+
+    def decide(self, score: float) -> tuple[int | None, bool | None]:
+        """Return the quality of a score, and whether it reaches the threshold.
+
+        Args:
+            score: A score of this scorer.
+
+        Returns:
+            The quality, 0 to 100, None without a calibration; and True or False, None without a threshold.
+        """
+        quality = None if self._calibration is None else self._calibration.quality(score)
+        return quality, None if self._threshold is None else score >= self._threshold
 
     def close(self) -> None:
         """Free the model and end the threads. May be called twice.
@@ -298,11 +310,6 @@ class QualityScorer:
         if self._detector is None:
             self._detector = FaceDetector()  # without a lock: if two threads make one each, both are right
         return self._detector.detect(pixels)
-
-    def _decide(self, score: float) -> tuple[int | None, bool | None]:
-        """Return the quality of a score, and whether it is accepted."""
-        quality = None if self._calibration is None else self._calibration.quality(score)
-        return quality, None if self._threshold is None else score >= self._threshold
 
     def _no_score(self, scores: NDArray[np.float32], faces: Sequence[FaceQuality] = ()) -> ScoreError:
         bad = np.flatnonzero(~np.isfinite(scores))

@@ -18,8 +18,8 @@ PARAMETERS = {
     "BestShots": "on_shots, *, count=3, threshold=None, floor=None, min_sharpness=0.0",
     "BestShots.update": "self, result",
     "BestShots.flush": "self",
-    "Calibration": "model, model_sha256='', judge='', judge_sha256='', fmr=None, judge_threshold=None, people=0, images=0, "
-    "comparisons=0, errors=0, scores=(), rates=(), thresholds=(), undecided=()",
+    "Calibration": "model, model_sha256='', judge='', judge_sha256='', fmr=None, judge_threshold=None, "
+    "people=0, images=0, comparisons=0, errors=0, scores=(), rates=(), thresholds=(), undecided=()",
     "Calibration.check_model": "self, name, sha256",
     "Calibration.from_dict": "values",
     "Calibration.match_rates": "self, scores",
@@ -51,8 +51,10 @@ PARAMETERS = {
     "QualityScorer.score_batch": "self, faces",
     "QualityScorer.assess": "self, image",
     "QualityScorer.close": "self",
+    "QualityScorer.decide": "self, score",
     "QualityScorer.warmup": "self",
-    "ScoredFace": "path, face=None, score=None, box=None, confidence=None, landmarks=None, error='', thumbnail=b''",
+    "ScoredFace": "path, face=None, score=None, box=None, confidence=None, landmarks=None, error='', thumbnail=b'', "
+    "quality=None, accepted=None",
     "Shot": "frame, timestamp, face, sharpness, picture",
     "ShotFolder": "folder",
     "ShotFolder.write": "self, found",
