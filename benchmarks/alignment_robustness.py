@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from sdk import FaceDetector, QualityScorer
 from sdk.alignment import similarity_transform
 from sdk.commands.console import progress_bar
+from sdk.decision.comparisons import Pairs, mated_pairs, non_mated_pairs
 from sdk.errors import ModelError
 from sdk.images.decoding import load_image
 from train.data.embeddings import open_embeddings
@@ -40,7 +41,6 @@ from train.data.prepare import PrepareSettings
 from train.data.source_images import SourceFace, source_faces
 from train.data.sources.source import Source
 from train.degradations.landmarks import perturb
-from train.evaluation.comparisons import Pairs, mated_pairs, non_mated_pairs
 from train.evaluation.curves import EvaluationSettings, evaluate_set
 from train.evaluation.sets import set_rows
 from train.labelling.network_scores import NetworkScores

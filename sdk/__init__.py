@@ -13,6 +13,7 @@ from sdk.public_names import import_when_used
 
 if TYPE_CHECKING:
     from sdk.alignment import align
+    from sdk.decision.calibration import Calibration, read_calibration
     from sdk.detection.face_detector import FaceDetector
     from sdk.errors import DeviceError, FiqaError, ImageError, InputError, ModelError, OutputError, ScoreError
     from sdk.images.decoding import load_image
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BestShots",
+    "Calibration",
     "Counters",
     "DeviceError",
     "Face",
@@ -69,12 +71,14 @@ __all__ = [
     "align",
     "load_image",
     "open_source",
+    "read_calibration",
     "score_files",
     "sharpness",
 ]
 
 _MODULES = {
     "sdk.alignment": ("align",),
+    "sdk.decision.calibration": ("Calibration", "read_calibration"),
     "sdk.results_io.scored_face": ("ScoredFace",),
     "sdk.results_io.scoring": ("score_files",),
     "sdk.detection.face_detector": ("FaceDetector",),

@@ -22,9 +22,9 @@ class Face:
     confidence: float
 
     def __repr__(self) -> str:
-        """Show coordinates in whole pixels, and leave out the crop."""
+        """Show coordinates in whole pixels; leave out the crop, and what is None."""
         values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "crop"}
-        texts = [f"{name}={_short(value)}" for name, value in values.items()]
+        texts = [f"{name}={_short(value)}" for name, value in values.items() if value is not None]
         return f"{type(self).__name__}({', '.join(texts)})"
 
 
@@ -35,10 +35,14 @@ class FaceQuality(Face):
     Attributes:
         score: Quality; higher is better. Its usual range is `score_range` on the model's card.
         crop: uint8 BGR (112, 112, 3): the aligned face that was scored.
+        quality: 0 to 100, see `sdk.decision.calibration`; None where the scorer has no calibration.
+        accepted: Whether the score reaches the scorer's `threshold`; None where it has none.
     """
 
     score: float
     crop: NDArray[np.uint8]
+    quality: int | None = None
+    accepted: bool | None = None
 
 
 def _short(value: object) -> str:

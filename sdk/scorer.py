@@ -1,6 +1,7 @@
 """QualityScorer: the class that users meet."""
 
 import _thread
+import hashlib
 import math
 import os
 import weakref
@@ -25,6 +26,7 @@ from sdk.runtimes.registry import ON_CPU, parse_device
 from sdk.runtimes.shared_runtime import SharedRuntime, open_quality_model, reopen_quality_model
 
 if TYPE_CHECKING:
+    from sdk.decision.calibration import Calibration
     from sdk.detection.face_detector import FaceDetector
     from sdk.images.decoding import ImageSource
     from sdk.results import Face
@@ -57,6 +59,10 @@ class QualityScorer:
         wait_ms: Time that a face in `score` waits for faces of other threads, to be scored with them, 0 to 100
             milliseconds. 0 gives the shortest latency of a single thread.
         trust: Load an engine that was built on another machine. An engine is code: trust only your own.
+        calibration: What the model's scores mean, as `fiqa calibrate` wrote it: the file's path, or what was read of
+            it. It gives `assess` the quality.
+        accept: From which score on `assess` accepts a face: a score, or an operating point of the calibration,
+            `enrol` or `identify`. None to leave it open.
         max_pixels: Largest image that `assess` takes, width x height; None for 64 megapixels.
         max_bytes: Largest file that `assess` takes, bytes; None for 64 MiB.
 
@@ -87,6 +93,8 @@ class QualityScorer:
         precision: str | None = None,
         wait_ms: float = 0,
         trust: bool = False,
+        calibration: "Calibration | str | PathLike[str] | None" = None,
+        accept: float | str | None = None,
         max_pixels: int | None = None,
         max_bytes: int | None = None,
     ) -> None:
@@ -101,17 +109,22 @@ class QualityScorer:
             raise InputError(f"detector is {detector!r}, wanted a FaceDetector; None for the one in the package")
         if not isinstance(device, str):
             raise InputError(f"device is {device!r}, wanted text such as 'auto', 'cpu' or 'cuda:1'")
+        self._calibration = _read(calibration)
+        self._threshold = _threshold(self._calibration, accept)
         parse_device(device)  # a mistyped device is an error before the model is fetched
         settled = settle(model)
         self._settings: dict[str, Any] = {
             "model": settled, "device": device, "threads": threads, "card": card, "detector": detector,
-            "precision": precision, "wait_ms": wait_ms, "trust": trust, "max_pixels": max_pixels,
-            "max_bytes": max_bytes,
+            "precision": precision, "wait_ms": wait_ms, "trust": trust, "calibration": self._calibration,
+            "accept": accept, "max_pixels": max_pixels, "max_bytes": max_bytes,
         }  # fmt: skip
         self._detector = detector
         callers = int(threads or available_cores())
         loaded, runtime = open_quality_model(model, device, card, precision, callers, trust)
         self._card = loaded.card
+        if self._calibration is not None:
+            digest = hashlib.sha256(loaded.data + loaded.weights).hexdigest()
+            self._calibration.check_model(loaded.card.name, digest)
         self._device, self._precision = runtime.device, runtime.precision
         self._threads = callers if threads or self._device in ON_CPU else 1
         reopen = partial(reopen_quality_model, settled, self._device, card, precision, callers, trust)
@@ -137,6 +150,16 @@ class QualityScorer:
     def threads(self) -> int:
         """Number of threads that share the model in `score_batch`."""
         return self._threads
+
+    @property
+    def calibration(self) -> "Calibration | None":
+        """What the scores mean; None where it was not given."""
+        return self._calibration
+
+    @property
+    def threshold(self) -> float | None:
+        """Score from which on faces are accepted; None where it was left open."""
+        return self._threshold
 
     @property
     def max_pixels(self) -> int:
@@ -229,12 +252,24 @@ class QualityScorer:
             crops = [align(pixels, face.landmarks) for face in faces]
         scores = self._runtime.score_batch(crops)
         found = [
-            FaceQuality(face.box, face.landmarks, face.confidence, float(score), crop)
-            for face, score, crop in zip(faces, scores, crops, strict=True)
+            FaceQuality(face.box, face.landmarks, face.confidence, score, crop, *self.decide(score))
+            for face, score, crop in zip(faces, scores.tolist(), crops, strict=True)
         ]
         if not np.isfinite(scores).all():
             raise self._no_score(scores, found)
         return found
+
+    def decide(self, score: float) -> tuple[int | None, bool | None]:
+        """Return the quality of a score, and whether it reaches the threshold.
+
+        Args:
+            score: A score of this scorer.
+
+        Returns:
+            The quality, 0 to 100, None without a calibration; and True or False, None without a threshold.
+        """
+        quality = None if self._calibration is None else self._calibration.quality(score)
+        return quality, None if self._threshold is None else score >= self._threshold
 
     def close(self) -> None:
         """Free the model and end the threads. May be called twice.
@@ -287,6 +322,30 @@ class QualityScorer:
         return ScoreError(
             message, clean, [replace(face, score=float(score)) for face, score in zip(faces, clean, strict=bool(faces))]
         )
+
+
+def _read(calibration: "Calibration | str | PathLike[str] | None") -> "Calibration | None":
+    if calibration is None:
+        return None
+    from sdk.decision.calibration import Calibration, read_calibration
+
+    if isinstance(calibration, Calibration):
+        return calibration
+    if not isinstance(calibration, (str, PathLike)):
+        raise InputError(f"calibration is {calibration!r}, wanted the path of a file that fiqa calibrate wrote")
+    return read_calibration(Path(calibration))
+
+
+def _threshold(calibration: "Calibration | None", accept: float | str | None) -> float | None:
+    if accept is None:
+        return None
+    if isinstance(accept, str):
+        if calibration is None:
+            raise InputError(f"accept is {accept!r} and there is no calibration; give one, or a score to accept from")
+        return calibration.threshold(accept).score
+    if isinstance(accept, bool) or not isinstance(accept, (int, float)) or not math.isfinite(accept):
+        raise InputError(f"accept is {accept!r}, wanted a score, or 'enrol' or 'identify'")
+    return float(accept)
 
 
 def available_cores() -> int:

@@ -14,6 +14,7 @@ sdk.errors
 sdk.arguments sdk.public_names sdk.text sdk.parallel sdk.stopping
 sdk.alignment
 sdk.files
+sdk.decision
 sdk.onnx_bytes
 sdk.images
 sdk.models
@@ -21,11 +22,12 @@ sdk.runtimes
 sdk.detection
 sdk.scorer
 sdk.results_io sdk.proof
+sdk.calibrating
 sdk.video
 sdk
 sdk.commands
 fiqa
-train.lazy train.lock train.references train.regressors train.vectors train.yaml_files
+train.lazy train.lock train.references train.regressors train.yaml_files
 train.recipes train.run_state
 train.degradations
 train.networks

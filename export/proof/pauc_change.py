@@ -52,12 +52,12 @@ def change_of_pauc(
         InputError: Images have no embedding, or there are too few comparisons.
     """
     try:
+        from sdk.decision.comparisons import mated_pairs, non_mated_pairs
+        from sdk.decision.edc import edc, pair_quality, threshold_at_fmr
+        from sdk.decision.vectors import cosines
         from train.data.manifest import read_manifest
-        from train.evaluation.comparisons import mated_pairs, non_mated_pairs
-        from train.evaluation.edc import edc, pair_quality, threshold_at_fmr
         from train.evaluation.inputs import EmbeddingSource
         from train.evaluation.sets import rows_without_errors
-        from train.vectors import cosines
     except ModuleNotFoundError as error:
         raise ModelError(f"{error.name} is not installed, --evaluate needs it: pip install 'fiqa[train]'") from error
     images = read_manifest(manifest)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from sdk.commands.bench import bench
+from sdk.commands.calibrate import calibrate
 from sdk.commands.console import Commands, PlainFormatter
 from sdk.commands.doctor import doctor
 from sdk.commands.models import models
@@ -17,7 +18,7 @@ from sdk.commands.verify import verify
 from sdk.commands.video import video
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_show_locals=False, rich_markup_mode="markdown")
-for command in (score, video, verify, bench, doctor):
+for command in (score, calibrate, video, verify, bench, doctor):
     app.command()(command)
 app.add_typer(models, name="models")
 

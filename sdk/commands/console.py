@@ -18,8 +18,9 @@ from typer.core import TyperGroup
 from sdk.errors import FiqaError, InputError
 from sdk.text import ONNXRUNTIME_EXTRAS, shown
 
-FAILED, WRONG_USAGE, SOME_FAILED, INTERRUPTED, BROKEN_PIPE = 1, 2, 3, 130, 141
-"""Exit codes of every command: error, wrong usage, some files without a score, stopped, and no reader of stdout."""
+FAILED, WRONG_USAGE, SOME_FAILED, SOME_REJECTED, INTERRUPTED, BROKEN_PIPE = 1, 2, 3, 4, 130, 141
+"""Exit codes of every command: error, wrong usage, some files without a score, some faces rejected, stopped, and no
+reader of stdout."""
 
 
 class Commands(TyperGroup):

@@ -38,6 +38,14 @@ Paths = Annotated[list[str], typer.Argument(help="Image files, folders with all 
 Aligned = Annotated[
     bool, typer.Option("--aligned", help="Take each file as an aligned 112 x 112 face; detect nothing.")
 ]
+Threshold = Annotated[float | None, typer.Option(help="Accept faces from this score on.")]
+Accept = Annotated[
+    str | None, typer.Option(help="Accept faces from an operating point of --calibration on: enrol or identify.")
+]
+CalibrationOption = Annotated[
+    Path | None,
+    typer.Option(help="What scores mean, as fiqa calibrate wrote it; gives each face its quality, 0 to 100."),
+]
 Out = Annotated[Path | None, typer.Option(help="Table to write: .csv, .jsonl or .parquet.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the table of --out that an earlier run began.")]
 Report = Annotated[Path | None, typer.Option(help="HTML page to write, with the best and the worst faces.")]
@@ -60,6 +68,9 @@ class ScoreSettings:
     threads: int | None
     precision: str | None
     trust: bool
+    threshold: float | None
+    accept: str | None
+    calibration: Path | None
     aligned: bool
     detector: str | None
     out: Path | None
@@ -75,6 +86,8 @@ class ScoreSettings:
         Raises:
             InputError: They cannot be written, or do not go together.
         """
+        if self.threshold is not None and self.accept is not None:
+            raise InputError("--threshold and --accept both say what is accepted; give one of them")
         if self.resume and self.out is None:
             raise InputError("--resume goes on with a table; name it by --out")
         if self.out is not None:
@@ -90,6 +103,7 @@ class ScoreSettings:
         detector = None if self.detector is None or self.aligned else FaceDetector(self.detector)
         return QualityScorer(
             self.model, self.device, self.threads, precision=self.precision, trust=self.trust, detector=detector,
+            calibration=self.calibration, accept=self.threshold if self.accept is None else self.accept,
             max_pixels=self.max_pixels, max_bytes=self.max_bytes,
         )  # fmt: skip
 
@@ -103,6 +117,9 @@ def score(
     precision: PrecisionOption = None,
     trust: TrustOption = False,
     detector: DetectorOption = None,
+    threshold: Threshold = None,
+    accept: Accept = None,
+    calibration: CalibrationOption = None,
     out: Out = None,
     resume: Resume = False,
     report: Report = None,
@@ -119,10 +136,10 @@ def score(
     crash. It scores no file again that the table holds, with a score or with an error.
 
     Exit codes: 0 every file has a score; 1 an error, such as an unknown model; 2 a wrong path or option; 3 some files
-    have no score; 130 stopped; 141 the program that read stdout has ended.
+    have no score; 4 all have one, and some faces are rejected; 130 stopped; 141 the program that read stdout has ended.
     """
     settings = ScoreSettings(
-        paths, model, device, threads, precision, trust, aligned, detector,
+        paths, model, device, threads, precision, trust, threshold, accept, calibration, aligned, detector,
         out, resume, report, report_faces, max_pixels, max_bytes,
     )  # fmt: skip
     with error_exits(), stoppable("stopped", code=INTERRUPTED, patience=None):
@@ -167,7 +184,8 @@ def _output(
     prints = settings.out is None and settings.report is None
     stdout = sys.stdout  # itself: a progress bar puts another in its place
     if prints and stdout.isatty():
-        yield rows_printer(stdout, scorer.card.score_range)
+        decides = scorer.calibration is not None or scorer.threshold is not None
+        yield rows_printer(stdout, scorer.card.score_range, decides)
         return
     show = csv_printer(stdout) if prints else None
     with progress_bar("files", run.left) as advance:

@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from sdk.commands.console import INTERRUPTED, SOME_FAILED, say
+from sdk.commands.console import INTERRUPTED, SOME_FAILED, SOME_REJECTED, say
 from sdk.images.folders import Found
 from sdk.results_io.rows import csv_text
 from sdk.results_io.scored_face import ScoredFace
@@ -37,21 +37,30 @@ NARROW = 80
 _BESIDE = 28
 """Columns of a row before its path."""
 
+_DECISION = 19
+"""Columns of quality and acceptance, where they are shown."""
 
-def rows_printer(stream: TextIO, score_range: tuple[float, float]) -> Callable[[Sequence[ScoredFace]], None]:
+_VERDICT = {True: "accepted", False: "rejected", None: ""}
+
+
+def rows_printer(
+    stream: TextIO, score_range: tuple[float, float], decides: bool = False
+) -> Callable[[Sequence[ScoredFace]], None]:
     """Print the header of the rows, and return the function that prints the rows of one file.
 
     Args:
         stream: A terminal.
         score_range: Scores of an empty and of a full bar.
+        decides: Show quality and acceptance, too.
     """
     console = Console(file=stream)
-    console.print(f"{'score':>8}  {'':{BAR}}  face  file", soft_wrap=True, highlight=False)
+    decision = f"  {'quality':7}  {'':8}" if decides else ""
+    console.print(f"{'score':>8}{decision}  {'':{BAR}}  face  file", soft_wrap=True, highlight=False)
 
     def show(faces: Sequence[ScoredFace]) -> None:
         for face in faces:
             if face.score is not None:
-                console.print(_row(face, face.score, score_range, console), soft_wrap=True)
+                console.print(_row(face, face.score, score_range, console, decides), soft_wrap=True)
 
     return show
 
@@ -101,6 +110,8 @@ def summarise(run: "ScoreRun", found: Found, how: str, report: Path | None = Non
         f"{count('face', tally.scores.count)} in {tally.scored_files} of {count('file', tally.files)}; "
         f"{tally.failed} without a score; {how}"
     )
+    if tally.decided:
+        say(f"{tally.rejected} of {count('face', tally.decided)} rejected")
     if table is not None and not run.made:
         say(f"{path_text(table.path)} is not made yet; its rows are in {path_text(table.rows_at)}", "yellow")
     elif table is not None and table.written:
@@ -113,7 +124,9 @@ def summarise(run: "ScoreRun", found: Found, how: str, report: Path | None = Non
         say(f"stopped; {rest}", "yellow")
         return INTERRUPTED
     missing = any(left.unreadable for left in found.left_out)
-    return SOME_FAILED if tally.failed or missing else 0
+    if tally.failed or missing:
+        return SOME_FAILED
+    return SOME_REJECTED if tally.rejected else 0
 
 
 def _say_failures(tally: Tally) -> None:
@@ -125,12 +138,14 @@ def _say_failures(tally: Tally) -> None:
             say(f"{number:9,} x {reason}", "yellow")
 
 
-def _row(face: ScoredFace, score: float, score_range: tuple[float, float], console: Console) -> Text:
+def _row(face: ScoredFace, score: float, score_range: tuple[float, float], console: Console, decides: bool) -> Text:
     low, high = score_range
     share = min(max((score - low) / (high - low), 0.0), 1.0)
     bar = ("#" if console.options.ascii_only else "█") * round(BAR * share)
     path = shown(path_text(face.path))
     if console.width < NARROW:
-        path = shortened_path(path, console.width - _BESIDE)
+        path = shortened_path(path, console.width - _BESIDE - (_DECISION if decides else 0))
     style = colour(share, console.color_system)
-    return Text.assemble((f"{score:8.4f}", style), "  ", (f"{bar:{BAR}}", style), f"  {face.face:4}  {path}")
+    quality = "" if face.quality is None else str(face.quality)
+    decision = f"  {quality:>7}  {_VERDICT[face.accepted]:8}" if decides else ""
+    return Text.assemble((f"{score:8.4f}", style), decision, "  ", (f"{bar:{BAR}}", style), f"  {face.face:4}  {path}")

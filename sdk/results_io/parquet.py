@@ -27,7 +27,10 @@ def write_parquet(path: Path, rows: BinaryIO, until: float) -> None:
     import pyarrow.json
     import pyarrow.parquet
 
-    kinds = {"path": pa.string(), "face": pa.int32(), "landmarks": pa.list_(pa.float32()), "error": pa.string()}
+    kinds = {
+        "path": pa.string(), "face": pa.int32(), "quality": pa.int32(), "accepted": pa.bool_(),
+        "landmarks": pa.list_(pa.float32()), "error": pa.string(),
+    }  # fmt: skip
     schema = pa.schema([(name, kinds.get(name, pa.float32())) for name in COLUMNS])
     columns = pyarrow.json.ParseOptions(explicit_schema=schema)
     with pyarrow.parquet.ParquetWriter(path, schema) as table:

@@ -14,8 +14,14 @@ import numpy as np
 from sdk.results_io.scored_face import ScoredFace
 from sdk.text import csv_field, path_text
 
-COLUMNS = ("path", "face", "score", "x", "y", "width", "height", "confidence", "landmarks", "error")
-"""Columns of every table. `landmarks` is x1 y1 ... x5 y5, in CSV as text. What is not known is empty."""
+COLUMNS = (
+    "path", "face", "score", "quality", "accepted", "x", "y", "width", "height", "confidence", "landmarks", "error",
+)  # fmt: skip
+"""Columns of every table. `accepted` is true or false; `landmarks` is x1 y1 ... x5 y5, in CSV as text. What is not
+known is empty."""
+
+_TRUTH = {True: "true", False: "false", None: ""}
+_TRUTHS = {text: value for value, text in _TRUTH.items()}
 
 LONGEST_ROW = 1 << 20
 """Most bytes of a row that is read."""
@@ -29,6 +35,8 @@ def to_row(face: ScoredFace) -> dict[str, Any]:
         path_text(face.path),
         face.face,
         None if face.score is None else round(face.score, 6),
+        face.quality,
+        face.accepted,
         x,
         y,
         width,
@@ -49,6 +57,7 @@ def csv_text(faces: Iterable[ScoredFace], header: bool = False, end: str = "\r\n
     for face in faces:
         row = to_row(face)
         row["path"] = _csv_path(face.path)
+        row["accepted"] = _TRUTH[face.accepted]
         row["landmarks"] = " ".join(map(str, row["landmarks"] or ()))
         row["error"] = csv_field(face.error, "error: ")
         writer.writerow(row.values())
@@ -97,6 +106,7 @@ def _read_csv(lines: Iterable[str]) -> Iterator[ScoredFace]:
         raise ValueError(f"its columns are {header}")
     for row in rows:
         values: dict[str, Any] = {name: value or None for name, value in zip(COLUMNS, row, strict=True)}
+        values["accepted"] = _TRUTHS[values["accepted"] or ""]
         values["landmarks"] = values["landmarks"] and values["landmarks"].split()
         yield from_row(values)
 
@@ -119,6 +129,8 @@ def from_row(row: dict[str, Any]) -> ScoredFace:
         None if row["confidence"] is None else float(row["confidence"]),
         None if row["landmarks"] is None else np.array(row["landmarks"], np.float32).reshape(5, 2),
         row["error"] or "",
+        quality=None if row["quality"] is None else int(row["quality"]),
+        accepted=row["accepted"],
     )
     if face.score is not None and not math.isfinite(face.score):
         raise ValueError(f"a score is {face.score}")

@@ -20,6 +20,8 @@ class ScoredFace:
         landmarks: (5, 2) points x, y in pixels.
         error: Why the file, or this face, has no score; empty where there is one.
         thumbnail: JPEG of the aligned face, where thumbnails were wanted.
+        quality: 0 to 100; None where the scorer has no calibration.
+        accepted: Whether the score reaches the scorer's threshold; None where it has none.
     """
 
     path: Path
@@ -30,3 +32,5 @@ class ScoredFace:
     landmarks: NDArray[np.float32] | None = field(default=None, repr=False)
     error: str = ""
     thumbnail: bytes = field(default=b"", repr=False)
+    quality: int | None = None
+    accepted: bool | None = None

@@ -121,7 +121,10 @@ def _score_crop(scorer: QualityScorer, path: Path, thumbnails: bool) -> list[Sco
         score = scorer.score(crop)
     except ScoreError:
         score = math.nan
-    return [ScoredFace(path, 0, score, thumbnail=_jpeg(crop) if thumbnails else b"")]
+    quality, accepted = scorer.decide(score)
+    return [
+        ScoredFace(path, 0, score, thumbnail=_jpeg(crop) if thumbnails else b"", quality=quality, accepted=accepted)
+    ]
 
 
 def _score_photo(scorer: QualityScorer, path: Path, thumbnails: bool) -> list[ScoredFace]:
@@ -132,7 +135,7 @@ def _score_photo(scorer: QualityScorer, path: Path, thumbnails: bool) -> list[Sc
     return [
         ScoredFace(
             path, index, face.score, face.box, face.confidence, face.landmarks,
-            thumbnail=_jpeg(face.crop) if thumbnails else b"",
+            thumbnail=_jpeg(face.crop) if thumbnails else b"", quality=face.quality, accepted=face.accepted,
         )
         for index, face in enumerate(faces)
     ]  # fmt: skip
@@ -152,7 +155,7 @@ def _rows(
 def _scored(face: ScoredFace) -> ScoredFace:
     """Turn a score that is no number into an error."""
     good = face.score is not None and math.isfinite(face.score)
-    return face if good else replace(face, score=None, error=NO_NUMBER)
+    return face if good else replace(face, score=None, quality=None, accepted=None, error=NO_NUMBER)
 
 
 def _failed(path: Path, error: ImageError) -> ScoredFace:

@@ -80,10 +80,12 @@ class Tally:
         failed: Number of files without a score, and of faces for which the model gave no number.
         reasons: Number of failures by reason; few enough reasons to be listed.
         failures: The first failures.
+        rejected: Number of faces that do not reach the threshold.
+        decided: Number of faces for which there is one.
     """
 
     def __init__(self, keep: int = 0) -> None:
-        self.files = self.scored_files = self.failed = 0
+        self.files = self.scored_files = self.failed = self.rejected = self.decided = 0
         self.scores = Histogram()
         self.reasons: Counter[str] = Counter()
         self.failures: list[ScoredFace] = []
@@ -101,6 +103,8 @@ class Tally:
             else:
                 order = self.scores.count
                 self.scores.add(face.score)
+                self.rejected += face.accepted is False
+                self.decided += face.accepted is not None
                 _keep_largest(self._best, (face.score, -order, face), self._keep)
                 _keep_largest(self._worst, (-face.score, order, face), self._keep)
 

@@ -18,12 +18,21 @@ PARAMETERS = {
     "BestShots": "on_shots, *, count=3, threshold=None, floor=None, min_sharpness=0.0",
     "BestShots.update": "self, result",
     "BestShots.flush": "self",
+    "Calibration": "model, model_sha256='', judge='', judge_sha256='', fmr=None, judge_threshold=None, "
+    "people=0, images=0, comparisons=0, errors=0, scores=(), rates=(), thresholds=(), undecided=()",
+    "Calibration.check_model": "self, name, sha256",
+    "Calibration.from_dict": "values",
+    "Calibration.match_rates": "self, scores",
+    "Calibration.quality": "self, score",
+    "Calibration.threshold": "self, name",
+    "Calibration.to_dict": "self",
+    "Calibration.write": "self, path",
     "Counters": "captured=0, corrupt=0, skipped=0, dropped=0, delivered=0, stale=0, blank=0, scored=0, faces=0, "
     "reconnects=0, fps_in=0.0, fps_scored=0.0, latency_p50=0.0, latency_p95=0.0, age=None, unscored=0",
     "Face": "box, landmarks, confidence",
     "FaceDetector": "model='fiqa-detector', min_confidence=0.7, *, passes=None",
     "FaceDetector.detect": "self, image",
-    "FaceQuality": "box, landmarks, confidence, score, crop",
+    "FaceQuality": "box, landmarks, confidence, score, crop, quality=None, accepted=None",
     "Frame": "index, timestamp, arrived, image, state",
     "FrameResult": "index, timestamp, arrived, image, state, faces=(), ended=()",
     "InputSpec": "height=112, width=112, colour='BGR', layout='NHWC', dtype='uint8', mean=(0.5, 0.5, 0.5), "
@@ -37,13 +46,15 @@ PARAMETERS = {
     "ModelCard.from_dict": "values",
     "ModelCard.from_json": "text",
     "QualityScorer": "model='fiqa-nano', device='auto', threads=None, *, card=None, detector=None, "
-    "precision=None, wait_ms=0, trust=False, max_pixels=None, max_bytes=None",
+    "precision=None, wait_ms=0, trust=False, calibration=None, accept=None, max_pixels=None, max_bytes=None",
     "QualityScorer.score": "self, face",
     "QualityScorer.score_batch": "self, faces",
     "QualityScorer.assess": "self, image",
     "QualityScorer.close": "self",
+    "QualityScorer.decide": "self, score",
     "QualityScorer.warmup": "self",
-    "ScoredFace": "path, face=None, score=None, box=None, confidence=None, landmarks=None, error='', thumbnail=b''",
+    "ScoredFace": "path, face=None, score=None, box=None, confidence=None, landmarks=None, error='', thumbnail=b'', "
+    "quality=None, accepted=None",
     "Shot": "frame, timestamp, face, sharpness, picture",
     "ShotFolder": "folder",
     "ShotFolder.write": "self, found",
@@ -64,6 +75,7 @@ PARAMETERS = {
     "VideoScorer.close": "self",
     "align": "image, landmarks, *, border='black'",
     "load_image": "source, *, max_pixels=64000000, max_bytes=67108864",
+    "read_calibration": "path",
     "open_source": "source, live=None",
     "score_files": "scorer, paths, *, aligned=False, thumbnails=False",
     "sharpness": "crop",
@@ -72,7 +84,7 @@ PARAMETERS = {
 
 PROPERTIES = {
     "InputSpec": {"shape"},
-    "QualityScorer": {"card", "device", "max_bytes", "max_pixels", "precision", "threads"},
+    "QualityScorer": {"calibration", "card", "device", "max_bytes", "max_pixels", "precision", "threads", "threshold"},
     "Shot": {"score"},
     "VideoScorer": {"counters", "fps", "live", "name"},
 }

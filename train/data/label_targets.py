@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sdk.decision.vectors import unit
 from sdk.errors import InputError
 from train.data.embeddings import class_sums
 from train.data.manifest import Manifest
-from train.vectors import unit
 
 Floats = NDArray[np.floating[Any]]
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sdk.decision.vectors import unit
 from train.data.embeddings import class_sums
-from train.vectors import unit
 
 SIMILARITY = 0.5
 """Least cosine similarity to the other person's centre; well above the threshold of FMR 1e-4."""

@@ -1,8 +1,8 @@
 """Evaluation: how much a quality measure helps face recognition; see docs/evaluation.md."""
 
-from train.evaluation.comparisons import Pairs, mated_pairs, non_mated_pairs
+from sdk.decision.comparisons import Pairs, mated_pairs, non_mated_pairs
+from sdk.decision.edc import EDC, edc, threshold_at_fmr
 from train.evaluation.curves import EvaluationSettings, SetResult, evaluate_set
-from train.evaluation.edc import EDC, edc, threshold_at_fmr
 from train.evaluation.pairs import read_pairs
 from train.evaluation.tracks import VideoResult, evaluate_tracks
 

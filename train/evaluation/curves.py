@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import kendalltau, spearmanr
 
+from sdk.decision.comparisons import Pairs
+from sdk.decision.edc import EDC, bootstrap_pauc, edc, pair_quality, threshold_at_fmr
+from sdk.decision.vectors import cosines
 from sdk.errors import InputError
-from train.evaluation.comparisons import Pairs
-from train.evaluation.edc import EDC, bootstrap_pauc, edc, pair_quality, threshold_at_fmr
-from train.vectors import cosines
 
 Scores = Mapping[str, NDArray[np.floating[Any]]]
 

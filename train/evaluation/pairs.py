@@ -15,11 +15,11 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from sdk.decision.comparisons import Pairs
 from sdk.errors import InputError
 from sdk.files import read_text
 from sdk.text import shortened
 from train.data.manifest import Manifest, read_table
-from train.evaluation.comparisons import Pairs
 
 NamedPair = tuple[str, str, bool]
 """Two images, and True where they are of one person."""

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sdk.decision.comparisons import mated_pairs, non_mated_pairs
+from sdk.decision.edc import threshold_at_fmr
+from sdk.decision.vectors import cosines, unit
 from sdk.errors import InputError
-from train.evaluation.comparisons import mated_pairs, non_mated_pairs
 from train.evaluation.curves import EvaluationSettings, Interval, Scores
-from train.evaluation.edc import threshold_at_fmr
-from train.vectors import cosines, unit
 
 RANDOM, ORACLE = "random frame", "oracle"
 

@@ -21,10 +21,10 @@ from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from sdk.commands.console import progress_bar
+from sdk.decision.vectors import Indices, cosines, unit
 from sdk.errors import InputError
 from sdk.files import write_errors
 from train.labelling.embeddings_writer import write_all
-from train.vectors import Indices, cosines, unit
 
 logger = logging.getLogger(__name__)
 

@@ -14,13 +14,13 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from sdk.commands.console import progress_bar
+from sdk.decision.vectors import Indices
 from sdk.errors import InputError
 from train.data.embeddings import open_embeddings, read_rows
 from train.data.label_targets import label_column
 from train.data.manifest import Manifest, check_table_path, read_manifest, write_table
 from train.lock import locked
 from train.methods.label_optimisation import BLOCK, OptimisationSettings, ReadRows, cluster_people, optimise
-from train.vectors import Indices
 
 logger = logging.getLogger(__name__)
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from sdk.decision.comparisons import Pairs, mated_pairs, non_mated_pairs
+from sdk.decision.edc import bootstrap_pauc, edc, pair_quality, threshold_at_fmr
 from sdk.errors import InputError
-from train.evaluation.comparisons import Pairs, mated_pairs, non_mated_pairs
 from train.evaluation.curves import EvaluationSettings, Interval
-from train.evaluation.edc import bootstrap_pauc, edc, pair_quality, threshold_at_fmr
 
 # Ten comparisons by quality: the 1st, 3rd and 7th fail. Errors left / comparisons left after 0, 1, ... 9 discards:
 QUALITY = np.arange(10) / 10

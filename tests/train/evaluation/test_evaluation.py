@@ -15,14 +15,14 @@ import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
+from sdk.decision.comparisons import Pairs, mated_pairs, non_mated_pairs
+from sdk.decision.edc import edc, pair_quality
 from sdk.errors import InputError
 from tests.support.tiny_models import embedding_model
 from tests.support.weights import tame_network
 from train.cli import app
 from train.data.manifest import Manifest, make_manifest, read_manifest, read_table, write_table
-from train.evaluation.comparisons import Pairs, mated_pairs, non_mated_pairs
 from train.evaluation.curves import EvaluationSettings, evaluate_set
-from train.evaluation.edc import edc, pair_quality
 from train.evaluation.inputs import EmbeddingSource, method_scores
 from train.evaluation.pairs import read_pairs
 from train.evaluation.results.tables import markdown, rows_of, terminal_table

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sdk.decision.vectors import Indices
 from sdk.errors import InputError
-from train.vectors import Indices
 
 
 @dataclass(frozen=True, slots=True)

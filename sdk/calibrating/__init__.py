@@ -1,0 +1,1 @@
+"""Calibrate a model on pictures: what `fiqa calibrate` does. It needs the extra `calibrate`."""

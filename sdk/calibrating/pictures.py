@@ -1,0 +1,121 @@
+"""Pictures of people, and what a calibration needs of them: a score and an embedding of the largest face of each."""
+
+import csv
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdk.calibrating.judge import Judge
+from sdk.decision.calibrate import Measured
+from sdk.errors import ImageError, InputError, ScoreError
+from sdk.files import read_file
+from sdk.images.decoding import load_image
+from sdk.images.folders import images_below
+from sdk.results_io.scoring import map_files
+from sdk.scorer import QualityScorer
+
+logger = logging.getLogger(__name__)
+
+Features = tuple[float, NDArray[np.float32] | None]
+"""Score and embedding of a face."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """Pictures, and whose they are.
+
+    Attributes:
+        paths: Files.
+        people: Person of each file; empty where nobody is named.
+    """
+
+    paths: Sequence[Path]
+    people: Sequence[str] = ()
+
+
+def read_pictures(source: Path) -> Pictures:
+    """Read a folder with a folder a person, a folder of pictures, or a manifest (.csv) with `path` and `identity`.
+
+    Raises:
+        InputError: There is no picture, or the manifest lacks a column.
+    """
+    if source.is_dir():
+        paths = images_below(source)
+        if not paths:
+            raise InputError(f"no image in {source}, wanted pictures, in a folder a person where people are known")
+        folders = [path.relative_to(source).parts[:-1] for path in paths]
+        named = all(folders)
+        return Pictures(paths, ["/".join(parts) for parts in folders] if named else ())
+    if source.suffix.lower() != ".csv":
+        raise InputError(f"{source} is neither a folder nor a .csv manifest; give one of them")
+    text = read_file(source, InputError, "give a manifest with the columns path and identity").decode("utf-8-sig")
+    rows = list(csv.DictReader(text.splitlines()))
+    if not rows or "path" not in rows[0]:
+        raise InputError(f"{source} has the columns {', '.join(rows[0]) if rows else 'none'}; wanted path and identity")
+    paths = [source.parent / row["path"] for row in rows]
+    return Pictures(paths, [row["identity"] for row in rows] if "identity" in rows[0] else ())
+
+
+def measure(
+    pictures: Pictures, scorer: QualityScorer, judge: Judge | None, aligned: bool, advance: Callable[[int], None]
+) -> tuple[Measured, list[str]]:
+    """Score the largest face of each picture, and embed it.
+
+    Args:
+        pictures: See `Pictures`.
+        scorer: Scores, on as many threads as it has.
+        judge: Embeds; None for scores alone.
+        aligned: The pictures are aligned crops.
+        advance: Called with 1 after each picture.
+
+    Returns:
+        What was measured, in the order of the pictures; and a line for each picture that was left out.
+    """
+
+    def one(path: Path) -> Features | str:
+        try:
+            if aligned:
+                crop = load_image(path, max_pixels=scorer.max_pixels, max_bytes=scorer.max_bytes)
+                score = scorer.score(crop)
+            else:
+                faces = scorer.assess(path)
+                if not faces:
+                    return f"{path}: no face found"
+                score, crop = faces[0].score, faces[0].crop
+            return score, None if judge is None else judge.embed(crop[None])[0]
+        except (ImageError, ScoreError) as error:
+            return str(error) if str(path) in str(error) else f"{path}: {error}"
+
+    scores: list[float] = []
+    people: list[str] = []
+    vectors: list[NDArray[np.float32]] = []
+    left_out: list[str] = []
+    named = pictures.people or [""] * len(pictures.paths)
+    for person, found in zip(named, map_files(scorer.threads, one, pictures.paths), strict=True):
+        advance(1)
+        if isinstance(found, str):
+            left_out.append(found)
+            continue
+        scores.append(found[0])
+        people.append(person)
+        if found[1] is not None:
+            vectors.append(found[1])
+    embeddings = np.stack(vectors) if vectors else None
+    return Measured(np.array(scores, np.float64), people if pictures.people else (), embeddings), left_out
+
+
+def check_people(pictures: Pictures, source: Path) -> None:
+    """Refuse pictures without names.
+
+    Raises:
+        InputError: Nobody is named.
+    """
+    if not pictures.people:
+        raise InputError(
+            f"{source} names no people: some pictures are in no folder of their own, or the manifest has no column "
+            "identity; sort them into a folder a person, or choose by --discard 0.05"
+        )

@@ -1,0 +1,215 @@
+"""fiqa calibrate: what scores mean on one's own pictures, and from which score on a face is good enough."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+
+from sdk.commands.console import INTERRUPTED, error_exits, missing_packages, print_plain, progress_bar, say
+from sdk.commands.options import DetectorOption, DeviceOption, ModelOption, ThreadsOption
+from sdk.errors import InputError
+from sdk.files import check_outputs, check_place, check_suffix
+from sdk.stopping import stoppable
+from sdk.text import count, path_text
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from sdk.calibrating.judge import Judge
+    from sdk.decision.calibrate import Fitted
+    from sdk.decision.calibration import Threshold
+    from sdk.models.card import InputSpec
+    from sdk.scorer import QualityScorer
+
+SHOWN = 5
+"""Pictures that were left out, of which a line is printed."""
+
+Faces = Annotated[
+    Path, typer.Argument(help="Folder with a folder a person, or manifest (.csv) with the columns path and identity.")
+]
+Fr = Annotated[Path | None, typer.Option(help="Face-recognition model that decides which comparisons match (.onnx).")]
+Embeddings = Annotated[
+    Path | None, typer.Option(help="Instead of it: embeddings of the pictures in their order (.npy).")
+]
+Fmr = Annotated[float, typer.Option(help="False-match rate of the face-recognition model's threshold.")]
+Fnmr = Annotated[
+    list[float] | None,
+    typer.Option(
+        help="False-non-match rate among accepted faces; twice for the points enrol and identify.",
+        show_default="0.01 and 0.05",
+    ),
+]
+Discard = Annotated[
+    list[float] | None,
+    typer.Option(help="Share of faces to turn away, where no people are known; twice for both points."),
+]
+Out = Annotated[Path, typer.Option(help="Calibration to write (.json).")]
+Picture = Annotated[
+    Path | None, typer.Option(help="Picture to write (.png, .svg): curve, scores, thresholds, error versus discard.")
+]
+Aligned = Annotated[bool, typer.Option("--aligned", help="Take each picture as an aligned 112 x 112 face.")]
+Colour = Annotated[str, typer.Option(help="Order of the channels that --fr takes: RGB or BGR.")]
+Mean = Annotated[str, typer.Option(help="Mean that --fr subtracts, for pixels in [0, 1]: one number, or of R,G,B.")]
+Std = Annotated[str, typer.Option(help="Deviation that --fr divides by: one number, or of R,G,B.")]
+
+
+def calibrate(
+    faces: Faces,
+    out: Out,
+    fr: Fr = None,
+    embeddings: Embeddings = None,
+    fmr: Fmr = 1e-3,
+    fnmr: Fnmr = None,
+    discard: Discard = None,
+    picture: Picture = None,
+    model: ModelOption = "fiqa-nano",
+    detector: DetectorOption = None,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    aligned: Aligned = False,
+    fr_colour: Colour = "RGB",
+    fr_mean: Mean = "0.5",
+    fr_std: Std = "0.5",
+) -> None:
+    """Measure what scores mean on your pictures: a match rate for each score, and thresholds with their intervals.
+
+    The largest face of each picture counts. With --discard no people are needed, and only thresholds come of it.
+
+    Exit codes: 0 done; 1 an error; 2 a wrong path or option; 130 stopped.
+    """
+    with error_exits(), stoppable("stopped", code=INTERRUPTED, patience=None):
+        if sum(given is not None for given in (fr, embeddings, discard or None)) != 1:
+            raise InputError("wanted one of --fr, --embeddings and --discard: what is to decide the thresholds?")
+        if discard and fnmr:
+            raise InputError("--fnmr needs --fr or --embeddings; --discard knows no matches")
+        check_suffix("--out", out, (".json",))
+        check_place(out)
+        if picture is not None:
+            check_suffix("--picture", picture, (".png", ".svg"))
+            check_place(picture)
+        settings = _Settings(faces, fr, embeddings, fmr, tuple(fnmr or (0.01, 0.05)), tuple(discard or ()), aligned)
+        judge_input = _input(fr_colour, fr_mean, fr_std)
+        check_outputs({"--out": out, "--picture": picture}, [path for path in (fr, embeddings) if path])
+        with missing_packages("calibrate"):
+            from sdk.calibrating.judge import Judge
+            from sdk.detection.face_detector import FaceDetector
+            from sdk.scorer import QualityScorer
+
+            judge = None if fr is None else Judge(fr, judge_input)
+            finder = None if detector is None or aligned else FaceDetector(detector)
+            with QualityScorer(model, device, threads, detector=finder) as scorer:
+                fitted = _fit(settings, scorer, _digest(model), judge)
+            fitted.calibration.write(out)
+            if picture is not None:
+                from sdk.calibrating.plot import draw
+
+                draw(fitted, picture)
+        _show(fitted, out)
+
+
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    """The options of `fiqa calibrate` that say what is measured; see its help."""
+
+    faces: Path
+    fr: Path | None
+    embeddings: Path | None
+    fmr: float
+    fnmr: tuple[float, ...]
+    discard: tuple[float, ...]
+    aligned: bool
+
+
+def _fit(settings: _Settings, scorer: "QualityScorer", digest: str, judge: "Judge | None") -> "Fitted":
+    from sdk.calibrating.pictures import check_people, measure, read_pictures
+    from sdk.decision.calibrate import Targets, calibrate, calibrate_discard
+
+    pictures, targets = read_pictures(settings.faces), Targets(settings.fmr, settings.fnmr)
+    if not settings.discard:
+        check_people(pictures, settings.faces)
+    with progress_bar("faces", len(pictures.paths)) as advance:
+        found, left_out = measure(pictures, scorer, judge, settings.aligned, advance)
+    for line in left_out[:SHOWN]:
+        say(f"left out: {line}", "yellow")
+    if len(left_out) > SHOWN:
+        say(f"left out: {len(left_out) - SHOWN} more", "yellow")
+    own = (scorer.card.name, digest)
+    if settings.discard:
+        return calibrate_discard(own, found.scores, settings.discard)
+    if judge is None:
+        assert settings.embeddings is not None
+        found = replace(found, embeddings=_read_embeddings(settings.embeddings, len(pictures.paths), left_out))
+        return calibrate(own, (settings.embeddings.stem, ""), found, targets)
+    return calibrate(own, (judge.name, judge.sha256), found, targets)
+
+
+def _read_embeddings(path: Path, count_: int, left_out: list[str]) -> "NDArray[np.float32]":
+    from sdk.files.arrays import open_npy
+
+    vectors = open_npy(path, ("f", (None, None)), "give embeddings, a row for each picture")
+    if len(vectors) != count_ or left_out:
+        raise InputError(
+            f"{path} holds {vectors.shape}, and {count_ - len(left_out)} of {count_} pictures have a score; wanted a "
+            "row of numbers for each picture: leave out the pictures without a face, or give --fr"
+        )
+    return np.asarray(vectors, np.float32)
+
+
+def _input(colour: str, mean: str, std: str) -> "InputSpec":
+    from sdk.calibrating.judge import USUAL_INPUT
+
+    values = {"colour": colour.upper(), "mean": _triple("--fr-mean", mean), "std": _triple("--fr-std", std)}
+    if values["colour"] not in ("RGB", "BGR"):
+        raise InputError(f"--fr-colour is {colour}, wanted RGB or BGR")
+    return replace(USUAL_INPUT, **values)  # type: ignore[arg-type]
+
+
+def _triple(option: str, text: str) -> tuple[float, float, float]:
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) not in (1, 3):
+        raise InputError(f"{option} is {text!r}, wanted one number or three with commas between, such as 0.5")
+    return (values[0], values[len(values) // 2], values[-1])
+
+
+def _digest(model: str) -> str:
+    """Return the SHA-256 of a model's file."""
+    from sdk.models.loading import load_model
+
+    loaded = load_model(model)
+    return hashlib.sha256(loaded.data + loaded.weights).hexdigest()
+
+
+def _show(fitted: "Fitted", out: Path) -> None:
+    console, found = Console(), fitted.calibration
+    judged = f"; {found.judge} decides, FMR {found.fmr:g}" if found.judge else ""
+    print_plain(console, f"{found.model}, {count('face', found.images)}{judged}")
+    if found.judge:
+        failed = found.errors / found.comparisons
+        print_plain(
+            console,
+            f"{count('person', found.people, 'people')} with several pictures, {found.comparisons} comparisons, "
+            f"{found.errors} of them fail (FNMR {failed:.2%})",
+        )
+        print_plain(console, "score    quality")
+        for place in np.linspace(0, len(found.scores) - 1, 8).round().astype(int):
+            print_plain(console, f"{found.scores[place]:7.3f} {100 * found.rates[place]:7.0f}")
+    for threshold in found.thresholds:
+        print_plain(console, _line(threshold), "green")
+    for text in found.undecided:
+        print_plain(console, f"undecided: {text}", "yellow")
+    print_plain(console, f"written to {path_text(out)}")
+
+
+def _line(threshold: "Threshold") -> str:
+    what = f"FNMR {threshold.target:g}" if threshold.by == "fnmr" else f"the worst {threshold.target:.1%}"
+    interval = f"{threshold.low:.3f} to {threshold.high:.3f}"
+    pairs = "" if threshold.comparisons is None else f" and {threshold.comparisons:.1%} of the comparisons"
+    away = f"turns away {threshold.faces:.1%} of the faces{pairs}"
+    return f"{threshold.name} ({what}): score {threshold.score:.3f} ({interval}) {away}"

@@ -1,0 +1,143 @@
+"""From scores and embeddings of people's faces to a calibration."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdk.decision.calibration import Calibration, Threshold
+from sdk.decision.comparisons import mated_pairs, non_mated_pairs
+from sdk.decision.edc import pair_quality, threshold_at_fmr
+from sdk.decision.fitting import Floats, Outcomes, fit_curve, fit_discard, fit_threshold, name_targets
+from sdk.decision.vectors import cosines
+from sdk.errors import InputError
+
+LEAST_PEOPLE = 10
+"""Fewest people with several images that a curve is fitted to."""
+
+LEAST_FALSE_MATCHES = 10
+"""Fewest false matches that fix the judge's threshold."""
+
+MOST_FAILURES = 0.95
+"""Largest share of failed mated comparisons of a judge that recognises anybody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Faces that were scored, and embedded where there is a judge.
+
+    Attributes:
+        scores: float64 (N,).
+        people: Person of each face; empty where nobody is named.
+        embeddings: float32 (N, D); None without a judge.
+    """
+
+    scores: Floats
+    people: Sequence[str] = ()
+    embeddings: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """What a calibration is to decide.
+
+    Attributes:
+        fmr: False-match rate that the judge's threshold has.
+        fnmr: False-non-match rates among accepted faces, one or two, for the operating points.
+        seed: Of the draws.
+    """
+
+    fmr: float = 1e-3
+    fnmr: tuple[float, ...] = (0.01, 0.05)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.fmr < 1:
+            raise InputError(f"fmr is {self.fmr}, wanted a share above 0 and below 1, such as 0.001")
+        name_targets(list(self.fnmr))
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A calibration, and the comparisons that it was fitted to, for a picture of them."""
+
+    calibration: Calibration
+    scores: Floats
+    outcomes: Outcomes | None = field(default=None)
+
+
+def calibrate(model: tuple[str, str], judge: tuple[str, str], found: Measured, targets: Targets) -> Fitted:
+    """Fit a calibration to faces whose people are known.
+
+    Args:
+        model: Name of the quality model, and SHA-256 of its file.
+        judge: Name of the face-recognition model, and SHA-256 of its file, which may be empty.
+        found: Scores, people and embeddings.
+        targets: See `Targets`.
+
+    Raises:
+        InputError: There are too few people or comparisons, a score is no number, or the judge recognises nobody.
+    """
+    scores, embeddings = np.asarray(found.scores, np.float64), found.embeddings
+    _check_scores(scores)
+    if embeddings is None or len(embeddings) != len(scores) or len(found.people) != len(scores):
+        count = 0 if embeddings is None else len(embeddings)
+        raise InputError(f"{len(scores)} scores, {count} embeddings, {len(found.people)} names; wanted equally many")
+    if not np.isfinite(embeddings).all():
+        rows = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
+        raise InputError(f"{len(rows)} embeddings are no numbers, first row {rows[0]}; leave these faces out")
+    names, codes = np.unique(np.asarray(found.people), return_inverse=True)
+    several = int((np.bincount(codes) > 1).sum())
+    if several < LEAST_PEOPLE:
+        raise InputError(f"{several} of {len(names)} people have several pictures, wanted {LEAST_PEOPLE} or more")
+    mated, others = mated_pairs(codes.astype(str), seed=targets.seed), non_mated_pairs(codes.astype(str), seed=0)
+    if len(others) * targets.fmr < LEAST_FALSE_MATCHES:
+        raise InputError(
+            f"{len(others)} non-mated comparisons cannot fix an FMR of {targets.fmr:g}, wanted "
+            f"{LEAST_FALSE_MATCHES / targets.fmr:.0f}; give more pictures or a higher --fmr"
+        )
+    threshold = threshold_at_fmr(cosines(others, embeddings), targets.fmr)
+    matched = cosines(mated, embeddings) > threshold
+    if (failed := 1 - matched.mean()) > MOST_FAILURES:
+        raise InputError(
+            f"the judge {judge[0]} does not match {failed:.0%} of the comparisons of one person at an FMR of "
+            f"{targets.fmr:g}; it recognises nobody: check its input (colour, mean, deviation) and the names of people"
+        )
+    person = np.unique(codes[mated[:, 0]], return_inverse=True)[1]
+    outcomes = Outcomes(np.asarray(pair_quality(scores, mated), np.float64), matched, person)
+    curve = fit_curve(outcomes)
+    decided = [
+        fit_threshold(outcomes, scores, name, target, targets.seed)
+        for name, target in name_targets(list(targets.fnmr)).items()
+    ]
+    calibration = Calibration(
+        *model, *judge, targets.fmr, threshold, several, len(scores), len(mated), outcomes.errors, *curve,
+        tuple(item for item in decided if isinstance(item, Threshold)),
+        tuple(item for item in decided if isinstance(item, str)),
+    )  # fmt: skip
+    return Fitted(calibration, scores, outcomes)
+
+
+def calibrate_discard(model: tuple[str, str], scores: Floats, shares: Sequence[float], seed: int = 0) -> Fitted:
+    """Choose thresholds by the share of faces that they turn away; nobody's name is needed, and no quality comes of it.
+
+    Raises:
+        InputError: A score is no number, all are equal, or there are too few faces.
+    """
+    scores = np.asarray(scores, np.float64)
+    _check_scores(scores)
+    # The strict point turns away more: `name_targets` puts the smaller number first, and here that one is lenient.
+    named = zip(name_targets(list(shares)), sorted(shares, reverse=True), strict=True)
+    thresholds = tuple(fit_discard(scores, name, share, seed) for name, share in named)
+    return Fitted(Calibration(*model, images=len(scores), thresholds=thresholds), scores)
+
+
+def _check_scores(scores: Floats) -> None:
+    if len(scores) == 0:
+        raise InputError("there is no face, so nothing to calibrate; check the pictures (fiqa score)")
+    if not np.isfinite(scores).all():
+        rows = np.flatnonzero(~np.isfinite(scores))
+        raise InputError(f"{len(rows)} scores are no numbers, first of face {rows[0]}; leave these faces out")
+    if scores.min() == scores.max():
+        raise InputError(f"all {len(scores)} scores are {scores[0]:g}, so they tell nothing; check the model")

@@ -1,0 +1,124 @@
+"""fiqa calibrate, with a tiny face-recognition model."""
+
+import csv
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from typer.testing import CliRunner
+
+from sdk.commands.app import app
+from sdk.decision.calibration import read_calibration
+from tests.support.tiny_models import embedding_model, faces
+
+pytest.importorskip("scipy", reason="needs the extra calibrate")
+pytest.importorskip("matplotlib", reason="needs the extra calibrate")
+
+PEOPLE, EACH = 40, 4
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder a person: crops of noise that is the person's own, blurred in part, and a judge beside them."""
+    folder = tmp_path_factory.mktemp("calibrate")
+    rng = np.random.default_rng(0)
+    for person, face in enumerate(faces(PEOPLE)):
+        (folder / "people" / f"p{person}").mkdir(parents=True)
+        for index in range(EACH):
+            strength = rng.random()
+            noise = rng.integers(-90, 90, face.shape) * strength
+            crop = np.clip((1 - strength) * face + strength * 128 + noise, 0, 255).astype(np.uint8)
+            cv2.imwrite(str(folder / "people" / f"p{person}" / f"{index}.png"), crop)
+    onnx.save(embedding_model(), folder / "fr.onnx")
+    return folder
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["calibrate", *map(str, arguments)])
+    return result.exit_code, " ".join(result.output.split())
+
+
+def test_folders_of_people_give_a_calibration_and_a_picture(photos: Path, tiny_path: Path, tmp_path: Path) -> None:
+    out, picture = tmp_path / "c.json", tmp_path / "c.png"
+    code, text = run(
+        photos / "people", "--fr", photos / "fr.onnx", "--aligned", "--model", tiny_path, "--fmr", "0.01",
+        "--fnmr", "0.3", "--out", out, "--picture", picture,
+    )  # fmt: skip
+    assert code == 0, text
+    found = read_calibration(out)
+    assert (found.model, found.judge, found.people, found.images) == ("tiny", "fr", PEOPLE, PEOPLE * EACH)
+    assert found.comparisons == PEOPLE * 6
+    assert len(found.scores) >= 2
+    assert f"{PEOPLE} people with several pictures, {PEOPLE * 6} comparisons, {found.errors} of them fail" in text
+    assert len(found.thresholds) + len(found.undecided) == 1
+    assert cv2.imread(str(picture)).shape[1] > 500
+    from hashlib import sha256
+
+    from sdk.models.loading import load_model
+
+    found.check_model("tiny", sha256(load_model(tiny_path).data).hexdigest())
+
+
+def test_a_manifest_and_embeddings_will_do(photos: Path, tiny_path: Path, tmp_path: Path) -> None:
+    paths = sorted((photos / "people").rglob("*.png"))
+    with (photos / "manifest.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(
+            [["path", "identity"], *[[path.relative_to(photos), path.parent.name] for path in paths]]
+        )
+    vectors = np.stack([cv2.resize(cv2.imread(str(path)), (8, 8)).ravel() for path in paths]).astype(np.float32) - 128
+    np.save(tmp_path / "vectors.npy", vectors)
+    out = tmp_path / "c.json"
+    options = ("--aligned", "--model", tiny_path, "--fmr", "0.01", "--out", out)
+    code, text = run(photos / "manifest.csv", "--embeddings", tmp_path / "vectors.npy", *options)
+    assert code == 0, text
+    assert read_calibration(out).judge == "vectors"
+    np.save(tmp_path / "short.npy", vectors[1:])
+    code, text = run(photos / "manifest.csv", "--embeddings", tmp_path / "short.npy", *options)
+    assert code == 2
+    assert "a row of numbers for each picture" in text
+
+
+def test_without_people_a_share_decides(photos: Path, tiny_path: Path, tmp_path: Path) -> None:
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for index, path in enumerate(sorted((photos / "people").rglob("*.png"))):
+        (flat / f"{index}.png").write_bytes(path.read_bytes())
+    (flat / "broken.png").write_bytes(b"no picture")
+    options = ("--aligned", "--model", tiny_path, "--out", tmp_path / "c.json")
+    code, text = run(flat, "--discard", "0.1", *options)
+    assert code == 0, text
+    assert "left out:" in text
+    assert "broken.png" in text
+    assert "enrol (the worst 10.0%): score" in text
+    assert read_calibration(tmp_path / "c.json").threshold("enrol").by == "discard"
+    code, text = run(flat, "--fr", photos / "fr.onnx", *options)
+    assert code == 2
+    assert "names no people" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "wanted one of --fr, --embeddings and --discard"),
+        (("--discard", "0.1", "--fnmr", "0.1"), "--discard knows no matches"),
+        (("--fr", "fr.onnx", "--fr-mean", "a"), "--fr-mean is 'a'"),
+        (("--fr", "fr.onnx", "--fr-colour", "red"), "--fr-colour is red"),
+        (("--fr", "none.onnx"), "none.onnx"),
+    ],
+)
+def test_wrong_options_are_named(
+    photos: Path, tiny_path: Path, tmp_path: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    given = [str(photos / name) if name.endswith(".onnx") else name for name in arguments]
+    code, text = run(photos / "people", "--aligned", "--model", tiny_path, "--out", tmp_path / "c.json", *given)
+    assert code in (1, 2)
+    assert words in text
+
+
+def test_a_model_that_is_no_judge_is_refused(photos: Path, tiny_path: Path, tmp_path: Path) -> None:
+    out = ("--out", tmp_path / "c.json")
+    code, text = run(photos / "people", "--fr", tiny_path, "--aligned", "--model", tiny_path, *out)
+    assert code == 1
+    assert "check that it is a face-recognition model" in text

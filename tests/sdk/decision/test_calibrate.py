@@ -1,0 +1,80 @@
+"""From scores and embeddings to a calibration, and what is refused."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from sdk.decision.calibrate import Measured, Targets, calibrate, calibrate_discard
+from sdk.decision.fitting import calibration_error
+from sdk.errors import InputError
+
+pytest.importorskip("scipy", reason="needs the extra calibrate")
+
+MODEL, JUDGE = ("nano", "ab" * 32), ("judge", "cd" * 32)
+
+
+def people(count: int = 120, each: int = 6, seed: int = 0) -> Measured:
+    """Faces whose embeddings are the person's, with the more noise the lower their score is."""
+    rng = np.random.default_rng(seed)
+    centres = rng.standard_normal((count, 64))
+    scores = rng.beta(3, 1.5, count * each)
+    noise = rng.standard_normal((count * each, 64)) * (0.2 + 1.6 * (1 - scores[:, None]))
+    names = np.repeat([f"person {index}" for index in range(count)], each)
+    return Measured(scores, names.tolist(), (np.repeat(centres, each, axis=0) + noise).astype(np.float32))
+
+
+def test_a_calibration_holds_for_other_people() -> None:
+    fitted = calibrate(MODEL, JUDGE, people(), Targets(1e-3, (0.02, 0.1)))
+    found = fitted.calibration
+    assert (found.model, found.judge, found.people) == ("nano", "judge", 120)
+    assert (found.images, found.comparisons) == (720, 1800)
+    assert 0 < found.errors < 900
+    others = calibrate(MODEL, JUDGE, people(seed=1), Targets()).outcomes
+    assert others is not None
+    rates = found.match_rates(others.score)
+    assert rates is not None
+    assert calibration_error(rates, others) < 0.05
+    strict, lenient = (found.threshold(name) for name in ("enrol", "identify"))
+    assert lenient.score < strict.score
+    accepted = others.score >= strict.score
+    assert 1 - others.matched[accepted].mean() < 0.03 < 1 - others.matched.mean()
+
+
+def test_a_share_of_faces_needs_no_people() -> None:
+    found = calibrate_discard(MODEL, people().scores, [0.05, 0.2]).calibration
+    assert found.judge == ""
+    assert found.quality(0.5) is None
+    assert found.threshold("enrol").target == 0.2  # the strict point turns away more
+    assert found.threshold("identify").target == 0.05
+
+
+GOOD = people(20)
+
+
+@pytest.mark.parametrize(
+    ("measured", "words"),
+    [
+        (people(9), "9 of 9 people have several pictures, wanted 10"),
+        (people(12, 2), "non-mated comparisons cannot fix an FMR of 0.001, wanted 10000"),
+        (replace(GOOD, scores=np.ones(120)), "all 120 scores are 1"),
+        (replace(GOOD, scores=np.r_[np.nan, GOOD.scores[1:]]), "1 scores are no numbers, first of face 0"),
+        (replace(GOOD, scores=np.zeros(0), people=[], embeddings=np.zeros((0, 4), np.float32)), "there is no face"),
+        (replace(GOOD, embeddings=None), "120 scores, 0 embeddings, 120 names"),
+        (replace(GOOD, people=[]), "120 scores, 120 embeddings, 0 names"),
+        (
+            replace(people(60), embeddings=np.random.default_rng(0).standard_normal((360, 64)).astype(np.float32)),
+            "it recognises nobody",
+        ),
+        (replace(GOOD, embeddings=np.full((120, 4), np.nan, np.float32)), "120 embeddings are no numbers, first row 0"),
+    ],
+)
+def test_what_cannot_be_calibrated_is_refused(measured: Measured, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        calibrate(MODEL, JUDGE, measured, Targets())
+
+
+@pytest.mark.parametrize("change", [{"fmr": 0.0}, {"fmr": 1.0}, {"fnmr": ()}, {"fnmr": (0.1, 0.1)}, {"fnmr": (2.0,)}])
+def test_targets_that_mean_nothing_are_refused(change: dict[str, object]) -> None:
+    with pytest.raises(InputError, match="wanted"):
+        Targets(**change)  # type: ignore[arg-type]
