@@ -1,7 +1,6 @@
 """QualityScorer: the class that users meet."""
 
 import _thread
-import hashlib
 import math
 import os
 import weakref
@@ -123,8 +122,7 @@ class QualityScorer:
         loaded, runtime = open_quality_model(model, device, card, precision, callers, trust)
         self._card = loaded.card
         if self._calibration is not None:
-            digest = hashlib.sha256(loaded.data + loaded.weights).hexdigest()
-            self._calibration.check_model(loaded.card.name, digest)
+            self._calibration.check_model(loaded.card.name, loaded.sha256)
         self._device, self._precision = runtime.device, runtime.precision
         self._threads = callers if threads or self._device in ON_CPU else 1
         reopen = partial(reopen_quality_model, settled, self._device, card, precision, callers, trust)

@@ -3,21 +3,19 @@
 import hashlib
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from sdk.alignment import CROP_SIZE
+from sdk.calibrating.embedding_session import EmbeddingSession, listed
 from sdk.errors import ModelError
 from sdk.files import read_file
-from sdk.models.card import InputSpec, ModelCard
-from sdk.models.loading import LARGEST, Model
-from sdk.onnx_bytes.onnx_file import check_onnx
-from sdk.onnx_bytes.prelu_cache import without_prelu
-from sdk.runtimes.base import MOST_FACES, pad_batch
-from sdk.runtimes.onnxruntime import open_session, run_error, tensor_info
+from sdk.models.card import InputSpec
+from sdk.models.loading import LARGEST
+from sdk.runtimes.base import TensorInfo
 from sdk.runtimes.shared_runtime import prepare
 
 USUAL_INPUT = InputSpec(0, 0, "RGB", "NCHW", "float32")
@@ -37,25 +35,15 @@ class Judge:
 
     def __init__(self, path: Path, spec: InputSpec = USUAL_INPUT) -> None:
         data = read_file(path, ModelError, "give the .onnx file of a face-recognition model", LARGEST)
-        try:
-            check_onnx(data)
-        except ModelError as error:
-            raise ModelError(f"{path}: {error}") from error
+        self._session, self._path = EmbeddingSession(data, path), path
         self.name, self.sha256 = path.stem, hashlib.sha256(data).hexdigest()
-        self._path = path
-        model = Model(data, ModelCard("face-recognition"), path)
-        self._session = open_session(without_prelu(data), model, ["CPUExecutionProvider"])
-        inputs = [tensor_info(value) for value in self._session.get_inputs()]
-        if len(inputs) != 1 or inputs[0].dtype not in ("float32", "uint8"):
-            raise self._wrong("takes", inputs, "one input, faces float32 (N, 3, H, W) or (N, H, W, 3)")
-        self._spec = _fitted(spec, inputs[0])
-        if self._spec is None or len(self._session.get_outputs()) != 1:
-            outputs = [tensor_info(value) for value in self._session.get_outputs()]
-            raise self._wrong("takes", [*inputs, *outputs], "faces (N, 3, H, W) or (N, H, W, 3), and one output")
-        self._input = inputs[0].name
-        self._fixed = inputs[0].shape[0] if inputs[0].shape else None
-        if self._fixed is not None and not 1 <= self._fixed <= MOST_FACES:
-            raise ModelError(f"{path} takes {self._fixed} faces a call, wanted 1 to {MOST_FACES} or any number")
+        tensors = [*self._session.inputs, *self._session.outputs]
+        if len(tensors) != 2 or tensors[0].dtype not in ("float32", "uint8") or not _shows_faces(tensors[0]):
+            raise ModelError(
+                f"{path} has {listed(tensors)}; wanted one input, faces (N, 3, H, W) or (N, H, W, 3) of float32 or "
+                "uint8, and one output, embeddings"
+            )
+        self._spec = _fitted(spec, tensors[0])
 
     def embed(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed aligned faces. Several threads may call it at once; each call uses one core.
@@ -69,36 +57,30 @@ class Judge:
         Raises:
             ModelError: The model fails, or gives something else.
         """
-        spec = self._spec
-        assert spec is not None
-        if faces.shape[1:3] != (spec.height, spec.width):
-            size = (spec.width, spec.height)
-            faces = np.stack([np.asarray(cv2.resize(face, size, interpolation=cv2.INTER_AREA)) for face in faces])
-        values, size_ = prepare(faces, spec), self._fixed or len(faces)
-        parts = [self._run(values[start : start + size_], size_) for start in range(0, len(values), size_)]
-        return np.concatenate(parts)[: len(faces)]
-
-    def _run(self, batch: NDArray[Any], size: int) -> NDArray[np.float32]:
-        try:
-            found = self._session.run(None, {self._input: pad_batch(batch, size)})[0]
-        except Exception as error:  # onnxruntime's errors have no base class of their own
-            raise run_error(error, "cpu", len(batch)) from error
-        if found.ndim != 2 or len(found) != size or found.shape[1] < 2 or not np.isfinite(found).all():
+        height, width = self._spec.height, self._spec.width
+        if faces.shape[1:3] != (height, width):
+            scaled = [cv2.resize(face, (width, height), interpolation=cv2.INTER_AREA) for face in faces]
+            faces = np.stack(scaled).astype(np.uint8, copy=False)
+        found = self._session.run(prepare(faces, self._spec))
+        if found.shape[1] < 2 or not np.isfinite(found).all():
             raise ModelError(
-                f"{self._path} gives {found.shape} for {size} faces, {np.isfinite(found).mean():.0%} of it numbers; "
-                f"wanted embeddings ({size}, D), D > 1: check that it is a face-recognition model"
+                f"{self._path} gives {found.shape} for {len(faces)} faces, {np.isfinite(found).mean():.0%} of it "
+                f"numbers; wanted embeddings ({len(faces)}, D), D > 1: check that it is a face-recognition model"
             )
-        return np.asarray(found[: len(batch)], np.float32)
-
-    def _wrong(self, does: str, found: list[Any], wanted: str) -> ModelError:
-        return ModelError(f"{self._path} {does} {' and '.join(map(str, found)) or 'nothing'}; wanted {wanted}")
+        return np.asarray(found, np.float32)
 
 
-def _fitted(spec: InputSpec, found: Any) -> InputSpec | None:
-    """Return the input with the file's layout, size and type; None where its shape is none of faces."""
-    shape = tuple(found.shape or ())
-    if len(shape) != 4 or 3 not in (shape[1], shape[3]):
-        return None
-    rows, columns = (2, 3) if shape[1] == 3 else (1, 2)
-    height, width = shape[rows] or CROP_SIZE, shape[columns] or CROP_SIZE
-    return replace(spec, layout="NCHW" if rows == 2 else "NHWC", dtype=found.dtype, height=height, width=width)
+def _shows_faces(tensor: TensorInfo) -> bool:
+    """Tell whether an input has the shape of colour images."""
+    shape = tensor.shape or ()
+    return len(shape) == 4 and 3 in (shape[1], shape[3])
+
+
+def _fitted(spec: InputSpec, tensor: TensorInfo) -> InputSpec:
+    """Return the input with the file's layout, size and type."""
+    assert tensor.shape is not None
+    rows, columns = (2, 3) if tensor.shape[1] == 3 else (1, 2)
+    height, width = tensor.shape[rows] or CROP_SIZE, tensor.shape[columns] or CROP_SIZE
+    layout: Literal["NCHW", "NHWC"] = "NCHW" if rows == 2 else "NHWC"
+    dtype: Literal["uint8", "float32"] = "uint8" if tensor.dtype == "uint8" else "float32"
+    return replace(spec, layout=layout, dtype=dtype, height=height, width=width)

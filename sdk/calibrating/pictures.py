@@ -1,7 +1,6 @@
 """Pictures of people, and what a calibration needs of them: a score and an embedding of the largest face of each."""
 
 import csv
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +14,8 @@ from sdk.errors import ImageError, InputError, ScoreError
 from sdk.files import read_file
 from sdk.images.decoding import load_image
 from sdk.images.folders import images_below
-from sdk.results_io.scoring import map_files
+from sdk.results_io.scoring import NO_FACE, map_files
 from sdk.scorer import QualityScorer
-
-logger = logging.getLogger(__name__)
 
 Features = tuple[float, NDArray[np.float32] | None]
 """Score and embedding of a face."""
@@ -84,7 +81,7 @@ def measure(
             else:
                 faces = scorer.assess(path)
                 if not faces:
-                    return f"{path}: no face found"
+                    return f"{path}: {NO_FACE}"
                 score, crop = faces[0].score, faces[0].crop
             return score, None if judge is None else judge.embed(crop[None])[0]
         except (ImageError, ScoreError) as error:

@@ -1,6 +1,5 @@
 """fiqa calibrate: what scores mean on one's own pictures, and from which score on a face is good enough."""
 
-import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -97,12 +96,13 @@ def calibrate(
         with missing_packages("calibrate"):
             from sdk.calibrating.judge import Judge
             from sdk.detection.face_detector import FaceDetector
+            from sdk.models.loading import load_model
             from sdk.scorer import QualityScorer
 
             judge = None if fr is None else Judge(fr, judge_input)
             finder = None if detector is None or aligned else FaceDetector(detector)
             with QualityScorer(model, device, threads, detector=finder) as scorer:
-                fitted = _fit(settings, scorer, _digest(model), judge)
+                fitted = _fit(settings, scorer, load_model(model).sha256, judge)
             fitted.calibration.write(out)
             if picture is not None:
                 from sdk.calibrating.plot import draw
@@ -147,14 +147,14 @@ def _fit(settings: _Settings, scorer: "QualityScorer", digest: str, judge: "Judg
     return calibrate(own, (judge.name, judge.sha256), found, targets)
 
 
-def _read_embeddings(path: Path, count_: int, left_out: list[str]) -> "NDArray[np.float32]":
+def _read_embeddings(path: Path, pictures: int, left_out: list[str]) -> "NDArray[np.float32]":
     from sdk.files.arrays import open_npy
 
     vectors = open_npy(path, ("f", (None, None)), "give embeddings, a row for each picture")
-    if len(vectors) != count_ or left_out:
+    if len(vectors) != pictures or left_out:
         raise InputError(
-            f"{path} holds {vectors.shape}, and {count_ - len(left_out)} of {count_} pictures have a score; wanted a "
-            "row of numbers for each picture: leave out the pictures without a face, or give --fr"
+            f"{path} holds {vectors.shape}, and {pictures - len(left_out)} of {pictures} pictures have a score; wanted "
+            "a row of numbers for each picture: leave out the pictures without a face, or give --fr"
         )
     return np.asarray(vectors, np.float32)
 
@@ -176,14 +176,6 @@ def _triple(option: str, text: str) -> tuple[float, float, float]:
     if len(values) not in (1, 3):
         raise InputError(f"{option} is {text!r}, wanted one number or three with commas between, such as 0.5")
     return (values[0], values[len(values) // 2], values[-1])
-
-
-def _digest(model: str) -> str:
-    """Return the SHA-256 of a model's file."""
-    from sdk.models.loading import load_model
-
-    loaded = load_model(model)
-    return hashlib.sha256(loaded.data + loaded.weights).hexdigest()
 
 
 def _show(fitted: "Fitted", out: Path) -> None:

@@ -1,7 +1,7 @@
 """From scores and embeddings of people's faces to a calibration."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,7 +64,7 @@ class Fitted:
 
     calibration: Calibration
     scores: Floats
-    outcomes: Outcomes | None = field(default=None)
+    outcomes: Outcomes | None = None
 
 
 def calibrate(model: tuple[str, str], judge: tuple[str, str], found: Measured, targets: Targets) -> Fitted:

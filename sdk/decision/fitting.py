@@ -84,12 +84,8 @@ def calibration_error(rates: Floats, outcomes: Outcomes, bins: int = 10) -> floa
         outcomes: How they ended.
         bins: Number of bins.
     """
-    return float(np.average(*_gaps(reliability(rates, outcomes, bins))))
-
-
-def _gaps(diagram: NDArray[np.float64]) -> tuple[Floats, Any, Any]:
-    promised, real, count = diagram.T
-    return np.abs(promised - real), None, count
+    promised, real, count = reliability(rates, outcomes, bins).T
+    return float(np.average(np.abs(promised - real), weights=count))
 
 
 def reliability(rates: Floats, outcomes: Outcomes, bins: int = 10) -> NDArray[np.float64]:
@@ -113,7 +109,7 @@ def fit_threshold(outcomes: Outcomes, faces: Floats, name: str, target: float, s
     ends = np.flatnonzero(np.r_[score[1:] != score[:-1], True])  # of comparisons that have equal scores
     people, what = outcomes.people, f"{name}: a threshold for an FNMR of {target:g}"
     if (found := _lowest(score, failed, np.ones(len(score)), ends, target)) is None:
-        return f"{what} does not exist: among the best {max(1, len(score) // 10)} comparisons more fail"
+        return f"{what} does not exist: from every score on, more of the comparisons fail"
     if outcomes.errors == 0 and 3 / people > target:
         needed = math.ceil(3 / target)
         return f"{what} cannot be told: no comparison of {people} people fails; about {needed} people are needed"

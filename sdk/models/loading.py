@@ -37,6 +37,11 @@ class Model:
     path: Path
     weights: bytes = b""
 
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the content of the file, then of `weights`."""
+        return hashlib.sha256(self.data + self.weights).hexdigest()
+
 
 Reader: TypeAlias = Callable[[Path, ModelCard | None, bool], Model]
 """Reads a file and checks it; takes the path, `card` and `trust` of `load_model`."""
@@ -172,7 +177,7 @@ def read_with_card(path: Path, card: ModelCard | None, trust: bool) -> Model:
     others = [suffix for suffix in beside if suffix != ".json"]
     data, weights = _read(path), b"".join(_read(path.with_suffix(suffix)) for suffix in others)
     model = _fitting(Model(data, card or read_card_beside(path), path, weights), path.suffix)
-    wanted, digest = model.card.engine.sha256, hashlib.sha256(data + weights).hexdigest()
+    wanted, digest = model.card.engine.sha256, model.sha256
     if not wanted and not trust:
         raise ModelError(
             f"{path}: its card names no SHA-256, so the file cannot be compared with it; export the model "

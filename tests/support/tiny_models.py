@@ -1,8 +1,10 @@
 """Small ONNX models with every kind of PReLU, made from a seed."""
 
 import json
+from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import onnx
 from numpy.typing import NDArray
@@ -118,6 +120,14 @@ def embedding_model(batch: int | str = "batch", size: int = 8) -> onnx.ModelProt
         [numpy_helper.from_array(weights, "weights")],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+
+
+def write_faces(folder: Path, count: int) -> Path:
+    """Write `faces(count)` as crops `00.png`, `01.png` ... into a new folder, and return it."""
+    folder.mkdir()
+    for index, crop in enumerate(faces(count)):
+        cv2.imwrite(str(folder / f"{index:02}.png"), crop)
+    return folder
 
 
 def faces(count: int, seed: int = 0) -> NDArray[np.uint8]:

@@ -24,7 +24,7 @@ from sdk.files import LineFile
 from sdk.images.folders import Found, LeftOut
 from sdk.results_io.rows import COLUMNS
 from sdk.results_io.scoring import NO_NUMBER, cut_picture, score_files
-from tests.support.tiny_models import faces, tiny_card, tiny_model
+from tests.support.tiny_models import faces, tiny_card, tiny_model, write_faces
 
 ROOT = Path(__file__).parents[3]
 COUNT = 12
@@ -54,11 +54,7 @@ app()
 @pytest.fixture
 def crops(tmp_path: Path) -> Path:
     """A folder of aligned crops."""
-    folder = tmp_path / "crops"
-    folder.mkdir()
-    for index, crop in enumerate(faces(COUNT)):
-        cv2.imwrite(str(folder / f"{index:02}.png"), crop)
-    return folder
+    return write_faces(tmp_path / "crops", COUNT)
 
 
 def run(*arguments: object, code: int = 0) -> tuple[str, str]:

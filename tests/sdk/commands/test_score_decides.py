@@ -5,7 +5,6 @@ import json
 from hashlib import sha256
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -15,18 +14,14 @@ from sdk.commands.app import app
 from sdk.commands.score_output import rows_printer
 from sdk.decision.calibration import Threshold
 from sdk.results_io.scored_face import ScoredFace
-from tests.support.tiny_models import faces
+from tests.support.tiny_models import write_faces
 
 COUNT = 6
 
 
 @pytest.fixture
 def crops(tmp_path: Path) -> Path:
-    folder = tmp_path / "crops"
-    folder.mkdir()
-    for index, crop in enumerate(faces(COUNT)):
-        cv2.imwrite(str(folder / f"{index}.png"), crop)
-    return folder
+    return write_faces(tmp_path / "crops", COUNT)
 
 
 @pytest.fixture
