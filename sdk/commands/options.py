@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from sdk import __version__
+from sdk.errors import InputError
 from sdk.models.catalog import catalog
 from sdk.models.formats import SUFFIXES
 
@@ -57,9 +58,28 @@ PrecisionOption = Annotated[
 TrustOption = Annotated[
     bool, typer.Option("--trust", help="Load an engine file from another machine. Such a file is code.")
 ]
+CalibrationOption = Annotated[
+    Path | None,
+    typer.Option(help="What scores mean, as fiqa calibrate wrote it; gives each face its quality, 0 to 100."),
+]
+ThresholdOption = Annotated[float | None, typer.Option(help="Accept faces from this score on.")]
+AcceptOption = Annotated[
+    str | None, typer.Option(help="Accept faces from an operating point of --calibration on: enrol or identify.")
+]
 FacesOption = Annotated[
     Path | None, typer.Option(help="Folder of aligned 112 x 112 face crops, of good and of bad quality.")
 ]
+
+
+def accepted_from(threshold: float | None, accept: str | None) -> float | str | None:
+    """Return what --threshold and --accept say, for `QualityScorer`.
+
+    Raises:
+        InputError: Both are given.
+    """
+    if threshold is not None and accept is not None:
+        raise InputError("--threshold and --accept both say what is accepted; give one of them")
+    return threshold if accept is None else accept
 
 
 def _print_version(wanted: bool) -> None:

@@ -12,12 +12,16 @@ import typer
 
 from sdk.commands.console import INTERRUPTED, error_exits, progress_bar, say
 from sdk.commands.options import (
+    AcceptOption,
+    CalibrationOption,
     DetectorOption,
     DeviceOption,
     ModelOption,
     PrecisionOption,
     ThreadsOption,
+    ThresholdOption,
     TrustOption,
+    accepted_from,
 )
 from sdk.commands.score_output import csv_printer, rows_printer, summarise
 from sdk.errors import FiqaError, InputError
@@ -37,14 +41,6 @@ if TYPE_CHECKING:
 Paths = Annotated[list[str], typer.Argument(help="Image files, folders with all their sub-folders, glob patterns.")]
 Aligned = Annotated[
     bool, typer.Option("--aligned", help="Take each file as an aligned 112 x 112 face; detect nothing.")
-]
-Threshold = Annotated[float | None, typer.Option(help="Accept faces from this score on.")]
-Accept = Annotated[
-    str | None, typer.Option(help="Accept faces from an operating point of --calibration on: enrol or identify.")
-]
-CalibrationOption = Annotated[
-    Path | None,
-    typer.Option(help="What scores mean, as fiqa calibrate wrote it; gives each face its quality, 0 to 100."),
 ]
 Out = Annotated[Path | None, typer.Option(help="Table to write: .csv, .jsonl or .parquet.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the table of --out that an earlier run began.")]
@@ -86,8 +82,7 @@ class ScoreSettings:
         Raises:
             InputError: They cannot be written, or do not go together.
         """
-        if self.threshold is not None and self.accept is not None:
-            raise InputError("--threshold and --accept both say what is accepted; give one of them")
+        accepted_from(self.threshold, self.accept)
         if self.resume and self.out is None:
             raise InputError("--resume goes on with a table; name it by --out")
         if self.out is not None:
@@ -103,7 +98,7 @@ class ScoreSettings:
         detector = None if self.detector is None or self.aligned else FaceDetector(self.detector)
         return QualityScorer(
             self.model, self.device, self.threads, precision=self.precision, trust=self.trust, detector=detector,
-            calibration=self.calibration, accept=self.threshold if self.accept is None else self.accept,
+            calibration=self.calibration, accept=accepted_from(self.threshold, self.accept),
             max_pixels=self.max_pixels, max_bytes=self.max_bytes,
         )  # fmt: skip
 
@@ -117,8 +112,8 @@ def score(
     precision: PrecisionOption = None,
     trust: TrustOption = False,
     detector: DetectorOption = None,
-    threshold: Threshold = None,
-    accept: Accept = None,
+    threshold: ThresholdOption = None,
+    accept: AcceptOption = None,
     calibration: CalibrationOption = None,
     out: Out = None,
     resume: Resume = False,

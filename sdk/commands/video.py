@@ -14,7 +14,15 @@ from rich.console import Console
 from rich.status import Status
 
 from sdk.commands.console import INTERRUPTED, error_exits, say
-from sdk.commands.options import DetectorOption, DeviceOption, ModelOption
+from sdk.commands.options import (
+    AcceptOption,
+    CalibrationOption,
+    DetectorOption,
+    DeviceOption,
+    ModelOption,
+    ThresholdOption,
+    accepted_from,
+)
 from sdk.scorer import QualityScorer
 from sdk.stopping import OrderlyEnd, leave, wait_for
 from sdk.text import count
@@ -39,9 +47,8 @@ Serve = Annotated[int | None, typer.Option(help="Port of a page with the picture
 Host = Annotated[str, typer.Option(help="Address of the page. 0.0.0.0 lets every machine see it, without a password.")]
 MinSize = Annotated[float, typer.Option(help="Smallest face that is scored: shorter side of its box, pixels.")]
 MinSharpness = Annotated[float, typer.Option(help="Least sharpness of a best shot. 50 is blurred, 300 is sharp.")]
-Floor = Annotated[float | None, typer.Option(help="Least score of a best shot.")]
-Threshold = Annotated[
-    float | None, typer.Option(help="Write a track's first face with this score at once, not only at its end.")
+KeepRejected = Annotated[
+    bool, typer.Option("--keep-rejected", help="Let best shots be faces that are rejected, or hardly faces, too.")
 ]
 Keep = Annotated[int, typer.Option(help="Number of best shots of each track.")]
 Every = Annotated[int, typer.Option(help="Look for faces in every n-th frame, and follow them in the others.")]
@@ -63,8 +70,10 @@ class VideoSettings:
     source: str
     min_size: float
     min_sharpness: float
-    floor: float | None
     threshold: float | None
+    accept: str | None
+    calibration: Path | None
+    keep_rejected: bool
     keep: int
     every: int
     max_fps: float | None
@@ -84,9 +93,11 @@ def video(
     host: Host = "127.0.0.1",
     min_size: MinSize = 40,
     min_sharpness: MinSharpness = 0,
-    floor: Floor = None,
-    threshold: Threshold = None,
+    threshold: ThresholdOption = None,
+    accept: AcceptOption = None,
+    calibration: CalibrationOption = None,
     keep: Keep = 3,
+    keep_rejected: KeepRejected = False,
     every: Every = 1,
     max_fps: MaxFps = None,
     detection_side: DetectionSide = None,
@@ -95,6 +106,9 @@ def video(
     device: DeviceOption = "auto",
 ) -> None:
     """Find, follow and score the faces of a stream, and keep the best of each person.
+
+    With --threshold or --accept each face is accepted or rejected. Best shots are accepted faces then, and a track's
+    first accepted face is written at once, not only at the track's end.
 
     Files and folders are read to their end. Cameras and streams are read until Ctrl-C or SIGTERM, and are opened again
     when they fail. Counters go to stderr: at the end, and on a terminal all the time.
@@ -108,8 +122,9 @@ def video(
     from sdk.video.outputs import OutputSettings
 
     settings = VideoSettings(
-        source, min_size, min_sharpness, floor, threshold, keep, every, max_fps, detection_side, detector, model, device
-    )
+        source, min_size, min_sharpness, threshold, accept, calibration, keep_rejected, keep, every, max_fps,
+        detection_side, detector, model, device,
+    )  # fmt: skip
     outputs = OutputSettings(out, save, best_shots, show, serve, host)
     threads = threading.enumerate()
     try:
@@ -129,8 +144,11 @@ def _run(settings: VideoSettings, wanted: "OutputSettings", signals: OrderlyEnd)
     wanted.check(settings.source, settings.model)
     try:
         with ExitStack() as stack:
-            scorer = stack.enter_context(QualityScorer(settings.model, settings.device))
-            outputs = Outputs(wanted, scorer.card.score_range)
+            accepted = accepted_from(settings.threshold, settings.accept)
+            scorer = stack.enter_context(
+                QualityScorer(settings.model, settings.device, calibration=settings.calibration, accept=accepted)
+            )
+            outputs = Outputs(wanted, scorer)
             stack.callback(outputs.close)
             stream = _open_stream(settings, scorer, outputs)
             stack.callback(stream.close)  # where an output cannot be opened
@@ -156,12 +174,14 @@ def _run(settings: VideoSettings, wanted: "OutputSettings", signals: OrderlyEnd)
 
 def _open_stream(settings: VideoSettings, scorer: QualityScorer, outputs: "Outputs") -> "VideoScorer":
     from sdk.video import BestShots, VideoScorer, open_source
+    from sdk.video.best_shot import DOUBTFUL
     from sdk.video.video_scorer import DETECTION_SIDE, default_detectors
 
     detectors = default_detectors(settings.detection_side or DETECTION_SIDE, settings.detector or "fiqa-detector")
+    low, high = scorer.card.score_range
     shots = BestShots(
-        outputs.add_shots, count=settings.keep, threshold=settings.threshold, floor=settings.floor,
-        min_sharpness=settings.min_sharpness,
+        outputs.add_shots, count=settings.keep, rejected=settings.keep_rejected,
+        min_sharpness=settings.min_sharpness, doubtful=low + DOUBTFUL * (high - low),
     )  # fmt: skip
     opened = wait_for(lambda: open_source(settings.source))
     return VideoScorer(

@@ -1,4 +1,4 @@
-"""Best shots: the best faces of each track, told of at its end, and of the first good one at once."""
+"""Best shots: the best faces of each track, told of at its end, and of the first accepted one at once."""
 
 import math
 from collections import Counter
@@ -14,6 +14,12 @@ from sdk.video.frames import FrameResult, TrackedFace
 
 MARGIN = 0.4
 """Width of the surroundings that a picture shows, in sides of the box."""
+
+SURE = 0.8
+"""Confidence from which on a find of the detector is a face, whatever its score."""
+
+DOUBTFUL = 0.35
+"""Score below which a find that is not sure is taken for no face, of scores from 0 to 1."""
 
 PICTURE_SIDE = 320
 """Longest side of a picture, pixels. With the crop, at most 350 kB are kept for a face."""
@@ -50,14 +56,13 @@ class TrackShots:
 
     Attributes:
         track: Number of the track.
-        final: True when the track has ended. False for the early call, which tells of the first face that reached the
-            threshold.
+        final: True when the track has ended. False for the early call, which tells of the first accepted face.
         shots: The faces, best first; empty where none was good enough.
         first: Timestamp of the first frame of the track, seconds.
         last: Timestamp of the last frame of the track, seconds.
         faces: Number of faces that were scored or refused.
-        refused: Number of faces refused by reason: `small`, `blurred`, `low` in score, or `unscored` where the model
-            gave no number.
+        refused: Number of faces refused by reason: `small`; `unscored` where the model gave no number; `rejected` by
+            the scorer's threshold; `doubtful` where it may be no face; `blurred`.
     """
 
     track: int
@@ -82,13 +87,16 @@ class _Kept:
 class BestShots:
     """Keep the best faces of every track, and call back when a track ends.
 
+    A face is kept unless the scorer rejects it (see `TrackedFace.accepted`), or it may be no face: the detector is not
+    sure of it (confidence under 0.8), and its score is under `doubtful`.
+
     Args:
-        on_shots: Called with the best faces of a track when it ends, and once before when a face reaches `threshold`.
-            It runs in the thread that iterates. An error of it passes to the iteration, and it is not called again.
+        on_shots: Called with the best faces of a track when it ends, and once before at its first accepted face. It
+            runs in the thread that iterates. An error of it passes to the iteration, and it is not called again.
         count: Number of faces that are kept of a track.
-        threshold: Score of the early call; None for no early call.
-        floor: Least score of a face that is kept; None for any.
+        rejected: Keep faces that are rejected or doubtful, too.
         min_sharpness: Least sharpness of a face that is kept; see `sdk.sharpness`.
+        doubtful: Choose another one for a model whose scores are not from 0 to 1.
 
     Raises:
         InputError: `count` is less than 1, or another value is no number.
@@ -99,20 +107,20 @@ class BestShots:
         on_shots: Callable[[TrackShots], object],
         *,
         count: int = 3,
-        threshold: float | None = None,
-        floor: float | None = None,
+        rejected: bool = False,
         min_sharpness: float = 0.0,
+        doubtful: float = DOUBTFUL,
     ) -> None:
         if not isinstance(count, int) or count < 1:
             raise InputError(f"count is {count}, wanted a whole number of at least 1")
-        for name, value in (("threshold", threshold), ("floor", floor), ("min_sharpness", min_sharpness)):
-            if value is not None and not math.isfinite(value):
-                raise InputError(f"{name} is {value}, wanted a number")
+        for name, value in (("min_sharpness", min_sharpness), ("doubtful", doubtful)):
+            if not isinstance(value, (int, float)) or not math.isfinite(value):
+                raise InputError(f"{name} is {value!r}, wanted a number")
         self._on_shots = on_shots
         self._count = count
-        self._threshold = threshold
-        self._floor = floor
+        self._rejected = rejected
         self._min_sharpness = min_sharpness
+        self._doubtful = doubtful
         self._tracks: dict[int, _Kept] = {}
         self._failed = False
 
@@ -126,7 +134,7 @@ class BestShots:
             kept.last = result.timestamp
             kept.faces += 1
             shot = self._examine(face, result, kept)
-            if shot is not None and not kept.early and self._threshold is not None and shot.score >= self._threshold:
+            if shot is not None and not kept.early and face.accepted:
                 kept.early = True
                 self._call(_track_shots(face.track, kept, (shot,), final=False))
 
@@ -139,8 +147,11 @@ class BestShots:
         if face.score is None or face.crop is None:
             kept.refused["small" if face.crop is None else "unscored"] += 1
             return None
-        if self._floor is not None and face.score < self._floor:
-            kept.refused["low"] += 1
+        if not self._rejected and face.accepted is False:
+            kept.refused["rejected"] += 1
+            return None
+        if not self._rejected and face.confidence < SURE and face.score < self._doubtful:
+            kept.refused["doubtful"] += 1
             return None
         value = sharpness(face.crop)
         if value < self._min_sharpness:

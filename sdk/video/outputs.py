@@ -6,11 +6,13 @@ from pathlib import Path
 
 from sdk.errors import InputError
 from sdk.files import check_outputs
+from sdk.scorer import QualityScorer
 from sdk.video.best_shot import TrackShots
 from sdk.video.frames import FrameResult
 from sdk.video.overlay import Overlay
 from sdk.video.reading.sources import find_file
 from sdk.video.video_scorer import VideoScorer
+from sdk.video.web.content import About
 from sdk.video.web.page import Page
 from sdk.video.window import Window
 from sdk.video.writing.records import Records, check_records, open_records
@@ -65,17 +67,17 @@ class Outputs:
 
     Args:
         settings: Which outputs there are.
-        score_range: Scores of the overlay's red and green.
+        scorer: Scores the faces.
 
     Raises:
         InputError: This OpenCV has no windows.
     """
 
-    def __init__(self, settings: OutputSettings, score_range: tuple[float, float]) -> None:
-        self._settings, self._score_range = settings, score_range
+    def __init__(self, settings: OutputSettings, scorer: QualityScorer) -> None:
+        self._settings, self._scorer = settings, scorer
         self._stack = ExitStack()
         self._stream: VideoScorer | None = None
-        self._overlay = Overlay(score_range)
+        self._overlay = Overlay(scorer.card.score_range)
         self._records: Records | None = None
         self._recording: VideoFile | None = None
         self._folder: ShotFolder | None = None
@@ -102,8 +104,9 @@ class Outputs:
             self._recording = VideoFile(wanted.save, stream.fps)
             self._stack.callback(self._recording.close)
         if wanted.serve is not None:
-            overlay = Overlay(self._score_range)
-            self.page = Page(stream.name, lambda: stream.counters, wanted.serve, wanted.host, overlay)
+            card = self._scorer.card
+            about = About(stream.name, card.name, card.score_range, self._scorer.threshold)
+            self.page = Page(about, lambda: stream.counters, wanted.serve, wanted.host)
             self._stack.callback(self.page.close)
 
     def add_shots(self, found: TrackShots) -> None:

@@ -19,6 +19,12 @@ from sdk.results import Face
 FIRST_OVERLAP, SECOND_OVERLAP = 0.2, 0.5
 """Least intersection over union of a track's predicted box and a face of high, and of low confidence."""
 
+RETURN_OVERLAP = 0.5
+"""Least intersection over union of a face of high confidence and the place where a track was seen last."""
+
+COAST = 1.0
+"""Seconds for which the prediction of an unseen track is followed. After that it can only return to its last place."""
+
 MAX_TRACKS = 256
 """Most tracks. Beyond, those end that were not seen for longest, so memory stays bounded."""
 
@@ -60,7 +66,7 @@ class Tracker:
         InputError: A value is out of its range.
     """
 
-    def __init__(self, confidence: float = 0.7, max_age: float = 1.0) -> None:
+    def __init__(self, confidence: float = 0.7, max_age: float = 2.0) -> None:
         if not 0 <= confidence <= 1:
             raise InputError(f"confidence is {confidence}, wanted a number in [0, 1]")
         if not max_age > 0:
@@ -84,15 +90,21 @@ class Tracker:
         """
         faces = [face for face in faces if min(face.box[2:]) > 0]
         self._expire(timestamp)
-        boxes = [track.box_at(timestamp) for track in self._tracks]
         certain = [index for index, face in enumerate(faces) if face.confidence >= self._confidence]
         uncertain = [index for index, face in enumerate(faces) if face.confidence < self._confidence]
-        free = list(range(len(self._tracks)))
+        recent = [track for track in self._tracks if timestamp - track.seen <= COAST]
         owner: dict[int, _Track] = {}
-        for candidates, least in ((certain, FIRST_OVERLAP), (uncertain, SECOND_OVERLAP)):
-            pairs = _match([boxes[row] for row in free], [faces[index].box for index in candidates], least)
-            owner |= {candidates[column]: self._tracks[free[row]] for row, column in pairs}
-            free = [row for index, row in enumerate(free) if index not in dict(pairs)]
+        # Third, a prediction drifts while a face is hidden, and a face that stood there is often still there.
+        for tracks, candidates, least, predicted in (
+            (recent, certain, FIRST_OVERLAP, True),
+            (recent, uncertain, SECOND_OVERLAP, True),
+            (self._tracks, certain, RETURN_OVERLAP, False),
+        ):
+            free = [track for track in tracks if track not in owner.values()]
+            wanted = [index for index in candidates if index not in owner]
+            boxes = [track.box_at(timestamp if predicted else track.seen) for track in free]
+            pairs = _match(boxes, [faces[index].box for index in wanted], least)
+            owner |= {wanted[column]: free[row] for row, column in pairs}
         for index in certain:
             if index not in owner:
                 self._made += 1
@@ -105,13 +117,15 @@ class Tracker:
         return [(owner[index].number, faces[index]) for index in sorted(owner)]
 
     def predict(self, timestamp: float) -> list[tuple[int, Face]]:
-        """Predict where the faces of the last frame are now; landmarks move with their box.
+        """Predict where the faces of the last frame are now, for a second; landmarks move with their box.
 
         Args:
             timestamp: Seconds; never less than in the call before.
         """
         self._expire(timestamp)
         last = max((track.seen for track in self._tracks), default=0)
+        if timestamp - last > COAST:
+            return []
         return [(track.number, track.face_at(timestamp)) for track in self._tracks if track.seen == last]
 
     def take_ended(self) -> tuple[int, ...]:

@@ -63,10 +63,11 @@ class SquareDetector:
 
 
 class BlueScorer:
-    """Scores a crop by the blue in its middle, as a share of 200."""
+    """Scores a crop by the blue in its middle, as a share of 200; may accept crops from a score on."""
 
-    def __init__(self, delay: float = 0) -> None:
+    def __init__(self, delay: float = 0, accept: float | None = None) -> None:
         self.delay = delay
+        self.threshold = accept
         self.sizes: list[int] = []
 
     def score_batch(self, faces: Sequence[Picture]) -> NDArray[np.float32]:
@@ -74,3 +75,7 @@ class BlueScorer:
         time.sleep(self.delay)
         self.sizes.append(len(faces))
         return np.array([face[40:72, 40:72, 0].mean() / 200 for face in faces], np.float32)
+
+    def decide(self, score: float) -> tuple[int | None, bool | None]:
+        """Give the score in percent as quality, and accept it from the threshold on."""
+        return (None, None) if self.threshold is None else (round(100 * score), score >= self.threshold)

@@ -4,7 +4,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import cv2
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdk.video.best_shot import TrackShots
-from sdk.video.frames import FrameResult
+from sdk.video.frames import FrameResult, TrackedFace
 from sdk.video.meter import Counters
 from sdk.video.overlay import Overlay
 
@@ -26,17 +26,33 @@ UNHEALTHY = 10.0
 """A stream is unhealthy when its source has given nothing for so many seconds."""
 
 
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a page is about.
+
+    Attributes:
+        name: Name of the source.
+        model: Name of the model.
+        score_range: Scores of the worst and of the best faces; see `ModelCard`.
+        threshold: Score from which on faces are accepted; None where there is none.
+    """
+
+    name: str
+    model: str = ""
+    score_range: tuple[float, float] = (0.0, 1.0)
+    threshold: float | None = None
+
+
 class Content:
     """Hold what the page shows. One thread fills it, another reads it.
 
     Args:
-        name: Name of the source.
+        about: What the page is about.
         counters: Returns the counters of the stream.
-        overlay: Draws the picture.
     """
 
-    def __init__(self, name: str, counters: Callable[[], Counters], overlay: Overlay) -> None:
-        self._name, self._counters, self._overlay = name, counters, overlay
+    def __init__(self, about: About, counters: Callable[[], Counters]) -> None:
+        self._about, self._counters, self._overlay = about, counters, Overlay(about.score_range)
         self._lock = threading.Lock()
         self._result: FrameResult | None = None
         self._encoded: tuple[int, bytes] = (-1, b"")
@@ -64,17 +80,20 @@ class Content:
         data = cv2.imencode(".jpg", best.picture)[1].tobytes()
         with self._lock:
             self._made += 1
-            about = {"id": self._made, "track": found.track, "score": round(best.score, 3), "final": found.final}
+            about = {"id": self._made, "final": found.final, **_verdict(best.face)}
             self._shots.append((about, data))
 
     def state(self) -> dict[str, Any]:
         """Return all that the page shows, but for pictures."""
         counters = asdict(self._counters())
         with self._lock:
+            faces = [] if self._result is None else self._result.faces
+            judged = filter(None, (self._overlay.judged(face.track) for face in faces))
             return {
-                "name": self._name,
+                **asdict(self._about),
                 "healthy": self.is_healthy(),
                 "counters": counters,
+                "faces": [_verdict(face) for face in judged],
                 "shots": [about for about, _ in self._shots],
                 "scores": list(self._points),
             }
@@ -102,6 +121,11 @@ class Content:
         if drawn is not None:
             self._encoded = (result.index, _jpeg(drawn))
         return self._encoded
+
+
+def _verdict(face: TrackedFace) -> dict[str, Any]:
+    score = None if face.score is None else round(face.score, 4)
+    return {"track": face.track, "score": score, "quality": face.quality, "accepted": face.accepted}
 
 
 def _jpeg(image: NDArray[np.uint8]) -> bytes:

@@ -17,8 +17,7 @@ from typing import Any
 from sdk.video.best_shot import TrackShots
 from sdk.video.frames import FrameResult
 from sdk.video.meter import Counters
-from sdk.video.overlay import Overlay
-from sdk.video.web.content import Content
+from sdk.video.web.content import About, Content
 from sdk.video.web.http import Answer, Server
 
 log = logging.getLogger(__name__)
@@ -36,25 +35,17 @@ class Page:
     """Serve a page about a running stream.
 
     Args:
-        name: Name of the source.
+        about: What the page is about.
         counters: Returns the counters of the stream.
         port: 0 for any that is free; see `address`.
         host: Address of this machine on which the page is served. There is no password.
-        overlay: Draws the picture.
 
     Raises:
         InputError: The port cannot be used.
     """
 
-    def __init__(
-        self,
-        name: str,
-        counters: Callable[[], Counters],
-        port: int,
-        host: str = "127.0.0.1",
-        overlay: Overlay | None = None,
-    ) -> None:
-        self._content = Content(name, counters, overlay or Overlay())
+    def __init__(self, about: About, counters: Callable[[], Counters], port: int, host: str = "127.0.0.1") -> None:
+        self._content = Content(about, counters)
         self._viewers = 0
         self._failed = False
         self._html = (files("sdk.video.web") / "page.html").read_bytes()

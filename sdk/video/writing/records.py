@@ -49,7 +49,8 @@ class ParquetRecords:
 
         check_records(path)
         face = {
-            "track": pa.int64(), "score": pa.float32(), "box": pa.list_(pa.float32()),
+            "track": pa.int64(), "score": pa.float32(), "quality": pa.int64(), "accepted": pa.bool_(),
+            "box": pa.list_(pa.float32()),
             "landmarks": pa.list_(pa.float32()), "confidence": pa.float32(),
         }  # fmt: skip
         columns = {
@@ -116,6 +117,8 @@ def frame_row(result: FrameResult) -> dict[str, Any]:
         {
             "track": face.track,
             "score": None if face.score is None else round(face.score, 6),
+            "quality": face.quality,
+            "accepted": face.accepted,
             "box": rounded(face.box),
             "landmarks": rounded(face.landmarks.reshape(-1)),
             "confidence": round(face.confidence, 4),

@@ -99,6 +99,8 @@ def _shot_row(name: str, shot: Shot) -> dict[str, Any]:
         "frame": shot.frame,
         "timestamp": round(shot.timestamp, 3),
         "score": round(shot.score, 6),
+        "quality": shot.face.quality,
+        "accepted": shot.face.accepted,
         "sharpness": round(shot.sharpness, 1),
         "box": rounded(shot.face.box),
         "landmarks": rounded(shot.face.landmarks.reshape(-1)),

@@ -11,14 +11,24 @@ SHARP = np.random.default_rng(0).integers(0, 256, (112, 112, 3), np.uint8)
 
 
 def result(
-    index: int, *faces: tuple[int, float | None], ended: tuple[int, ...] = (), crop: object = SHARP
+    index: int,
+    *faces: tuple[int, float | None],
+    ended: tuple[int, ...] = (),
+    crop: object = SHARP,
+    accept: float | None = None,
+    confidence: float = 0.9,
 ) -> FrameResult:
+    def accepted(score: float | None) -> bool | None:
+        return None if accept is None or score is None else score >= accept
+
+    points = np.zeros((5, 2), np.float32)
     tracked = tuple(
         TrackedFace(
-            (10.0, 10.0, 40.0, 40.0), np.zeros((5, 2), np.float32), 0.9, track, score, None if score is None else crop
+            (10.0, 10.0, 40.0, 40.0), points, confidence, track, score, None if score is None else crop,
+            accepted=accepted(score),
         )
         for track, score in faces
-    )
+    )  # fmt: skip
     image = np.full((90, 160, 3), index, np.uint8)
     return FrameResult(index, index / 25, 0.0, image, "new", tracked, ended)
 
@@ -49,29 +59,46 @@ def test_best_first_and_no_more_than_asked_for() -> None:
 
 def test_word_comes_early_once_and_when_the_track_ends() -> None:
     told: list[TrackShots] = []
-    shots = BestShots(told.append, threshold=0.7)
+    shots = BestShots(told.append)
     for index, score in enumerate([0.5, 0.75, 0.9]):
-        shots.update(result(index, (1, score)))
+        shots.update(result(index, (1, score), accept=0.7))
     assert [(found.final, [shot.score for shot in found.shots]) for found in told] == [(False, [0.75])]
-    shots.update(result(3, (2, 0.1), ended=(1,)))
-    assert [shot.score for shot in told[1].shots] == [0.9, 0.75, 0.5]
-    assert told[1].final
+    shots.update(result(3, (2, 0.1), ended=(1,), accept=0.7))
+    assert [shot.score for shot in told[1].shots] == [0.9, 0.75]
+    assert (told[1].final, told[1].faces, told[1].refused) == (True, 3, {"rejected": 1})
     shots.flush()
     shots.flush()
     assert [(found.track, found.final) for found in told] == [(1, False), (1, True), (2, True)]
 
 
 def test_gates_refuse_and_say_how_often() -> None:
-    results = [result(0, (1, None)), result(1, (1, 0.2)), result(2, (1, 0.9), crop=SOFT), result(3, (1, 0.6))]
-    (found,) = run(results, floor=0.3, min_sharpness=50)
+    results = [
+        result(0, (1, None)), result(1, (1, 0.4), accept=0.5), result(2, (1, 0.9), crop=SOFT), result(3, (1, 0.6)),
+        result(4, (1, 0.3), confidence=0.7),
+    ]  # fmt: skip
+    (found,) = run(results, min_sharpness=50)
     assert [shot.frame for shot in found.shots] == [3]
-    assert found.refused == {"small": 1, "low": 1, "blurred": 1}
+    assert found.refused == {"small": 1, "rejected": 1, "blurred": 1, "doubtful": 1}
+    (found,) = run(results, rejected=True)
+    assert [shot.frame for shot in found.shots] == [2, 3, 1]
     (found,) = run(results[:1])
     assert (found.shots, found.faces) == ((), 1)
 
 
+@pytest.mark.parametrize(
+    ("confidence", "score", "kept"), [(0.79, 0.34, 0), (0.79, 0.36, 1), (0.81, 0.1, 1), (0.5, 0.9, 1)]
+)
+def test_a_find_is_doubtful_where_the_detector_is_not_sure_and_the_score_is_low(
+    confidence: float, score: float, kept: int
+) -> None:
+    (found,) = run([result(0, (1, score), confidence=confidence)])
+    assert len(found.shots) == kept
+    (found,) = run([result(0, (1, score), confidence=confidence)], doubtful=0.0)
+    assert len(found.shots) == 1
+
+
 def test_a_refused_face_gives_no_early_call() -> None:
-    told = run([result(0, (1, 0.9), crop=SOFT)], threshold=0.5, min_sharpness=50)
+    told = run([result(0, (1, 0.9), crop=SOFT, accept=0.5)], min_sharpness=50)
     assert [found.final for found in told] == [True]
 
 
@@ -128,8 +155,7 @@ def test_wrong_count() -> None:
 @pytest.mark.parametrize(
     "setting",
     [
-        {"count": 0}, {"count": 1.5}, {"threshold": float("nan")}, {"floor": float("inf")},
-        {"min_sharpness": float("nan")},
+        {"count": 0}, {"count": 1.5}, {"doubtful": float("inf")}, {"doubtful": None}, {"min_sharpness": float("nan")},
     ],
 )  # fmt: skip
 def test_settings_that_are_no_numbers(setting: dict[str, float]) -> None:

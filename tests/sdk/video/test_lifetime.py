@@ -115,6 +115,9 @@ def test_close_from_within_does_not_hang(where: str) -> None:
                 made[0].close()
             return BlueScorer().score_batch(faces)
 
+        def decide(self, score: float) -> tuple[int | None, bool | None]:
+            return None, True
+
     def pictures() -> Iterator[Picture]:
         for count, picture in enumerate(endless()):
             if where == "source" and count == 5:
@@ -122,7 +125,7 @@ def test_close_from_within_does_not_hang(where: str) -> None:
             yield picture
 
     both = Closing()
-    shots = BestShots(lambda found: made[0].close(), threshold=-1) if where == "callback" else None
+    shots = BestShots(lambda found: made[0].close()) if where == "callback" else None
     made.append(VideoScorer(pictures(), both, both, best_shots=shots))
     start = time.monotonic()
     list(made[0])

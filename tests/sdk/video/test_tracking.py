@@ -48,6 +48,24 @@ def test_a_gap_is_bridged_and_a_long_absence_ends_the_track() -> None:
     assert numbers(tracker.update([face(4 * 18)], 2.04)) == [2]
 
 
+@pytest.mark.parametrize(("away", "moved", "number"), [(1.6, 5, 1), (1.6, 30, 2), (2.4, 5, 2)])
+def test_a_face_that_was_hidden_returns_to_its_place(away: float, moved: float, number: int) -> None:
+    """Its speed before would have carried its prediction far away."""
+    tracker = Tracker()
+    for step in range(10):
+        tracker.update([face(4 * step)], step / 25)
+    assert tracker.update([], 0.5) == []
+    assert numbers(tracker.update([face(36 + moved)], 9 / 25 + away)) == [number]
+
+
+def test_after_a_second_a_prediction_is_followed_no_more() -> None:
+    tracker = Tracker()
+    for step in range(25):
+        tracker.update([face(4 * step)], step / 25)
+    assert numbers(tracker.update([face(4 * 48)], 48 / 25)) == [1]
+    assert numbers(tracker.update([face(4 * 76)], 76 / 25)) == [2]
+
+
 def test_low_confidence_continues_a_track_but_begins_none() -> None:
     tracker = Tracker(confidence=0.7)
     assert tracker.update([face(0, confidence=0.5)], 0) == []

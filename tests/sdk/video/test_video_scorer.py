@@ -20,9 +20,9 @@ def accounted(counters: Counters) -> bool:
     return counters.captured == counters.corrupt + counters.skipped + counters.dropped + counters.delivered
 
 
-def run(source: object, **options: object) -> tuple[list[FrameResult], Counters]:
+def run(source: object, scorer: BlueScorer | None = None, **options: object) -> tuple[list[FrameResult], Counters]:
     detector = options.pop("detector", SquareDetector())
-    with VideoScorer(source, BlueScorer(), detector, **options) as video:
+    with VideoScorer(source, scorer or BlueScorer(), detector, **options) as video:
         results = list(video)
     assert accounted(video.counters)
     return results, video.counters
@@ -115,11 +115,11 @@ def test_stale_and_blank_frames_are_not_scored() -> None:
 def test_tracks_end_while_a_camera_shows_nothing_new(state: str) -> None:
     last = frame((22, 60, 40, 0.5)) if state == "stale" else np.zeros((180, 320, 3), np.uint8)
     told: list[TrackShots] = []
-    results, _ = run([*walk(3), *[last] * 40], best_shots=BestShots(told.append))
+    results, _ = run([*walk(3), *[last] * 60], best_shots=BestShots(told.append))
     assert results[-1].state == state
     assert results[-1].faces == ()
     (at,) = [result.index for result in results if result.ended]
-    assert 25 < at < 32
+    assert 50 < at < 57
     assert len(told) == 1
 
 
@@ -187,10 +187,10 @@ def test_frames_above_a_rate_are_skipped() -> None:
 
 def test_best_shots_come_early_late_and_at_the_end() -> None:
     told: list[TrackShots] = []
-    gone = [frame() for _ in range(30)]  # longer than a track lives unseen
+    gone = [frame() for _ in range(60)]  # longer than a track lives unseen
     squares = [(i, 0.2 + 0.1 * min(i, 8 - i)) for i in range(9)]  # best in the middle
     first = [frame((20 + 3 * i, 60, 40, score)) for i, score in squares]
-    run([*first, *gone, *walk(3)], best_shots=BestShots(told.append, count=2, threshold=0.45))
+    run([*first, *gone, *walk(3)], BlueScorer(accept=0.45), best_shots=BestShots(told.append, count=2))
     assert [(found.track, found.final) for found in told] == [(1, False), (1, True), (2, False), (2, True)]
     assert told[0].shots[0].frame == 3
     assert told[1].shots[0].frame == 4
@@ -288,7 +288,7 @@ def test_a_callback_that_raises_ends_the_stream() -> None:
     def fail(found: TrackShots) -> None:
         raise RuntimeError("the gate is shut")
 
-    video = VideoScorer(walk(50), BlueScorer(), SquareDetector(), best_shots=BestShots(fail, threshold=0.1))
+    video = VideoScorer(walk(50), BlueScorer(accept=0.1), SquareDetector(), best_shots=BestShots(fail))
     with pytest.raises(RuntimeError, match="the gate is shut"):
         next(video)
     assert list(video) == []

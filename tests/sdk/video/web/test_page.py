@@ -13,6 +13,7 @@ import pytest
 
 from sdk import InputError, VideoScorer
 from sdk.video import BestShots, Counters
+from sdk.video.web.content import About
 from sdk.video.web.page import VIEWERS, Page
 from tests.support.squares import BlueScorer, SquareDetector, frame, walk
 
@@ -24,10 +25,10 @@ class Running:
 
     def __init__(self) -> None:
         self.age: float | None = 0.1
-        self.page = Page("gate <1>", self.counters, 0)
-        shots = BestShots(self.page.add, threshold=0.5)
+        self.page = Page(About("gate <1>", "blue", (0.0, 1.0), 0.5), self.counters, 0)
+        shots = BestShots(self.page.add)
         pictures = [*walk(9, score=0.8), frame((200, 20, 60, 0.3), (100, 90, 50, 0.6))]
-        with VideoScorer(pictures, BlueScorer(), SquareDetector(), best_shots=shots) as video:
+        with VideoScorer(pictures, BlueScorer(accept=0.5), SquareDetector(), best_shots=shots) as video:
             for result in video:
                 self.page.show(result)
                 self.last = result
@@ -131,9 +132,9 @@ def test_only_this_machine_by_its_name(running: Running) -> None:
 def test_a_port_that_is_taken(running: Running) -> None:
     port = int(running.page.address.rsplit(":")[-1].rstrip("/"))
     with pytest.raises(InputError, match=rf"port {port} of 127\.0\.0\.1 cannot be used"):
-        Page("", running.counters, port)
+        Page(About(""), running.counters, port)
     with pytest.raises(InputError, match="port 70000 of 127"):
-        Page("", running.counters, 70000)
+        Page(About(""), running.counters, 70000)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium: apt install chromium")

@@ -22,8 +22,8 @@ from tests.support.squares import BlueScorer, SquareDetector, frame, walk
 needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 
 
-def score(frames: list[np.ndarray], **options: object) -> VideoScorer:
-    return VideoScorer(frames, BlueScorer(), SquareDetector(), **options)
+def score(frames: list[np.ndarray], scorer: BlueScorer | None = None, **options: object) -> VideoScorer:
+    return VideoScorer(frames, scorer or BlueScorer(), SquareDetector(), **options)
 
 
 def test_json_lines_can_be_read_while_they_grow(tmp_path: Path) -> None:
@@ -109,7 +109,8 @@ def test_best_shots_are_files_and_a_line(tmp_path: Path) -> None:
     folder = ShotFolder(tmp_path)
     with score(
         [frame((10 + 4 * i, 60, 40, i / 10)) for i in range(8)],
-        best_shots=BestShots(folder.write, count=2, threshold=0.45),
+        BlueScorer(accept=0.45),
+        best_shots=BestShots(folder.write, count=2),
     ) as video:
         list(video)
     folder.close()
@@ -117,6 +118,8 @@ def test_best_shots_are_files_and_a_line(tmp_path: Path) -> None:
     assert (early["final"], final["final"], final["track"], final["faces"]) == (False, True, 1, 8)
     assert [shot["frame"] for shot in early["shots"]] == [5]
     assert [shot["frame"] for shot in final["shots"]] == [7, 6]
+    assert [(shot["quality"], shot["accepted"]) for shot in final["shots"]] == [(70, True), (60, True)]
+    assert final["refused"] == {"rejected": 5}
     for shot in [*early["shots"], *final["shots"]]:
         assert cv2.imread(str(tmp_path / shot["crop"])).shape == (112, 112, 3)
         assert cv2.imread(str(tmp_path / shot["picture"])).shape[0] > 60
