@@ -2,6 +2,7 @@
 
 import os
 import re
+from html import escape
 from pathlib import Path
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
@@ -23,6 +24,11 @@ _BYTE = 0xDC00
 def shown(text: str) -> str:
     r"""Return a text on one line, with invisible characters escaped: `\n`, `\x1b`, `\u202e`."""
     return _UNSEEN.sub(_escape, text)
+
+
+def safe_markup(text: str) -> str:
+    """Return a text for a web page: without markup, and without characters that turn its direction round."""
+    return escape(shown(text))
 
 
 def path_text(path: str | os.PathLike[str]) -> str:

@@ -162,7 +162,8 @@ def _run(settings: ScoreSettings) -> int:
             run.score(scorer, tell, aligned=settings.aligned, pictures=settings.report is not None)
         seconds = time.perf_counter() - started
         if settings.report is not None:
-            write_page(settings.report, tally, Origin(scorer.card, scorer.device, seconds), run.pictures)
+            origin = Origin(scorer.card, scorer.device, seconds, scorer.threshold)
+            write_page(settings.report, tally, origin, run.pictures)
         how = f"{seconds:.1f} s on {scorer.device} with {scorer.card.name}"
         code = summarise(run, found, how, settings.report)
         if run.stopped:

@@ -1,11 +1,14 @@
 """The HTML page: everything is in it, and nothing outside it."""
 
 import base64
+import json
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +16,8 @@ import pytest
 from sdk import ModelCard
 from sdk.images.decoding import load_image
 from sdk.results_io.report import Origin, make_page, write_page
+from sdk.results_io.report_parts import round_ticks
+from sdk.results_io.rows import csv_text
 from sdk.results_io.scored_face import ScoredFace
 from sdk.results_io.scoring import _jpeg
 from sdk.results_io.tally import Tally
@@ -26,6 +31,11 @@ ROWS = [
     for index, (score, crop) in enumerate(zip(SCORES, CROPS, strict=True))
 ]
 FAILED = ScoredFace(Path('bad<script>alert("x")</script>.jpg'), error="not an image & <more>")
+
+
+def data_of(page: str) -> dict[str, Any]:
+    """What the script of a page counts with."""
+    return json.loads(re.findall(r'id="data">(.*?)</script>', page)[0])
 
 
 def tally(rows: Iterable[ScoredFace], keep: int = 200) -> Tally:
@@ -66,7 +76,7 @@ class Elements(HTMLParser):
 def test_faces_are_sorted_and_their_pictures_inside() -> None:
     elements = Elements(make_page(tally([*ROWS, FAILED]), ORIGIN))
     assert [figure["data-score"] for figure in elements.of("figure")] == ["0.900000", "0.500000", "0.250000"]
-    for image, index in zip(elements.of("img"), (1, 2, 0), strict=True):
+    for image, index in zip(elements.of("img")[:3], (1, 2, 0), strict=True):
         kind, _, data = str(image["src"]).partition(",")
         assert kind == "data:image/jpeg;base64"
         picture = load_image(base64.b64decode(data)).astype(int)
@@ -76,7 +86,7 @@ def test_faces_are_sorted_and_their_pictures_inside() -> None:
 def test_nothing_is_loaded_from_outside() -> None:
     page = make_page(tally([*ROWS, FAILED]), ORIGIN)
     assert not re.search(r"https?://|@import|url\(|<link|<script src", page)
-    assert len(Elements(page).of("script")) == 1
+    assert [script.get("type") for script in Elements(page).of("script")] == ["application/json", None]
 
 
 def test_names_and_reasons_are_escaped() -> None:
@@ -126,8 +136,46 @@ def test_a_page_does_not_grow() -> None:
     assert len(re.findall("bad-", page)) == 200
     assert "<tr><td>20</td><td>reason 0</td></tr>" in page
     assert "<tr><td>400</td><td>others</td></tr>" in page
-    assert len(page) < 20 * 2 * len(thumbnail) + 80_000
+    assert len(page) < 20 * 2 * len(thumbnail) + 90_000
     assert "<figure" not in make_page(tally(rows, keep=0), ORIGIN)
+
+
+def test_the_slider_knows_how_many_faces_lie_below() -> None:
+    scores = np.random.default_rng(0).uniform(-0.2, 1.2, 5000).round(4)
+    data = data_of(make_page(tally([ScoredFace(Path("a.png"), 0, float(score)) for score in scores], keep=5), ORIGIN))
+    below = data["below"]
+    assert (data["faces"], len(below), below[0], below[-1]) == (5000, 1401, 0, 5000)
+    for step in (1, 200, 700, 1399):
+        assert below[step] == (scores < round(-0.2 + step / 1000, 3) - 1e-9).sum()
+
+
+def test_what_the_run_decided_is_on_the_page() -> None:
+    rows = [replace(row, accepted=row.score >= 0.4321, quality=50, face=1) for row in ROWS]
+    page = make_page(tally(rows), replace(ORIGIN, threshold=0.4321), folder=Path("folder/pages"))
+    data = data_of(page)
+    assert (data["threshold"], data["rejected"]) == (0.4321, 1)
+    assert "<dt>rejected</dt><dd>1 of 3</dd>" in page
+    figure = Elements(page).of("figure")[0]
+    assert (figure["data-box"], figure["data-row"]) == ("1.0 2.0 3.0 4.0", csv_text([rows[1]], end=""))
+    assert "<span>quality 50 · 3 px</span><span>face 2 · 1.png</span>" in page
+    assert [link["href"] for link in Elements(page).of("a")[:3]] == ["../1.png", "../2.png", "../0.png"]
+
+
+def test_links_are_paths_whatever_the_name() -> None:
+    rows = [ScoredFace(Path(name), 0, 0.5) for name in ("javascript:alert(1).png", "a b#c?d%.png", "\udce9.png")]
+    links = [link["href"] for link in Elements(make_page(tally(rows), ORIGIN)).of("a")[:3]]
+    assert links == ["javascript%3Aalert%281%29.png", "a%20b%23c%3Fd%25.png", "%E9.png"]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1]), (-0.3, 1.3, [0, 0.5, 1]), (0.4, 0.5, [0.4, 0.42, 0.44, 0.46, 0.48, 0.5]),
+        (0, 100, [0, 20, 40, 60, 80, 100]), (17, 23.5, [17, 18, 19, 20, 21, 22, 23]),
+    ],
+)  # fmt: skip
+def test_ticks_are_round(low: float, high: float, ticks: list[float]) -> None:
+    assert round_ticks(low, high) == ticks
 
 
 def test_pictures_of_faces_that_bring_none() -> None:
@@ -143,6 +191,6 @@ def test_names_cannot_turn_the_page_round() -> None:
     page = make_page(tally(rows), ORIGIN)
     assert not re.search("[\u202e\x1b]", page)
     elements = Elements(page)
-    assert len(elements.of("img")) == 1
+    assert len(elements.of("img")) == 2  # the face, and the place for a photo
     assert r"x\u202e\x1b[2J\n" in unescape(page)
     assert elements.of("figure")[0]["data-name"] == "x\\u202e\\x1b[2j\\n'\"><img src=x onerror=y>$title&amp;.png"

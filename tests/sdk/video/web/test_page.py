@@ -57,7 +57,11 @@ def test_state(running: Running) -> None:
     assert (status, kind) == (200, "application/json")
     assert (state["name"], state["healthy"], state["counters"]["dropped"]) == ("gate <1>", True, 1)
     assert [(shot["track"], shot["final"]) for shot in state["shots"]] == [
-        (1, False), (3, False), (1, True), (2, True), (3, True)
+        (1, False), (3, False), (1, True), (3, True)
+    ]  # fmt: skip
+    assert (state["model"], state["threshold"], state["score_range"]) == ("blue", 0.5, [0.0, 1.0])
+    assert [(face["track"], face["quality"], face["accepted"]) for face in state["faces"]] == [
+        (2, 30, False), (3, 60, True)
     ]  # fmt: skip
     assert len(state["scores"]) == 11
     assert state["scores"][0] == [0.0, 1, pytest.approx(0.8, abs=0.01)]
@@ -153,8 +157,11 @@ def test_in_a_browser(running: Running) -> None:
         expect(view.locator("#health")).to_have_text("live")
         expect(view.locator("dt:text-is('dropped') + dd")).to_have_text("1")
         expect(view.locator("dt:text-is('latency p50') + dd")).to_have_text("21 ms")
-        expect(view.locator("figure")).to_have_count(5)
-        expect(view.locator("figcaption").first).to_have_text("3: 0.60")
+        expect(view.locator("figure")).to_have_count(4)
+        expect(view.locator("#model")).to_have_text("blue")
+        expect(view.locator("figcaption").first).to_have_text("track 3quality 60")
+        expect(view.locator("#faces li")).to_have_text(["track 2quality 30rejected", "track 3quality 60accepted"])
+        expect(view.locator("#faces li.rejected")).to_have_count(1)
         for index in range(100, 110):  # a browser shows a picture when the next one begins
             running.page.show(replace(running.last, index=index))
             view.wait_for_timeout(100)
