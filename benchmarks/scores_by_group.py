@@ -23,25 +23,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from group_statistics import (
+from numpy.typing import NDArray
+from scorers import add_model_options, largest_face, load_scorers, score_faces
+
+from fiqa import FaceDetector
+from train.degradations.graded import COLLAPSE, DEGRADATIONS, Damage, degrade, describe
+from train.evaluation.by_group.statistics import (
     RATE,
     Floats,
     Gap,
     Groups,
     Measure,
     Result,
-    evaluate,
     half,
     make_groups,
     means,
+    measure_groups,
     shares_turned_away,
     turned_away,
 )
-from numpy.typing import NDArray
-from scorers import add_model_options, largest_face, load_scorers, score_faces
-
-from fiqa import FaceDetector
-from train.degradations.graded import COLLAPSE, DEGRADATIONS, Damage, degrade, describe
 
 ETHNICITY, GENDER = "face_eth", "face_gender"
 
@@ -70,7 +70,7 @@ class Pictures:
 
     def evaluate(self, measure: Measure) -> Result:
         """Evaluate a measure of the groups."""
-        return evaluate(measure, self.groups, self.strata)
+        return measure_groups(measure, self.groups, self.strata)
 
     def row(self, cells: list[str], gaps: dict[str, str]) -> list[str]:
         """Return the groups' cells, and after the last group of a kind the cell of the kind's largest gap."""

@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from sdk.commands.console import error_exits, print_plain
+from sdk.errors import InputError
 
 if TYPE_CHECKING:
     from train.evaluation.inputs import EmbeddingSource
@@ -29,6 +30,18 @@ NonMated = Annotated[int, typer.Option(min=1, help="Most non-mated pairs; drawn 
 Pairs = Annotated[
     Path | None, typer.Option(help="Pairs to compare, instead of all: .csv (a,b,mated), or a pairs.txt of LFW.")
 ]
+By = Annotated[str, typer.Option(help="Columns that name groups of people, by commas: results of each group, too.")]
+People = Annotated[
+    Path | None,
+    typer.Option(help="Table of people that has these columns; its column 'identity', or its first one, names them."),
+]
+Threshold = Annotated[
+    float | None,
+    typer.Option(
+        help="With --by: score of the first method from which on images are accepted.",
+        show_default="what turns 20 % of all images away",
+    ),
+]
 
 
 def evaluate_command(
@@ -48,9 +61,13 @@ def evaluate_command(
     rates: Annotated[str, typer.Option(help="Discard rates of the pAUC, by commas.")] = "0.2,0.3",
     bootstrap: Draws = 1000,
     non_mated: NonMated = 2_000_000,
+    by: By = "",
+    people: People = None,
+    threshold: Threshold = None,
 ) -> None:
     """Draw error-versus-discard curves: write tables (CSV, Markdown), plots, and the best and worst faces."""
     with error_exits():
+        from train.evaluation.by_group.grouping import Grouping
         from train.evaluation.curves import EvaluationSettings
         from train.evaluation.results.tables import terminal_table
         from train.evaluation.run import Protocol, evaluate
@@ -58,8 +75,15 @@ def evaluate_command(
 
         settings = EvaluationSettings(tuple(fmr or (1e-3,)), _numbers(rates), bootstrap, non_mated=non_mated)
         protocol = Protocol(source, pairs, tuple(sets.split(",")), split, Selection(images, against))
-        results = evaluate(protocol, _source_of(embeddings, model, weights), _methods(methods, models), settings, out)
+        columns = tuple(name for name in by.split(",") if name)
+        if not columns and (people is not None or threshold is not None):
+            raise InputError("--people and --threshold are for groups; name their columns by --by")
+        grouping = Grouping(columns, people, threshold) if columns else None
+        recognition = _source_of(embeddings, model, weights)
+        results = evaluate(protocol, recognition, _methods(methods, models), settings, out, grouping)
         Console().print(terminal_table(results))
+        if grouping is not None:
+            print_plain(Console(), (out / "groups.md").read_text(encoding="utf-8"))
         print_plain(Console(), str(out))
 
 
@@ -90,7 +114,6 @@ def evaluate_video_command(
 
 
 def _source_of(embeddings: Path | None, model: str | None, weights: Path | None) -> "EmbeddingSource":
-    from sdk.errors import InputError
     from train.evaluation.inputs import EmbeddingSource
 
     if embeddings is not None and model is None and weights is None:
@@ -109,8 +132,6 @@ def _methods(columns: str, models: str) -> "Methods":
 
 
 def _numbers(text: str) -> tuple[float, ...]:
-    from sdk.errors import InputError
-
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError as error:

@@ -8,9 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdk.decision.comparisons import Pairs, mated_pairs, non_mated_pairs
+from sdk.decision.vectors import cosines
 from sdk.errors import InputError
 from sdk.files import check_outputs, make_folder
 from train.data.manifest import Manifest, read_manifest
+from train.evaluation.by_group.grouping import Grouping, evaluate_groups
+from train.evaluation.by_group.tables import write_groups
 from train.evaluation.curves import EvaluationSettings, Scores, SetResult, evaluate_set
 from train.evaluation.inputs import EmbeddingSource, method_scores
 from train.evaluation.insightface import unpack_bin
@@ -66,7 +69,12 @@ class Methods:
 
 
 def evaluate(
-    protocol: Protocol, recognition: EmbeddingSource, methods: Methods, settings: EvaluationSettings, out: Path
+    protocol: Protocol,
+    recognition: EmbeddingSource,
+    methods: Methods,
+    settings: EvaluationSettings,
+    out: Path,
+    grouping: Grouping | None = None,
 ) -> list[SetResult]:
     """Compare quality measures and write tables, plots and contact sheets.
 
@@ -76,19 +84,23 @@ def evaluate(
         methods: See `Methods`.
         settings: See `EvaluationSettings`.
         out: Folder for the results, and for the embeddings and scores that had to be made.
+        grouping: Groups of people to evaluate for themselves, too; None for no groups.
 
     Raises:
         InputError: A file is damaged or lacks something, there are too few comparisons, or another run is writing the
             folder.
         OutputError: The disk is full.
     """
-    _check_outputs(out, recognition, protocol.source, protocol.pairs)
+    _check_outputs(out, recognition, protocol.source, protocol.pairs, None if grouping is None else grouping.people)
     make_folder(out)
     with locked(out):
-        return _evaluate(protocol, recognition, methods, settings, out)
+        return _evaluate(protocol, recognition, methods, settings, out, grouping)
 
 
-WRITTEN = ("table.csv", "table.md", "correlations.csv", "scores.parquet", "video.csv", "video.md", "embeddings.json")
+WRITTEN = (
+    "table.csv", "table.md", "correlations.csv", "groups.csv", "groups.md", "scores.parquet", "video.csv", "video.md",
+    "embeddings.json",
+)  # fmt: skip
 """Files that an evaluation writes into its folder."""
 
 
@@ -100,7 +112,12 @@ def _check_outputs(out: Path, recognition: EmbeddingSource, *inputs: Path | None
 
 
 def _evaluate(
-    protocol: Protocol, recognition: EmbeddingSource, methods: Methods, settings: EvaluationSettings, out: Path
+    protocol: Protocol,
+    recognition: EmbeddingSource,
+    methods: Methods,
+    settings: EvaluationSettings,
+    out: Path,
+    grouping: Grouping | None,
 ) -> list[SetResult]:
     if protocol.source.suffix.lower() == ".bin":
         folder = unpack_bin(protocol.source, out)
@@ -111,12 +128,18 @@ def _evaluate(
     part = manifest.select(used)
     vectors = recognition.read(manifest, used, out)
     scores = method_scores(part, methods.columns, methods.models, out)
-    results = []
+    results, by_group = [], []
     for name, (rows, pairs) in compared.items():
         local = np.searchsorted(used, rows)
         of_set = {method: values[local] for method, values in scores.items()}
-        identities = part.select(local).identities
-        results.append(evaluate_set(name, pairs, identities, vectors[local], of_set, settings))
+        images = part.select(local)
+        result = evaluate_set(name, pairs, images.identities, vectors[local], of_set, settings)
+        results.append(result)
+        if grouping is not None:
+            mated = cosines(pairs.mated, vectors[local])
+            by_group.append(evaluate_groups(name, images, pairs, mated, result.points, of_set, grouping, settings))
+    if grouping is not None:
+        write_groups(by_group, grouping.threshold, out)
     write_results(results, protocol_note(manifest, protocol, recognition, settings), out)
     for name, (rows, _) in compared.items():
         local = np.searchsorted(used, rows)

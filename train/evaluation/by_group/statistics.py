@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 RATE = 0.2
-"""Share of all pictures that the threshold turns away."""
+"""Share of all pictures that a threshold turns away, where none is given."""
 
 DRAWS = 2000
 """Draws of the bootstrap, and of random groups."""
@@ -145,7 +145,9 @@ class Gap:
     chance: float
 
 
-def evaluate(measure: Measure, groups: Groups, strata: Sequence[str], draws: int = DRAWS, seed: int = 0) -> Result:
+def measure_groups(
+    measure: Measure, groups: Groups, strata: Sequence[str], draws: int = DRAWS, seed: int = 0
+) -> Result:
     """Measure all groups, with intervals by a bootstrap over people.
 
     Args:

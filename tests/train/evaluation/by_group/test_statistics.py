@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from benchmarks.group_statistics import evaluate, half, make_groups, means, shares_turned_away, turned_away
+from train.evaluation.by_group.statistics import (
+    half,
+    make_groups,
+    means,
+    measure_groups,
+    shares_turned_away,
+    turned_away,
+)
 
 KINDS = ("ethnicity", "gender")
 PEOPLE = [
@@ -69,9 +76,9 @@ def test_gap_of_different_groups_is_beyond_chance() -> None:
     alike = rng.normal(0, 0.1, 160)
     other = alike + np.where(owners < 40, 1.0, 0.0)
     groups, strata = make_groups(people, ["ethnicity"]), [person["ethnicity"] for person in people]
-    gap = evaluate(means(other, owners), groups, strata, draws=300).gaps["ethnicity"]
+    gap = measure_groups(means(other, owners), groups, strata, draws=300).gaps["ethnicity"]
     assert 0.9 < gap.low < gap.value < gap.high < 1.1
     assert gap.chance < 0.4
-    same = evaluate(means(alike, owners), groups, strata, draws=300).gaps["ethnicity"]
+    same = measure_groups(means(alike, owners), groups, strata, draws=300).gaps["ethnicity"]
     assert 0 <= same.value < 0.1
     assert same.chance == pytest.approx(0.032, abs=0.015)  # 1.96 * 0.1 * sqrt(2 / 80)

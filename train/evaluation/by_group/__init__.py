@@ -1,0 +1,1 @@
+"""Results by group of people."""
