@@ -174,7 +174,7 @@ def soak(killer: Killer, every: int) -> Soaked:
     with QualityScorer() as scorer:  # onnxruntime opens files of its own at its first use, and keeps them
         scorer.warmup()
     soaked = Soaked(sample(time.monotonic()))
-    shots = BestShots(lambda found: soaked.calls.update(["final" if found.final else "early"]), threshold=0.7)
+    shots = BestShots(lambda found: soaked.calls.update(["final" if found.final else "early"]))
     start = due = time.monotonic()
     with VideoScorer(f"http://127.0.0.1:{killer.port}/", best_shots=shots, every=every, min_size=40) as stream:
         killer.start()

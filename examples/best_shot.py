@@ -25,7 +25,7 @@ def main() -> int:
                 faces = "1 face" if found.faces == 1 else f"{found.faces} faces"
                 print(f"track {found.track}: {faces}, best {best}, refused {dict(found.refused)}")
 
-            shots = BestShots(keep, count=3, floor=0.3, min_sharpness=50)
+            shots = BestShots(keep, count=3, min_sharpness=50)
             with VideoScorer(source, best_shots=shots, min_size=60) as video:
                 for _ in video:
                     pass

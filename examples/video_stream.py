@@ -8,7 +8,7 @@ import sys
 
 from media.make_clip import clip_frames
 
-from fiqa import BestShots, FiqaError, TrackShots, VideoScorer
+from fiqa import BestShots, FiqaError, QualityScorer, TrackShots, VideoScorer
 
 
 def tell(found: TrackShots) -> None:
@@ -20,9 +20,12 @@ def tell(found: TrackShots) -> None:
 def main() -> int:
     """Run until the end of the stream or Ctrl-C; returns the exit code."""
     source = sys.argv[1] if len(sys.argv) > 1 else clip_frames()
-    shots = BestShots(tell, count=2, threshold=0.7)
+    shots = BestShots(tell, count=2)
     try:
-        with VideoScorer(source, best_shots=shots, every=2, min_size=40) as video:
+        with (
+            QualityScorer(accept=0.7) as scorer,
+            VideoScorer(source, scorer, best_shots=shots, every=2, min_size=40) as video,
+        ):
             for frame in video:
                 for face in frame.faces:
                     if face.score is not None and frame.index % 20 == 0:  # HERE: what you do with a face

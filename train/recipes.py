@@ -23,6 +23,7 @@ SECTIONS = (
     "card",
     "prepare",
     "scenes",
+    "damage",
     "teacher",
     "diffusion",
     "faceqan",

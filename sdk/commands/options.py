@@ -66,6 +66,10 @@ ThresholdOption = Annotated[float | None, typer.Option(help="Accept faces from t
 AcceptOption = Annotated[
     str | None, typer.Option(help="Accept faces from an operating point of --calibration on: enrol or identify.")
 ]
+ReasonsOption = Annotated[bool, typer.Option("--reasons", help="Say what is wrong with each face; docs/reasons.md.")]
+ReasonsFileOption = Annotated[
+    Path | None, typer.Option(help="Texts of the reasons, such as a translation; implies --reasons.")
+]
 FacesOption = Annotated[
     Path | None, typer.Option(help="Folder of aligned 112 x 112 face crops, of good and of bad quality.")
 ]

@@ -18,6 +18,8 @@ from sdk.commands.options import (
     DeviceOption,
     ModelOption,
     PrecisionOption,
+    ReasonsFileOption,
+    ReasonsOption,
     ThreadsOption,
     ThresholdOption,
     TrustOption,
@@ -67,6 +69,8 @@ class ScoreSettings:
     threshold: float | None
     accept: str | None
     calibration: Path | None
+    reasons: bool
+    reasons_file: Path | None
     aligned: bool
     detector: str | None
     out: Path | None
@@ -99,7 +103,8 @@ class ScoreSettings:
         return QualityScorer(
             self.model, self.device, self.threads, precision=self.precision, trust=self.trust, detector=detector,
             calibration=self.calibration, accept=accepted_from(self.threshold, self.accept),
-            max_pixels=self.max_pixels, max_bytes=self.max_bytes,
+            reasons=self.reasons if self.reasons_file is None else self.reasons_file, max_pixels=self.max_pixels,
+            max_bytes=self.max_bytes,
         )  # fmt: skip
 
 
@@ -115,6 +120,8 @@ def score(
     threshold: ThresholdOption = None,
     accept: AcceptOption = None,
     calibration: CalibrationOption = None,
+    reasons: ReasonsOption = False,
+    reasons_file: ReasonsFileOption = None,
     out: Out = None,
     resume: Resume = False,
     report: Report = None,
@@ -134,8 +141,8 @@ def score(
     have no score; 4 all have one, and some faces are rejected; 130 stopped; 141 the program that read stdout has ended.
     """
     settings = ScoreSettings(
-        paths, model, device, threads, precision, trust, threshold, accept, calibration, aligned, detector,
-        out, resume, report, report_faces, max_pixels, max_bytes,
+        paths, model, device, threads, precision, trust, threshold, accept, calibration, reasons,
+        reasons_file, aligned, detector, out, resume, report, report_faces, max_pixels, max_bytes,
     )  # fmt: skip
     with error_exits(), stoppable("stopped", code=INTERRUPTED, patience=None):
         raise typer.Exit(_run(settings))
@@ -181,7 +188,7 @@ def _output(
     stdout = sys.stdout  # itself: a progress bar puts another in its place
     if prints and stdout.isatty():
         decides = scorer.calibration is not None or scorer.threshold is not None
-        yield rows_printer(stdout, scorer.card.score_range, decides)
+        yield rows_printer(stdout, scorer.card.score_range, decides, scorer.measurer is not None)
         return
     show = csv_printer(stdout) if prints else None
     with progress_bar("files", run.left) as advance:

@@ -20,6 +20,8 @@ from sdk.commands.options import (
     DetectorOption,
     DeviceOption,
     ModelOption,
+    ReasonsFileOption,
+    ReasonsOption,
     ThresholdOption,
     accepted_from,
 )
@@ -74,6 +76,8 @@ class VideoSettings:
     accept: str | None
     calibration: Path | None
     keep_rejected: bool
+    reasons: bool
+    reasons_file: Path | None
     keep: int
     every: int
     max_fps: float | None
@@ -96,6 +100,8 @@ def video(
     threshold: ThresholdOption = None,
     accept: AcceptOption = None,
     calibration: CalibrationOption = None,
+    reasons: ReasonsOption = False,
+    reasons_file: ReasonsFileOption = None,
     keep: Keep = 3,
     keep_rejected: KeepRejected = False,
     every: Every = 1,
@@ -122,8 +128,8 @@ def video(
     from sdk.video.outputs import OutputSettings
 
     settings = VideoSettings(
-        source, min_size, min_sharpness, threshold, accept, calibration, keep_rejected, keep, every, max_fps,
-        detection_side, detector, model, device,
+        source, min_size, min_sharpness, threshold, accept, calibration, keep_rejected, reasons, reasons_file, keep,
+        every, max_fps,        detection_side, detector, model, device,
     )  # fmt: skip
     outputs = OutputSettings(out, save, best_shots, show, serve, host)
     threads = threading.enumerate()
@@ -146,7 +152,13 @@ def _run(settings: VideoSettings, wanted: "OutputSettings", signals: OrderlyEnd)
         with ExitStack() as stack:
             accepted = accepted_from(settings.threshold, settings.accept)
             scorer = stack.enter_context(
-                QualityScorer(settings.model, settings.device, calibration=settings.calibration, accept=accepted)
+                QualityScorer(
+                    settings.model,
+                    settings.device,
+                    calibration=settings.calibration,
+                    accept=accepted,
+                    reasons=settings.reasons if settings.reasons_file is None else settings.reasons_file,
+                )  # fmt: skip
             )
             outputs = Outputs(wanted, scorer)
             stack.callback(outputs.close)

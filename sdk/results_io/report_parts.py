@@ -55,7 +55,8 @@ def histogram(scores: Histogram, low: float, high: float) -> str:
         for index, (number, start, end) in enumerate(zip(counts, edges, edges[1:], strict=False))
     )
     ticks = "".join(
-        f'<span style="left:{100 * (tick - low) / (high - low):.2f}%">{tick:g}</span>'
+        f'<span style="left:{100 * (tick - low) / (high - low):.2f}%;'
+        f'transform:translateX(-{100 * (tick - low) / (high - low):.0f}%)">{tick:g}</span>'
         for tick in round_ticks(low, high)
     )
     return (
@@ -86,15 +87,17 @@ def card(rank: int, face: ScoredFace, jpeg: bytes, low: float, high: float, fold
     if face.confidence is not None:
         parts.append(f"detector {face.confidence:.2f}")
     picture = f' src="data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"' if jpeg else ""
+    reasons = "" if face.reasons is None else f' data-reasons="{" ".join(reason.code for reason in face.reasons)}"'
+    why = f'<span class="why">{safe_markup(face.reasons[0].text)}</span>' if face.reasons else ""
     box = "" if face.box is None else f' data-box="{" ".join(f"{value:.1f}" for value in face.box)}"'
     return (
         f'<figure data-score="{score:.6f}" data-name="{safe_markup(path_text(face.path).lower())}" '
-        f'data-row="{safe_markup(csv_text([face], end=""))}"{box} '
+        f'data-row="{safe_markup(csv_text([face], end=""))}"{box}{reasons} '
         f'style="--share:{(score - low) / (high - low):.3f}" title="{safe_markup(" · ".join(parts))}">'
         f'<a href="{_link(face.path, folder)}"><img alt="open the photo" width="112" height="112"{picture}></a>'
         f"<figcaption><b>{score:.3f}</b><small>#{rank:,}</small><i></i>"
         f"<span>{' · '.join(filter(None, (quality, size)))}</span>"
-        f"<span>{which}{safe_markup(path_text(face.path.name))}</span></figcaption></figure>\n"
+        f"{why}<span>{which}{safe_markup(path_text(face.path.name))}</span></figcaption></figure>\n"
     )
 
 

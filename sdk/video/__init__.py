@@ -2,7 +2,7 @@
 
 from sdk.video import BestShots, VideoScorer
 
-with VideoScorer(0, best_shots=BestShots(print, threshold=0.7)) as video:
+with VideoScorer(0, best_shots=BestShots(print)) as video:
     for frame in video:
         print(frame.index, [(face.track, face.score) for face in frame.faces])
 """

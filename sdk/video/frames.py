@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from sdk.results import Face
+from sdk.results import Face, Reason
 
 FrameState: TypeAlias = Literal["new", "between", "stale", "blank"]
 """State of a frame:
@@ -55,6 +55,7 @@ class TrackedFace(Face):
         crop: uint8 BGR (112, 112, 3): the aligned face that the scorer got; None where it got none.
         quality: 0 to 100; None without a score, and where the scorer has no calibration.
         accepted: Whether the score reaches the scorer's threshold; None without a score, and where it has none.
+        reasons: What is wrong with the picture, the worst first; None where they were not asked for.
     """
 
     track: int
@@ -62,6 +63,7 @@ class TrackedFace(Face):
     crop: NDArray[np.uint8] | None = field(default=None, repr=False)
     quality: int | None = None
     accepted: bool | None = None
+    reasons: tuple[Reason, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -73,7 +73,8 @@ class Overlay:
 def _verdict(face: TrackedFace) -> str:
     """Return track, quality (the score where there is none), and what is wrong while the face is rejected."""
     value = f"{face.score:.2f}" if face.quality is None else f"quality {face.quality}"
-    return f"track {face.track}  {value}{'' if face.accepted in (None, True) else '  rejected'}"
+    wrong = face.reasons[0].code.replace("_", " ") if face.reasons else "rejected"  # OpenCV draws ASCII only
+    return f"track {face.track}  {value}{f'  {wrong}' if face.accepted is False else ''}"
 
 
 def _label(

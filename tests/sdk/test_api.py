@@ -15,7 +15,7 @@ import fiqa
 import sdk
 
 PARAMETERS = {
-    "BestShots": "on_shots, *, count=3, threshold=None, floor=None, min_sharpness=0.0",
+    "BestShots": "on_shots, *, count=3, rejected=False, min_sharpness=0.0, doubtful=0.35",
     "BestShots.update": "self, result",
     "BestShots.flush": "self",
     "Calibration": "model, model_sha256='', judge='', judge_sha256='', fmr=None, judge_threshold=None, "
@@ -32,11 +32,12 @@ PARAMETERS = {
     "Face": "box, landmarks, confidence",
     "FaceDetector": "model='fiqa-detector', min_confidence=0.7, *, passes=None",
     "FaceDetector.detect": "self, image",
-    "FaceQuality": "box, landmarks, confidence, score, crop, quality=None, accepted=None",
+    "FaceQuality": "box, landmarks, confidence, score, crop, quality=None, accepted=None, measures=None, reasons=None",
     "Frame": "index, timestamp, arrived, image, state",
     "FrameResult": "index, timestamp, arrived, image, state, faces=(), ended=()",
     "InputSpec": "height=112, width=112, colour='BGR', layout='NHWC', dtype='uint8', mean=(0.5, 0.5, 0.5), "
     "std=(0.5, 0.5, 0.5)",
+    "Measure": "value, unit, quality",
     "ModelCard": "name, variant='', task='quality', summary='', licence='', attribution='', input=<factory>, "
     "output='quality', score_range=(0.0, 1.0), format='onnx', precision='fp32', "
     "engine=<factory>, proven=True, source='', source_sha256='', training_data='', "
@@ -46,15 +47,17 @@ PARAMETERS = {
     "ModelCard.from_dict": "values",
     "ModelCard.from_json": "text",
     "QualityScorer": "model='fiqa-nano', device='auto', threads=None, *, card=None, detector=None, "
-    "precision=None, wait_ms=0, trust=False, calibration=None, accept=None, max_pixels=None, max_bytes=None",
+    "precision=None, wait_ms=0, trust=False, calibration=None, accept=None, reasons=False, max_pixels=None, "
+    "max_bytes=None",
     "QualityScorer.score": "self, face",
     "QualityScorer.score_batch": "self, faces",
     "QualityScorer.assess": "self, image",
     "QualityScorer.close": "self",
     "QualityScorer.decide": "self, score",
     "QualityScorer.warmup": "self",
+    "Reason": "code, text, measure, value, limit",
     "ScoredFace": "path, face=None, score=None, box=None, confidence=None, landmarks=None, error='', thumbnail=b'', "
-    "quality=None, accepted=None",
+    "quality=None, accepted=None, measures=None, reasons=None",
     "Shot": "frame, timestamp, face, sharpness, picture",
     "ShotFolder": "folder",
     "ShotFolder.write": "self, found",
@@ -63,8 +66,9 @@ PARAMETERS = {
     "Source.frames": "self",
     "Source.close": "self",
     "TrackShots": "track, final, shots, first, last, faces, refused",
-    "TrackedFace": "box, landmarks, confidence, track, score=None, crop=None",
-    "Tracker": "confidence=0.7, max_age=1.0",
+    "TrackedFace": "box, landmarks, confidence, track, score=None, crop=None, quality=None, accepted=None, "
+    "reasons=None",
+    "Tracker": "confidence=0.7, max_age=2.0",
     "Tracker.update": "self, faces, timestamp",
     "Tracker.predict": "self, timestamp",
     "Tracker.take_ended": "self",
@@ -74,7 +78,9 @@ PARAMETERS = {
     "VideoScorer.stop": "self",
     "VideoScorer.close": "self",
     "align": "image, landmarks, *, border='black'",
+    "find_reasons": "measures, texts=None",
     "load_image": "source, *, max_pixels=64000000, max_bytes=67108864",
+    "measure": "image, face=None",
     "read_calibration": "path",
     "open_source": "source, live=None",
     "score_files": "scorer, paths, *, aligned=False, thumbnails=False",
@@ -84,7 +90,17 @@ PARAMETERS = {
 
 PROPERTIES = {
     "InputSpec": {"shape"},
-    "QualityScorer": {"calibration", "card", "device", "max_bytes", "max_pixels", "precision", "threads", "threshold"},
+    "QualityScorer": {
+        "calibration",
+        "card",
+        "device",
+        "max_bytes",
+        "max_pixels",
+        "measurer",
+        "precision",
+        "threads",
+        "threshold",
+    },  # fmt: skip
     "Shot": {"score"},
     "VideoScorer": {"counters", "fps", "live", "name"},
 }

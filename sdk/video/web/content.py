@@ -125,7 +125,9 @@ class Content:
 
 def _verdict(face: TrackedFace) -> dict[str, Any]:
     score = None if face.score is None else round(face.score, 4)
-    return {"track": face.track, "score": score, "quality": face.quality, "accepted": face.accepted}
+    reasons = None if face.reasons is None else [{"code": one.code, "text": one.text} for one in face.reasons]
+    judged = {"quality": face.quality, "accepted": face.accepted, "reasons": reasons}
+    return {"track": face.track, "score": score, **judged}
 
 
 def _jpeg(image: NDArray[np.uint8]) -> bytes:

@@ -50,6 +50,7 @@ class ParquetRecords:
         check_records(path)
         face = {
             "track": pa.int64(), "score": pa.float32(), "quality": pa.int64(), "accepted": pa.bool_(),
+            "reasons": pa.list_(pa.string()),
             "box": pa.list_(pa.float32()),
             "landmarks": pa.list_(pa.float32()), "confidence": pa.float32(),
         }  # fmt: skip
@@ -119,6 +120,7 @@ def frame_row(result: FrameResult) -> dict[str, Any]:
             "score": None if face.score is None else round(face.score, 6),
             "quality": face.quality,
             "accepted": face.accepted,
+            "reasons": None if face.reasons is None else [reason.code for reason in face.reasons],
             "box": rounded(face.box),
             "landmarks": rounded(face.landmarks.reshape(-1)),
             "confidence": round(face.confidence, 4),

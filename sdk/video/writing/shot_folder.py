@@ -101,6 +101,7 @@ def _shot_row(name: str, shot: Shot) -> dict[str, Any]:
         "score": round(shot.score, 6),
         "quality": shot.face.quality,
         "accepted": shot.face.accepted,
+        "reasons": None if shot.face.reasons is None else [reason.code for reason in shot.face.reasons],
         "sharpness": round(shot.sharpness, 1),
         "box": rounded(shot.face.box),
         "landmarks": rounded(shot.face.landmarks.reshape(-1)),
