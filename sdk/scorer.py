@@ -59,7 +59,7 @@ class QualityScorer:
             milliseconds. 0 gives the shortest latency of a single thread.
         trust: Load an engine that was built on another machine. An engine is code: trust only your own.
         calibration: What the model's scores mean, as `fiqa calibrate` wrote it: the file's path, or what was read of
-            it. It gives `assess` the quality.
+            it. It gives `assess` the quality. None for that of the model's card, if it has one.
         accept: From which score on `assess` accepts a face: a score, or an operating point of the calibration,
             `enrol` or `identify`. None to leave it open.
         max_pixels: Largest image that `assess` takes, width x height; None for 64 megapixels.
@@ -108,21 +108,23 @@ class QualityScorer:
             raise InputError(f"detector is {detector!r}, wanted a FaceDetector; None for the one in the package")
         if not isinstance(device, str):
             raise InputError(f"device is {device!r}, wanted text such as 'auto', 'cpu' or 'cuda:1'")
-        self._calibration = _read(calibration)
-        self._threshold = _threshold(self._calibration, accept)
+        given = _read(calibration)
+        _check_accept(accept)
         parse_device(device)  # a mistyped device is an error before the model is fetched
         settled = settle(model)
         self._settings: dict[str, Any] = {
             "model": settled, "device": device, "threads": threads, "card": card, "detector": detector,
-            "precision": precision, "wait_ms": wait_ms, "trust": trust, "calibration": self._calibration,
+            "precision": precision, "wait_ms": wait_ms, "trust": trust, "calibration": given,
             "accept": accept, "max_pixels": max_pixels, "max_bytes": max_bytes,
         }  # fmt: skip
         self._detector = detector
         callers = int(threads or available_cores())
         loaded, runtime = open_quality_model(model, device, card, precision, callers, trust)
         self._card = loaded.card
-        if self._calibration is not None:
-            self._calibration.check_model(loaded.card.name, loaded.sha256)
+        if given is not None:
+            given.check_model(loaded.card.name, loaded.sha256)
+        self._calibration = loaded.card.calibration if given is None else given
+        self._threshold = _threshold(self._calibration, accept)
         self._device, self._precision = runtime.device, runtime.precision
         self._threads = callers if threads or self._device in ON_CPU else 1
         reopen = partial(reopen_quality_model, settled, self._device, card, precision, callers, trust)
@@ -151,7 +153,7 @@ class QualityScorer:
 
     @property
     def calibration(self) -> "Calibration | None":
-        """What the scores mean; None where it was not given."""
+        """What the scores mean; None where none was given and the model's card has none."""
         return self._calibration
 
     @property
@@ -334,16 +336,22 @@ def _read(calibration: "Calibration | str | PathLike[str] | None") -> "Calibrati
     return read_calibration(Path(calibration))
 
 
-def _threshold(calibration: "Calibration | None", accept: float | str | None) -> float | None:
-    if accept is None:
-        return None
-    if isinstance(accept, str):
-        if calibration is None:
-            raise InputError(f"accept is {accept!r} and there is no calibration; give one, or a score to accept from")
-        return calibration.threshold(accept).score
+def _check_accept(accept: float | str | None) -> None:
+    if accept is None or isinstance(accept, str):
+        return
     if isinstance(accept, bool) or not isinstance(accept, (int, float)) or not math.isfinite(accept):
         raise InputError(f"accept is {accept!r}, wanted a score, or 'enrol' or 'identify'")
-    return float(accept)
+
+
+def _threshold(calibration: "Calibration | None", accept: float | str | None) -> float | None:
+    if not isinstance(accept, str):
+        return None if accept is None else float(accept)
+    if calibration is None:
+        raise InputError(
+            f"accept is {accept!r}, but there is no calibration: the model's card has none; give one (fiqa calibrate), "
+            "or a score to accept from"
+        )
+    return calibration.threshold(accept).score
 
 
 def available_cores() -> int:

@@ -32,6 +32,7 @@ SECTIONS = (
     "training",
     "peers",
     "evaluate",
+    "calibrate",
 )
 """Sections of a recipe; a command takes those that it needs. One more may be a method of one's own, `module:class`."""
 

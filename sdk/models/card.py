@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from sdk.errors import ModelError
+from sdk.decision.calibration import Calibration
+from sdk.errors import InputError, ModelError
 from sdk.models.card_checks import (
     LARGEST_NUMBER,
     check_choice,
@@ -153,6 +154,7 @@ class ModelCard:
         training_commit: Commit of the code that trained it.
         paper: Reference of the method.
         verification: Largest differences measured at export, by runtime.
+        calibration: What the scores mean, and thresholds; None where nobody measured it.
         notes: Anything else that a user must know.
 
     Raises:
@@ -186,6 +188,7 @@ class ModelCard:
     training_commit: str = ""
     paper: str = ""
     verification: Mapping[str, float] = field(default_factory=dict)
+    calibration: Calibration | None = None
     notes: str = ""
 
     def __post_init__(self) -> None:
@@ -210,6 +213,7 @@ class ModelCard:
             ("engine", make_part(EngineFacts, "engine", self.engine)),
             ("score_range", scores),
             ("verification", verification),
+            ("calibration", _calibration(self.calibration)),
         ):
             object.__setattr__(self, name, value)
 
@@ -219,8 +223,13 @@ class ModelCard:
         return f"ModelCard({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all fields as plain values, ready for JSON."""
-        return {**dataclasses.asdict(self), "engine": self.engine.to_dict()}
+        """Return all fields as plain values, ready for JSON; `calibration` only where there is one."""
+        values = {**dataclasses.asdict(self), "engine": self.engine.to_dict()}
+        if self.calibration is None:
+            del values["calibration"]
+        else:
+            values["calibration"] = self.calibration.to_dict()
+        return values
 
     def to_json(self) -> str:
         """Return the card as one line of JSON."""
@@ -252,6 +261,17 @@ class ModelCard:
         if not isinstance(values, dict):
             raise ModelError(f"a model card is a {type(values).__name__}, wanted an object; export the model again")
         return cls.from_dict(values)
+
+
+def _calibration(value: Any) -> Calibration | None:
+    if value is None or isinstance(value, Calibration):
+        return value
+    if not isinstance(value, Mapping):
+        raise wrong_value("calibration", value, "a table, as fiqa calibrate writes it")
+    try:
+        return Calibration.from_dict(value)
+    except InputError as error:
+        raise ModelError(f"a model card's calibration is wrong: {error}") from error
 
 
 def _refuse_constant(name: str) -> None:

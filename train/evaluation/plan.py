@@ -104,16 +104,28 @@ def evaluate_plan(plan: EvaluationPlan, scores: Path, teacher: Path, methods: Me
         InputError: See `train.evaluation.run.evaluate`.
         OutputError: The disk is full.
     """
-    embeddings = {
-        judge: teacher if source == TEACHER else _embed(source, scores, out / "judges" / judge)
-        for judge, source in plan.judges.items()
-    }
+    embeddings = embed_judges(plan, scores, teacher, out)
     parts = list(plan.parts(out / "evaluation"))
     for part in parts:
         protocol = Protocol(scores, None, plan.sets, part.split, plan.protocols[part.protocol])
         recognition = EmbeddingSource(str(embeddings[part.judge]), name=part.judge or TEACHER)
         _evaluate(protocol, recognition, methods, plan, part.folder)
     write_summary(parts, out / "evaluation")
+
+
+def embed_judges(plan: EvaluationPlan, scores: Path, teacher: Path, out: Path) -> dict[str, Path]:
+    """Return the embeddings of all rows by each judge, `.npy`; what was embedded already is left.
+
+    Args:
+        plan: See `EvaluationPlan`.
+        scores: Manifest.
+        teacher: Embeddings of its rows by the recipe's teacher.
+        out: The run's folder.
+    """
+    return {
+        judge: teacher if source == TEACHER else _embed(source, scores, out / "judges" / judge)
+        for judge, source in plan.judges.items()
+    }
 
 
 def _evaluate(

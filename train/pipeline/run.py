@@ -20,14 +20,18 @@ from train.fitting.regressor import FitFiles, RegressorRecipe
 from train.labelling.labeller import Labeller
 from train.labelling.network_scores import NetworkScores, rescale
 from train.networks import QualityNetwork, get_variant, load_network, save_network
+from train.pipeline.calibrate import CalibrateSettings, calibrate_network
 from train.pipeline.compare import compare
 from train.pipeline.files import Files
 from train.pipeline.labels import add_label, label
 from train.pipeline.peers import load_peers
-from train.recipes import Recipe, text_of, training_commit
+from train.recipes import Recipe, settings_from, text_of, training_commit
 from train.run_state import RunRecord, read_record
 
 logger = logging.getLogger(__name__)
+
+LATER = ("peers", "evaluate", "calibrate")
+"""Sections that may change between two starts of a run: nothing that was made before depends on them."""
 
 SCALE_QUANTILES = (0.005, 0.995)
 """Validation scores that become 0 and 1: the worst and the best faces, but for a few outliers."""
@@ -61,6 +65,9 @@ def run_recipe(recipe: Recipe, data: Path, out: Path) -> Path:
     check_outputs({path.name: path for path in outputs}, [weights, *(file for item in sources for file in item.files)])
     settings = RegressorRecipe.from_recipe(recipe)
     plan = EvaluationPlan.from_recipe(recipe.get("evaluate"), data)
+    calibration = None if "calibrate" not in recipe else settings_from(CalibrateSettings, recipe["calibrate"])
+    if calibration is not None:
+        calibration.check(plan)
     prepare(sources, out / "faces", settings.prepare)
     peers = load_peers(recipe.get("peers") or {}, data, settings.network)
     label(recipe, model, weights, files)
@@ -70,12 +77,14 @@ def run_recipe(recipe: Recipe, data: Path, out: Path) -> Path:
     best = fit_regressor(settings, inputs, out / "fit")
     _scale(settings, best, files, dict(recipe.get("card") or {}))
     compare(recipe, settings, plan, peers, files)
+    if calibration is not None:
+        calibrate_network(calibration, plan, settings.network, files)
     return files.weights
 
 
 def _check_same(recipe: Recipe, path: Path) -> None:
     """Keep the recipe beside its results, and refuse to mix results of two."""
-    record = RunRecord({name: section for name, section in recipe.items() if name not in ("card", "peers", "evaluate")})
+    record = RunRecord({name: section for name, section in recipe.items() if name not in ("card", *LATER)})
     if path.exists():
         record.check(read_record(path), path, "give another --out")
     else:
