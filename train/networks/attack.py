@@ -13,9 +13,7 @@ from train.networks.recognition import RecognitionModel
 logger = logging.getLogger(__name__)
 
 
-def frozen_for_attack(
-    network: nn.Module, device: torch.device, dtype: torch.dtype = torch.float32
-) -> nn.Module:
+def frozen_for_attack(network: nn.Module, device: torch.device, dtype: torch.dtype = torch.float32) -> nn.Module:
     """Return a copy of a network in evaluation mode, without gradients of its parameters, with fast input gradients.
 
     Batch norms are folded into their convolutions, and on a CPU depthwise convolutions get a faster backward pass, see
