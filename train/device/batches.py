@@ -43,6 +43,7 @@ class OnDevice:
         self._begin()
 
     def _begin(self) -> None:
+        self._owned = self.device.type == "cuda"
         self._making = threading.Lock()
         self._thread: ThreadPoolExecutor | None = None
         self._stream: Any = None
@@ -65,7 +66,7 @@ class OnDevice:
 
     def __call__(self, *inputs: Tensor) -> list[NDArray[Any]]:
         """Return the outputs of a batch of inputs (N, ...) on the CPU."""
-        if self.device.type != "cuda":
+        if not self._owned:
             with exact_float32():
                 return [output.cpu().numpy() for output in self._work(*(tensor.to(self.device) for tensor in inputs))]
         parts, done = self._owner().submit(self._queue, inputs).result()
@@ -84,7 +85,7 @@ class OnDevice:
             self._stream = torch.cuda.Stream(self.device)
         with torch.cuda.device(self.device), torch.cuda.stream(self._stream), exact_float32():
             parts = list(self._parts(inputs))
-            done = torch.cuda.Event()
+            done = torch.cuda.Event(blocking=True)  # waits without taking a core
             done.record()
         return parts, done
 
@@ -101,7 +102,7 @@ class OnDevice:
                 torch.cuda.empty_cache()
                 logger.info("memory does not suffice: %d at once from here on", self.largest)
                 continue
-            yield [output[:size].to("cpu", non_blocking=True) for output in outputs]
+            yield [output[:size].to("cpu", non_blocking=True, copy=True) for output in outputs]
             start += size
 
     def _one(self, inputs: list[Tensor], size: int) -> tuple[Tensor, ...]:
