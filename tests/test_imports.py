@@ -29,7 +29,7 @@ sdk.commands
 fiqa
 train.lazy train.lock train.references train.regressors train.yaml_files
 train.recipes train.run_state
-train.degradations
+train.degradations train.device
 train.networks
 train.data
 train.labelling train.fitting

@@ -16,7 +16,7 @@ from train.data.embeddings import read_rows
 from train.data.labelled import LabelledFaces, read_labelled
 from train.fitting.quality import quality_task
 from train.fitting.regressor import FitFiles, RegressorRecipe, Split
-from train.fitting.settings import FREE
+from train.fitting.settings import FREE, recorded
 from train.fitting.trainer import STATE
 from train.fitting.warm_up import head_inputs, warm_up_head
 from train.networks import QualityNetwork, create_network, get_variant, load_checkpoint, save_network
@@ -91,7 +91,7 @@ def _record(
         recipe.name: asdict(recipe.method),
         "targets": asdict(recipe.targets),
         "warm_up": asdict(recipe.warm_up),
-        "training": asdict(recipe.training),
+        "training": recorded(recipe.training),
     }
     paths = data.manifest.paths
     inputs = {"images": digest(["\n".join(paths[row] for row in data.rows)]), "labels": digest([label.tobytes()])}

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from sdk.errors import InputError
 from sdk.files import check_suffix, make_folder
 from train.data.dataset import rgb_images
 from train.data.embeddings import open_vectors
 from train.data.manifest import Manifest
+from train.device.batches import OnDevice
 from train.labelling.executors import open_engine
 from train.labelling.runner import compute
 from train.lazy import Lazy
@@ -32,14 +34,17 @@ class Embedder:
     name = "norm"
 
     def __init__(self, network: RecognitionModel, device: str = "cpu") -> None:
-        self.device = device
         self._network = Lazy(partial(_placed, network, device))
+        self._batches = OnDevice(self._embed, torch.device(device))
+
+    def __call__(self, faces: NDArray[np.uint8], keys: Sequence[str]) -> dict[str, NDArray[Any]]:
+        norms, vectors = self._batches(self._batches.pinned(rgb_images(faces)))
+        return {self.name: norms, "embedding": vectors}
 
     @torch.inference_mode()
-    def __call__(self, faces: NDArray[np.uint8], keys: Sequence[str]) -> dict[str, NDArray[Any]]:
-        images = rgb_images(faces).to(self.device)
+    def _embed(self, images: Tensor) -> tuple[Tensor, Tensor]:
         vectors = self._network()(images.float() / 255)
-        return {self.name: vectors.norm(dim=1).cpu().numpy(), "embedding": vectors.cpu().numpy()}
+        return vectors.norm(dim=1), vectors
 
 
 def _placed(network: RecognitionModel, device: str) -> RecognitionModel:
