@@ -18,10 +18,10 @@ from sdk.errors import DeviceError, FiqaError
 from sdk.files.cache import cache_dir
 from sdk.models.catalog import catalog
 from sdk.models.store import locate_model
+from sdk.runtimes.cuda.driver import gpu_architecture
 from sdk.runtimes.providers import (
     ONNXRUNTIME,
     PROVIDERS,
-    gpu_architecture,
     installed_wheels,
     library_version,
     load_onnxruntime,

@@ -83,6 +83,22 @@ def cache_key(model: Model, runtime: Runtime, callers: int) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
+def split(count: int, sizes: tuple[int, ...]) -> list[int]:
+    """Return the sizes of the batches into which `count` faces are split, when batches are filled up to `sizes`.
+
+    The largest size as often as it is full. Of the rest, a batch that would fill less than a quarter of its size gives
+    the next smaller size first.
+    """
+    parts = [sizes[-1]] * (count // sizes[-1])
+    rest = count % sizes[-1]
+    while rest:
+        above = next(size for size in sizes if size >= rest)
+        below = max((size for size in sizes if size <= rest), default=rest)
+        parts.append(rest if 4 * rest >= above else below)
+        rest -= parts[-1]
+    return parts
+
+
 def consecutive_slices(sizes: Iterable[int]) -> list[slice]:
     """Return slices of these sizes, each beginning where the one before ends."""
     slices, start = [], 0

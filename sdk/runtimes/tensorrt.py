@@ -15,7 +15,7 @@ from sdk.files.cache import find_in_cache, keep_in_cache
 from sdk.models.loading import Model
 from sdk.models.trust import check_fit, rebuild
 from sdk.runtimes.base import TensorInfo, check_input, check_output, is_out_of_memory
-from sdk.runtimes.cuda_memory import Cuda
+from sdk.runtimes.cuda.memory import Cuda
 from sdk.runtimes.tensorrt_library import complaints, load_library, recorded, shared_logger
 
 logger = logging.getLogger(__name__)
@@ -65,7 +65,8 @@ class TensorRTRuntime:
         except BaseException:
             self._owner.shutdown()
             raise
-        self.batch = self._buckets[-1].size
+        self.sizes = tuple(bucket.size for bucket in self._buckets)
+        self.batch = self.sizes[-1]
 
     def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         """See `Runtime.run`."""
