@@ -31,8 +31,32 @@ def gpu_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None, raising=False)
 
 
+@pytest.fixture
+def with_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Claim two GPUs."""
+    monkeypatch.setattr(providers, "gpu_architecture", lambda number: "8.6" if number < 2 else None)
+
+
 @pytest.mark.parametrize("device", ["cuda", "cuda:1", "tensorrt"])
-def test_a_device_that_was_asked_for_is_a_device_error(gpu_package: None, device: str, tiny_path: Path) -> None:
+def test_without_a_gpu_each_device_is_a_device_error(
+    gpu_package: None, device: str, tiny_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(providers, "gpu_architecture", lambda number: None)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    words = r"was asked for, but there is no GPU .*CUDA_VISIBLE_DEVICES is ''.*nvidia-smi.*use device='cpu'"
+    with pytest.raises(DeviceError, match=words):
+        QualityScorer(tiny_path, device)
+
+
+def test_a_gpu_of_a_number_that_is_not_there(gpu_package: None, with_gpus: None, tiny_path: Path) -> None:
+    with pytest.raises(DeviceError, match=r"cuda:2 was asked for, but there is no GPU 2 here.*nvidia-smi -L"):
+        QualityScorer(tiny_path, "cuda:2")
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", "tensorrt"])
+def test_a_device_that_was_asked_for_is_a_device_error(
+    gpu_package: None, with_gpus: None, device: str, tiny_path: Path
+) -> None:
     with pytest.raises(DeviceError, match=r"was asked for, but onnxruntime cannot start .*libcudart.*use device='cpu'"):
         QualityScorer(tiny_path, device)
 
@@ -43,7 +67,9 @@ def test_auto_takes_the_cpu_and_says_so(gpu_package: None, tiny_path: Path, capl
     assert "device auto: took cpu, because cuda:0 was asked for" in caplog.text
 
 
-def test_a_model_that_no_device_loads_is_a_model_error(gpu_package: None, tmp_path: Path, tiny_path: Path) -> None:
+def test_a_model_that_no_device_loads_is_a_model_error(
+    gpu_package: None, with_gpus: None, tmp_path: Path, tiny_path: Path
+) -> None:
     import onnx
 
     model = onnx.load(tiny_path)
@@ -61,7 +87,8 @@ def test_what_is_promised_and_not_here_is_no_fault(gpu_package: None, monkeypatc
     monkeypatch.setattr(doctor, "gpu_architecture", lambda number: None)
     assert found("device cuda").found == "not here: no GPU of NVIDIA with its driver"
     assert all(finding.good for finding in doctor.examine() if finding.what.startswith("device"))
-    monkeypatch.setattr(doctor, "gpu_architecture", lambda number: "8.6")
+    for module in (doctor, providers):
+        monkeypatch.setattr(module, "gpu_architecture", lambda number: "8.6")
     monkeypatch.setattr(doctor, "library_version", lambda names: None)
     assert (found("device tensorrt").good, found("device cuda").good) == (True, False)
 

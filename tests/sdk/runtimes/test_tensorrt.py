@@ -13,8 +13,8 @@ import pytest
 
 from sdk import DeviceError, ModelError, QualityScorer
 from sdk.runtimes.cuda import memory as cuda_memory
-from sdk.runtimes.cuda.memory import Cuda
 from sdk.runtimes.cuda.driver import gpu_architecture
+from sdk.runtimes.cuda.memory import Cuda
 from sdk.runtimes.tensorrt_library import LIBRARIES, load_library
 from tests.support import fake_gpu
 from tests.support.fake_gpu import Driver, Library, install, write_engine
