@@ -1,9 +1,10 @@
-"""CUDA: a GPU's memory, copies, stream and graphs, through NVIDIA's cuda-python (driver API)."""
+"""CUDA: a GPU's memory, copies, stream and graphs, through cuda-bindings or pycuda."""
 
 import ctypes
+import logging
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -11,41 +12,111 @@ from numpy.typing import DTypeLike, NDArray
 from sdk.errors import DeviceError
 from sdk.runtimes.base import is_out_of_memory
 
+logger = logging.getLogger(__name__)
 
-class Cuda:
+INSTALL = "pip install cuda-bindings, or pycuda"
+"""Advice where neither is installed."""
+
+
+class Cuda(Protocol):
     """One GPU: its primary context, one stream, and buffers that live until `close`.
 
-    One thread must make, use and close it, because a CUDA context belongs to a thread.
-
-    Args:
-        number: Number of the GPU.
+    The primary context is the one that torch and onnxruntime use, too. One thread must make, use and close a `Cuda`,
+    because a CUDA context belongs to a thread.
 
     Attributes:
         architecture: Compute capability of the GPU, for example `8.6`.
         stream: Handle of the stream, for TensorRT.
+    """
+
+    architecture: str
+    stream: int
+
+    def allocate(self, size: int) -> int:
+        """Allocate `size` bytes on the GPU; return their address."""
+        ...
+
+    def pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        """Allocate an array in pinned memory, for `upload` and `download`. It must not be used after `close`."""
+        ...
+
+    def upload(self, target: int, source: NDArray[Any]) -> None:
+        """Enqueue a copy of a pinned array to an address on the GPU."""
+        ...
+
+    def download(self, target: NDArray[Any], source: int) -> None:
+        """Enqueue a copy from an address on the GPU to a pinned array."""
+        ...
+
+    def synchronize(self) -> None:
+        """Wait until everything that was enqueued is done."""
+        ...
+
+    def capture(self, work: Callable[[], None]) -> Callable[[], None]:
+        """Record what `work` enqueues as a CUDA graph.
+
+        Returns:
+            A function that enqueues the same work again, in a single launch.
+
+        Raises:
+            DeviceError: CUDA cannot record `work`.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free everything, in reverse order."""
+        ...
+
+
+def open_cuda(number: int) -> Cuda:
+    """Open a GPU with cuda-bindings, or with pycuda where that is installed alone.
 
     Raises:
-        DeviceError: cuda-python, the driver or this GPU is missing.
+        DeviceError: Both are missing, or the driver or this GPU is.
+    """
+    package, failures = cuda_package()
+    if package == "cuda-bindings":
+        return BindingsCuda(number)
+    if package == "pycuda":
+        from sdk.runtimes.cuda.with_pycuda import PyCuda
+
+        logger.info("the GPU is driven by pycuda, because cuda-bindings is not installed")
+        return PyCuda(number)
+    raise DeviceError(f"neither cuda-bindings nor pycuda can be loaded ({failures}): {INSTALL}, or use an .onnx file")
+
+
+def cuda_package() -> tuple[str, str]:
+    """Return the package that drives the GPU, `cuda-bindings` or `pycuda`, or nothing; and why others cannot."""
+    failures = []
+    for package, module in (("cuda-bindings", "cuda.bindings.driver"), ("pycuda", "pycuda.driver")):
+        try:
+            import_module(module)
+            return package, "; ".join(failures)
+        except (ImportError, OSError) as error:
+            failures.append(str(error))
+    return "", "; ".join(failures)
+
+
+class BindingsCuda:
+    """A `Cuda` through cuda-bindings, NVIDIA's own package (driver API).
+
+    Args:
+        number: Number of the GPU.
+
+    Raises:
+        DeviceError: The driver or this GPU is missing, or its memory is full.
     """
 
     def __init__(self, number: int) -> None:
         self._name, self._undo = f"cuda:{number}", list[Callable[[], object]]()
-        try:
-            self._driver: Any = import_module("cuda.bindings.driver")
-        except ImportError as error:
-            raise DeviceError(
-                f"cuda-python is not installed ({error}): pip install cuda-bindings, or use an .onnx file on the cpu"
-            ) from error
+        self._driver: Any = import_module("cuda.bindings.driver")
         try:
             self._call("cuInit", 0)
             count = self._call("cuDeviceGetCount")
-        except (RuntimeError, OSError) as error:  # cuda-python's error if there is no driver
-            raise DeviceError(
-                f"{self._name} was asked for, but there is no CUDA here ({error}); install NVIDIA's driver, or use an "
-                ".onnx file on the cpu"
-            ) from error
+        except (RuntimeError, OSError) as error:  # cuda-bindings' error if there is no driver
+            raise no_cuda(self._name, error) from error
         if number >= count:
-            raise DeviceError(f"{self._name} was asked for, but there are {count} GPUs, numbered from 0")
+            raise no_such_gpu(self._name, count)
         device = self._call("cuDeviceGet", number)
         kinds = self._driver.CUdevice_attribute
         self.architecture = ".".join(
@@ -67,13 +138,13 @@ class Cuda:
         self.stream = int(self._stream)
 
     def allocate(self, size: int) -> int:
-        """Allocate `size` bytes on the GPU; return their address."""
+        """See `Cuda.allocate`."""
         address = self._call("cuMemAlloc", size)
         self._undo.append(lambda: self._call("cuMemFree", address))
         return int(address)
 
     def pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-        """Allocate an array in pinned memory, for `upload` and `download`. It must not be used after `close`."""
+        """See `Cuda.pinned`."""
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         address = self._call("cuMemHostAlloc", size, 0)
         self._undo.append(lambda: self._call("cuMemFreeHost", address))
@@ -81,26 +152,19 @@ class Cuda:
         return values.reshape(shape)
 
     def upload(self, target: int, source: NDArray[Any]) -> None:
-        """Enqueue a copy of a pinned array to an address on the GPU."""
+        """See `Cuda.upload`."""
         self._call("cuMemcpyHtoDAsync", target, source.ctypes.data, source.nbytes, self._stream)
 
     def download(self, target: NDArray[Any], source: int) -> None:
-        """Enqueue a copy from an address on the GPU to a pinned array."""
+        """See `Cuda.download`."""
         self._call("cuMemcpyDtoHAsync", target.ctypes.data, source, target.nbytes, self._stream)
 
     def synchronize(self) -> None:
-        """Wait until everything that was enqueued is done."""
+        """See `Cuda.synchronize`."""
         self._call("cuStreamSynchronize", self._stream)
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
-        """Record what `work` enqueues as a CUDA graph.
-
-        Returns:
-            A function that enqueues the same work again, in a single launch.
-
-        Raises:
-            DeviceError: CUDA cannot record `work`.
-        """
+        """See `Cuda.capture`."""
         # Thread-local: CUDA calls of other threads neither enter the graph nor disturb it.
         self._call(
             "cuStreamBeginCapture", self._stream, self._driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
@@ -115,7 +179,7 @@ class Cuda:
         return lambda: self._call("cuGraphLaunch", ready, self._stream)
 
     def close(self) -> None:
-        """Free everything, in reverse order."""
+        """See `Cuda.close`."""
         while self._undo:
             self._undo.pop()()
 
@@ -129,9 +193,32 @@ class Cuda:
         if int(result):
             words = getattr(result, "name", str(result))
             if is_out_of_memory(words):
-                raise DeviceError(
-                    f"{self._name} has not enough memory ({name}: {words}); end other programs on it, or build the "
-                    "engine for smaller batches (fiqa-export --batch)"
-                )
-            raise DeviceError(f"{self._name}: {name} failed: {words}; run `nvidia-smi` to see the state of the GPU")
+                raise full(self._name, f"{name}: {words}")
+            raise failed(self._name, f"{name} failed: {words}")
         return values[0] if values else None
+
+
+def no_cuda(device: str, error: Exception) -> DeviceError:
+    """Return the error to raise where there is no driver."""
+    return DeviceError(
+        f"{device} was asked for, but there is no CUDA here ({error}); install NVIDIA's driver, or use an .onnx file on "
+        "the cpu"
+    )
+
+
+def no_such_gpu(device: str, count: int) -> DeviceError:
+    """Return the error to raise where there are only `count` GPUs."""
+    return DeviceError(f"{device} was asked for, but there are {count} GPUs, numbered from 0")
+
+
+def full(device: str, words: str) -> DeviceError:
+    """Return the error to raise when the GPU's memory is full."""
+    return DeviceError(
+        f"{device} has not enough memory ({words}); end other programs on it, or build the engine for smaller batches "
+        "(fiqa-export --batch)"
+    )
+
+
+def failed(device: str, words: str) -> DeviceError:
+    """Return the error to raise when the driver reports one."""
+    return DeviceError(f"{device}: {words}; run `nvidia-smi` to see the state of the GPU")
