@@ -87,7 +87,7 @@ def open_cuda(number: int) -> Cuda:
 
 def cuda_package() -> tuple[str, str]:
     """Return the package that drives the GPU, `cuda-bindings` or `pycuda`, or nothing; and why others cannot."""
-    failures = []
+    failures = list[str]()
     for package, module in (("cuda-bindings", "cuda.bindings.driver"), ("pycuda", "pycuda.driver")):
         try:
             import_module(module)
@@ -201,8 +201,8 @@ class BindingsCuda:
 def no_cuda(device: str, error: Exception) -> DeviceError:
     """Return the error to raise where there is no driver."""
     return DeviceError(
-        f"{device} was asked for, but there is no CUDA here ({error}); install NVIDIA's driver, or use an .onnx file on "
-        "the cpu"
+        f"{device} was asked for, but there is no CUDA here ({error}); install NVIDIA's driver, or use an .onnx file "
+        "on the cpu"
     )
 
 

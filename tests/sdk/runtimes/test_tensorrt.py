@@ -14,7 +14,7 @@ import pytest
 from sdk import DeviceError, ModelError, QualityScorer
 from sdk.runtimes.cuda import memory as cuda_memory
 from sdk.runtimes.cuda.driver import gpu_architecture
-from sdk.runtimes.cuda.memory import Cuda
+from sdk.runtimes.cuda.memory import BindingsCuda, open_cuda
 from sdk.runtimes.tensorrt_library import LIBRARIES, load_library
 from tests.support import fake_gpu
 from tests.support.fake_gpu import Driver, Library, install, write_engine
@@ -175,7 +175,8 @@ def test_without_the_libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         QualityScorer(write_engine(tmp_path), trust=True)
     monkeypatch.setitem(sys.modules, "tensorrt", Library("tensorrt", Driver()))  # type: ignore[misc]
     monkeypatch.setitem(sys.modules, "cuda.bindings.driver", None)  # type: ignore[arg-type]
-    with pytest.raises(DeviceError, match="cuda-python is not installed"):
+    monkeypatch.setitem(sys.modules, "pycuda.driver", None)  # type: ignore[arg-type]
+    with pytest.raises(DeviceError, match="neither cuda-bindings nor pycuda can be loaded"):
         QualityScorer(write_engine(tmp_path), trust=True)
 
 
@@ -184,7 +185,7 @@ def test_without_a_gpu() -> None:
     if gpu_architecture(0) is not None:
         pytest.skip("there is a GPU")
     with pytest.raises(DeviceError, match="cuda:0 was asked for, but there is no CUDA here"):
-        Cuda(0)
+        BindingsCuda(0)
 
 
 def test_the_stand_in_has_the_functions_of_the_real_driver() -> None:
@@ -216,7 +217,7 @@ def test_an_engine_on_a_real_gpu(style: str, tmp_path: Path) -> None:
     """Build an engine of the tiny model for this machine's GPU, and compare its scores with onnxruntime's."""
     try:
         load_library(style)
-        cuda = Cuda(0)
+        cuda = open_cuda(0)
     except DeviceError as error:
         pytest.skip(str(error))
     cuda.close()
