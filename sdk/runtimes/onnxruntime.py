@@ -1,7 +1,5 @@
 """onnxruntime: on the CPU, or on the requested execution provider and no other."""
 
-import contextlib
-import io
 import logging
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from sdk.runtimes.base import (
 )  # fmt: skip
 from sdk.runtimes.cuda.driver import gpu_memory
 from sdk.runtimes.cuda.fixed_batches import SIZES, FixedBatches
+from sdk.runtimes.cuda.libraries import preload_libraries
 from sdk.runtimes.providers import (
     PROFILE,
     PROVIDERS,
@@ -190,16 +189,6 @@ def _open_for_graphs(model: Model, device: str, provider: str, options: dict[str
         session = open_session(model.data, model, [(provider, options)])
         logger.warning("%s runs %s without CUDA graphs, which is slower: %s", device, model.path, error.__cause__)
         return session, False
-
-
-def preload_libraries() -> None:
-    """Load the CUDA and cuDNN of pip's packages: the system's loader does not find them."""
-    onnxruntime = load_onnxruntime()
-    if hasattr(onnxruntime, "preload_dlls"):  # from version 1.21 on
-        said = io.StringIO()
-        with contextlib.redirect_stdout(said):
-            onnxruntime.preload_dlls()
-        logger.info("CUDA libraries: %s", said.getvalue().strip() or "found")
 
 
 def open_session(source: bytes | Path, model: Model, providers: list[Any]) -> Any:

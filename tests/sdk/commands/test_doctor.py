@@ -11,6 +11,7 @@ from sdk import DeviceError, ModelError, QualityScorer
 from sdk.commands import doctor
 from sdk.models.loading import load_model
 from sdk.runtimes import providers
+from sdk.runtimes.cuda.libraries import missing_libraries
 from sdk.runtimes.onnxruntime import OnnxRuntime
 
 CUDA, TENSORRT = "CUDAExecutionProvider", "TensorrtExecutionProvider"
@@ -91,6 +92,38 @@ def test_what_is_promised_and_not_here_is_no_fault(gpu_package: None, monkeypatc
         monkeypatch.setattr(module, "gpu_architecture", lambda number: "8.6")
     monkeypatch.setattr(doctor, "library_version", lambda names: None)
     assert (found("device tensorrt").good, found("device cuda").good) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("missing", "package", "words"),
+    [
+        ([], "cuda-bindings", ("CUDA 13.0, cuDNN 9", "through cuda-bindings", "")),
+        (["libcudnn.so.9"], "pycuda", ("no libcudnn.so.9", "through pycuda, without CUDA graphs", "cuda-bindings")),
+        ([], "", ("CUDA 13.0, cuDNN 9", "neither cuda-bindings nor pycuda", "pip install cuda-bindings, or pycuda")),
+    ],
+)
+def test_what_a_gpu_needs_is_named(
+    missing: list[str], package: str, words: tuple[str, str, str], gpu_package: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "gpu_architecture", lambda number: "9.0")
+    monkeypatch.setattr(doctor, "gpu_memory", lambda number: 80_000_000_000)
+    monkeypatch.setattr(doctor, "missing_libraries", lambda: missing)
+    monkeypatch.setattr(doctor, "cuda_version", lambda: "13.0")
+    monkeypatch.setattr(doctor, "cuda_package", lambda: (package, ""))
+    monkeypatch.setattr(doctor, "library_version", lambda names: None)
+    lines = {finding.what: finding for finding in doctor._gpu(True)}
+    assert lines["GPU"].found == "compute capability 9.0, 80 GB"
+    assert (lines["CUDA and cuDNN"].found, lines["CUDA and cuDNN"].good) == (words[0], not missing)
+    assert lines["engines"].found == words[1]
+    assert words[2] in lines["engines"].advice
+    assert "fiqa[tensorrt]" in lines["TensorRT"].advice
+    assert doctor._gpu(False)[1].advice == "pip install 'fiqa[gpu]' instead"
+
+
+def test_libraries_that_are_not_here(gpu_package: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnxruntime, "cuda_version", "99.1", raising=False)
+    missing = missing_libraries()
+    assert [name for name in missing if "99" in name] == ["libcudart.so.99", "libcublas.so.99"]
 
 
 def test_without_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:

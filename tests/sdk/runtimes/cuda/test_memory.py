@@ -34,7 +34,7 @@ def test_cuda_bindings_are_preferred(pycuda: Pycuda, monkeypatch: pytest.MonkeyP
 
 def test_without_either(pycuda: Pycuda, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pycuda.driver", None)  # type: ignore[arg-type]
-    with pytest.raises(DeviceError, match="neither cuda-bindings nor pycuda .*pip install cuda-bindings, or pycuda"):
+    with pytest.raises(DeviceError, match=r"neither cuda-bindings nor pycuda .*pip install cuda-bindings, or pycuda"):
         open_cuda(0)
 
 
