@@ -20,7 +20,7 @@ from sdk.models.catalog import catalog
 from sdk.models.store import locate_model
 from sdk.runtimes.cuda.driver import gpu_architecture, gpu_memory
 from sdk.runtimes.cuda.libraries import CUDNN, cuda_version, missing_libraries
-from sdk.runtimes.cuda.memory import INSTALL, cuda_package
+from sdk.runtimes.cuda.packages import INSTALL, cuda_package
 from sdk.runtimes.providers import (
     ONNXRUNTIME,
     PROVIDERS,

@@ -16,6 +16,9 @@ logger = logging.getLogger(__name__)
 TRIES = 3
 """Number of times that each size is tried. The shortest time counts, because other work can only make a call slower."""
 
+CALL = 12
+"""Faces that a GPU computes in the time that a call takes in any case: launching, copying, waiting."""
+
 
 class BatchSizes:
     """Splits faces into batches, and learns from their times which size is fastest. Several threads may share one.
@@ -33,70 +36,23 @@ class BatchSizes:
         self._best: int | None = None if len(self.sizes) > 1 else most
         self._loaded = len(self.sizes) == 1
 
-    def split(self, count: int, callers: int) -> list[int]:
-        """Return the sizes of the batches into which `count` faces are split for `callers` threads.
-
-        While the fastest size is unknown and there are enough faces, the batches try every size. No face is scored
-        twice for it.
-        """
-        if count <= callers:
-            return [1] * count
-        if not self._loaded:
-            self._best, self._loaded = self._load(), True
-        trial = self.sizes * TRIES
-        parts = trial if self._best is None and count >= sum(trial) else []
-        rest = count - sum(parts)
-        size = max(1, min(self._best or self.sizes[-1], -(-rest // callers)))
-        return [*parts, *[size] * (rest // size), *([rest % size] if rest % size else [])]
-
-    def record(self, size: int, seconds: float) -> None:
-        """Record how long a call with `size` faces took. After the last try the fastest size is kept in the cache."""
-        with self._lock:
-            if self._best is not None or len(self._times.get(size, [0.0] * TRIES)) >= TRIES:
-                return
-            self._times[size].append(seconds / size)
-            if all(len(times) >= TRIES for times in self._times.values()):
-                self._best = min(self._times, key=lambda size: min(self._times[size]))
-                self._save()
-
-    def _load(self) -> int | None:
-        try:
-            best = json.loads(find_in_cache("batches", f"{self._key}.json") or b"{}")["batch"]
-        except (ValueError, KeyError, TypeError, RecursionError):
-            return None
-        return best if type(best) is int and best in self.sizes else None
-
-    def _save(self) -> None:
-        seconds = {str(size): min(times) for size, times in self._times.items()}
-        logger.info("batches of %d are fastest; seconds a face: %s", self._best, seconds)
-        values = {"batch": self._best, "seconds_per_face": seconds}
-        keep_in_cache(json.dumps(values).encode(), "batches", f"{self._key}.json")
-
-
-def cache_key(model: Model, runtime: Runtime, callers: int) -> str:
-    """Return the name under which the fastest size for a model, this machine, a device and `callers` threads is kept.
-
-    The card and the sizes of the files identify the model. Hashing a large file would take longer than scoring a face.
-    """
-    machine = (platform.node(), platform.machine(), runtime.device, runtime.precision, callers)
-    parts = (model.card.to_json(), len(model.data), len(model.weights), machine, runtime.batch)
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
-
-
-def split(count: int, sizes: tuple[int, ...]) -> list[int]:
+    def split(count: int, sizes: tuple[int, ...]) -> list[int]:
     """Return the sizes of the batches into which `count` faces are split, when batches are filled up to `sizes`.
 
-    The largest size as often as it is full. Of the rest, a batch that would fill less than a quarter of its size gives
-    the next smaller size first.
+    The largest size comes as often as it is full. The rest is one batch, or several full ones and one, whichever costs
+    less: a call costs as much as `CALL` faces, and a face that only fills up as much as any other.
     """
-    parts = [sizes[-1]] * (count // sizes[-1])
     rest = count % sizes[-1]
-    while rest:
-        above = next(size for size in sizes if size >= rest)
-        below = max((size for size in sizes if size <= rest), default=rest)
-        parts.append(rest if 4 * rest >= above else below)
-        rest -= parts[-1]
-    return parts
+    return [sizes[-1]] * (count // sizes[-1]) + (_cheapest(rest, sizes) if rest else [])
+
+
+def _cheapest(count: int, sizes: tuple[int, ...]) -> list[int]:
+    def cost(parts: list[int]) -> int:
+        return sum(CALL + next(size for size in sizes if size >= part) for part in parts)
+
+    full = max((size for size in sizes if size < count), default=0)
+    apart = [full, *_cheapest(count - full, sizes)] if full else [count]
+    return min([count], apart, key=cost)
 
 
 def consecutive_slices(sizes: Iterable[int]) -> list[slice]:

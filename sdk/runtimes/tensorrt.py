@@ -15,7 +15,8 @@ from sdk.files.cache import find_in_cache, keep_in_cache
 from sdk.models.loading import Model
 from sdk.models.trust import check_fit, rebuild
 from sdk.runtimes.base import TensorInfo, check_input, check_output, is_out_of_memory
-from sdk.runtimes.cuda.memory import Cuda, open_cuda
+from sdk.runtimes.cuda.memory import Cuda
+from sdk.runtimes.cuda.packages import open_cuda
 from sdk.runtimes.tensorrt_library import complaints, load_library, recorded, shared_logger
 
 logger = logging.getLogger(__name__)

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from sdk import DeviceError, ModelError, QualityScorer
-from sdk.runtimes.cuda import memory as cuda_memory
+from sdk.runtimes.cuda import with_bindings
 from sdk.runtimes.cuda.driver import gpu_architecture
-from sdk.runtimes.cuda.memory import BindingsCuda, open_cuda
+from sdk.runtimes.cuda.packages import open_cuda
+from sdk.runtimes.cuda.with_bindings import BindingsCuda
 from sdk.runtimes.tensorrt_library import LIBRARIES, load_library
 from tests.support import fake_gpu
 from tests.support.fake_gpu import Driver, Library, install, write_engine
@@ -190,7 +191,7 @@ def test_without_a_gpu() -> None:
 
 def test_the_stand_in_has_the_functions_of_the_real_driver() -> None:
     driver = pytest.importorskip("cuda.bindings.driver", reason="needs cuda-bindings (fiqa[tensorrt-rtx])")
-    called = re.findall(r'"(cu[A-Z]\w+)"', Path(cuda_memory.__file__).read_text())
+    called = re.findall(r'"(cu[A-Z]\w+)"', Path(with_bindings.__file__).read_text())
     assert len(called) > 15
     for name in called:
         parameters = len(inspect.signature(getattr(Driver, name)).parameters) - 1

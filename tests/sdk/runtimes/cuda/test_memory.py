@@ -10,7 +10,8 @@ import pytest
 
 from sdk import DeviceError, QualityScorer
 from sdk.runtimes.cuda import with_pycuda
-from sdk.runtimes.cuda.memory import BindingsCuda, cuda_package, open_cuda
+from sdk.runtimes.cuda.packages import cuda_package, open_cuda
+from sdk.runtimes.cuda.with_bindings import BindingsCuda
 from tests.support import fake_gpu, fake_pycuda
 from tests.support.fake_gpu import Driver, write_engine
 from tests.support.fake_pycuda import SIGNATURES, Pycuda
