@@ -36,7 +36,57 @@ class BatchSizes:
         self._best: int | None = None if len(self.sizes) > 1 else most
         self._loaded = len(self.sizes) == 1
 
-    def split(count: int, sizes: tuple[int, ...]) -> list[int]:
+    def split(self, count: int, callers: int) -> list[int]:
+        """Return the sizes of the batches into which `count` faces are split for `callers` threads.
+
+        While the fastest size is unknown and there are enough faces, the batches try every size. No face is scored
+        twice for it.
+        """
+        if count <= callers:
+            return [1] * count
+        if not self._loaded:
+            self._best, self._loaded = self._load(), True
+        trial = self.sizes * TRIES
+        parts = trial if self._best is None and count >= sum(trial) else []
+        rest = count - sum(parts)
+        size = max(1, min(self._best or self.sizes[-1], -(-rest // callers)))
+        return [*parts, *[size] * (rest // size), *([rest % size] if rest % size else [])]
+
+    def record(self, size: int, seconds: float) -> None:
+        """Record how long a call with `size` faces took. After the last try the fastest size is kept in the cache."""
+        with self._lock:
+            if self._best is not None or len(self._times.get(size, [0.0] * TRIES)) >= TRIES:
+                return
+            self._times[size].append(seconds / size)
+            if all(len(times) >= TRIES for times in self._times.values()):
+                self._best = min(self._times, key=lambda size: min(self._times[size]))
+                self._save()
+
+    def _load(self) -> int | None:
+        try:
+            best = json.loads(find_in_cache("batches", f"{self._key}.json") or b"{}")["batch"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return None
+        return best if type(best) is int and best in self.sizes else None
+
+    def _save(self) -> None:
+        seconds = {str(size): min(times) for size, times in self._times.items()}
+        logger.info("batches of %d are fastest; seconds a face: %s", self._best, seconds)
+        values = {"batch": self._best, "seconds_per_face": seconds}
+        keep_in_cache(json.dumps(values).encode(), "batches", f"{self._key}.json")
+
+
+def cache_key(model: Model, runtime: Runtime, callers: int) -> str:
+    """Return the name under which the fastest size for a model, this machine, a device and `callers` threads is kept.
+
+    The card and the sizes of the files identify the model. Hashing a large file would take longer than scoring a face.
+    """
+    machine = (platform.node(), platform.machine(), runtime.device, runtime.precision, callers)
+    parts = (model.card.to_json(), len(model.data), len(model.weights), machine, runtime.batch)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+
+
+def split(count: int, sizes: tuple[int, ...]) -> list[int]:
     """Return the sizes of the batches into which `count` faces are split, when batches are filled up to `sizes`.
 
     The largest size comes as often as it is full. The rest is one batch, or several full ones and one, whichever costs
