@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sdk.alignment import CROP_SHAPE, align, check_crop, check_crops
+from sdk.alignment import align, check_crop, check_crops
 from sdk.arguments import check_count, check_range, check_type
 from sdk.errors import InputError, ScoreError
 from sdk.models.card import ModelCard
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 LONGEST_WAIT = 100.0
 """Largest `wait_ms`, milliseconds."""
+
+GPU_CALLERS = 2
+"""Threads that share a GPU in `score_batch`: one prepares its faces while the GPU computes those of the other."""
 
 MOST_THREADS = 1024
 """Largest `threads`; no machine has more cores."""
@@ -126,7 +129,7 @@ class QualityScorer:
         self._calibration = loaded.card.calibration if given is None else given
         self._threshold = _threshold(self._calibration, accept)
         self._device, self._precision = runtime.device, runtime.precision
-        self._threads = callers if threads or self._device in ON_CPU else 1
+        self._threads = callers if threads or self._device in ON_CPU else GPU_CALLERS
         reopen = partial(reopen_quality_model, settled, self._device, card, precision, callers, trust)
         self._runtime = SharedRuntime(loaded, runtime, reopen, self._threads, wait_ms / 1000)
         self._close_when_dropped()
@@ -222,12 +225,12 @@ class QualityScorer:
         return scores
 
     def warmup(self) -> None:
-        """Run the model with one face and with the largest batch, so that no later call waits for the first run.
+        """Run the model in every batch size that it computes on this device, so that no later call is a first one.
 
-        The library builds engines, chooses kernels and takes memory then. With `tensorrt` this may take minutes.
+        The library builds engines, chooses kernels, takes memory and captures CUDA graphs then. With `tensorrt` this
+        may take minutes.
         """
-        for size in sorted({1, self._runtime.batch}):
-            self._runtime.run(np.zeros((size, *CROP_SHAPE), np.uint8))
+        self._runtime.warmup()
 
     def assess(self, image: "ImageSource") -> list[FaceQuality]:
         """Find, align and score every face of an image.

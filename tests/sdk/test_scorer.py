@@ -207,6 +207,7 @@ def test_silent_fallback_is_an_error(
     providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
     monkeypatch.setattr(onnxruntime, "InferenceSession", FallsBack)
+    monkeypatch.setattr("sdk.runtimes.providers.gpu_architecture", lambda number: "8.6")
     with pytest.raises(DeviceError, match="cuda:0 was asked for, but onnxruntime runs on CPUExecutionProvider"):
         QualityScorer(tiny_path, device="cuda")
     with caplog.at_level(logging.INFO, "sdk"):
