@@ -22,7 +22,7 @@ MethodBatch = Annotated[int | None, typer.Option(min=1, help="Faces in a batch; 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 Callers = Annotated[
     int | None,
-    typer.Option(min=1, help="Threads, or processes of Ray; by default one a core; on a GPU 8 threads, 2 processes."),
+    typer.Option(min=1, help="Threads, or processes of Ray; by default one a core. On a GPU: 8, or 2 of Ray."),
 ]
 EngineName = Annotated[
     str, typer.Option("--engine", help="plain: threads. ray: Ray Data on the cluster of RAY_ADDRESS.")

@@ -365,3 +365,20 @@ def test_recipes() -> None:
     assert diffusion_settings(read_recipe("diffiqa-small")).width == 16
     with pytest.raises(InputError, match="no section 'diffusion'"):
         diffusion_settings(read_recipe("ediffiqa-t"))
+
+
+def test_the_frozen_network_is_whole_on_its_device() -> None:
+    """The device `meta` stands for a GPU; a copy in half precision is whole, too."""
+    frozen = frozen_unet(tame_diffusion(8).model.to("meta"), torch.bfloat16)
+    assert {(value.device.type, value.dtype) for value in frozen.parameters()} == {("meta", torch.bfloat16)}
+
+
+def test_half_precision_is_nearer_to_float32_than_autocast() -> None:
+    model, step = tame_diffusion(8).model, torch.tensor([4])
+    image = torch.from_numpy(golden_image("diffusion", (1, 3, 112, 112))).contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        exact = frozen_unet(model)(image, step)
+        half = frozen_unet(model, torch.bfloat16)(image, step).float()
+        with torch.autocast("cpu", torch.bfloat16):
+            cast = frozen_unet(model)(image, step).float()
+    assert float((half - exact).abs().mean()) < 0.6 * float((cast - exact).abs().mean())
