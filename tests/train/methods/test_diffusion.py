@@ -21,6 +21,7 @@ from tests.support.diffusion import SETTINGS
 from tests.support.processes import start_two
 from tests.support.weights import golden_image, golden_noise, tame_diffusion, tame_network
 from train.data.manifest import make_manifest
+from train.fitting.settings import recorded
 from train.methods import fit_diffiqa as module
 from train.methods.diffusion import Diffusion, ddim_transitions, load_diffusion, schedule
 from train.methods.fit_diffiqa import DiffusionSettings, PairDataset, clean_rows, diffusion_settings, fit_diffiqa
@@ -298,7 +299,7 @@ def test_a_checkpoint_of_the_first_version_goes_on(whole: tuple[Path, Path], tmp
     fit_diffiqa(dataclasses.replace(SETTINGS, steps=3), faces, tmp_path)
     state = torch.load(tmp_path / "state.pt", weights_only=True)
     images = hashlib.sha256(b"0.png\n1.png\n2.png\n3.png\n4.png").hexdigest()
-    settings = dataclasses.asdict(dataclasses.replace(SETTINGS, steps=3, workers=7))
+    settings = recorded(dataclasses.replace(SETTINGS, steps=3, workers=7))
     torch.save({**state, "settings": {**settings, "faces": 5, "images": images}}, tmp_path / "state.pt")
     fit_diffiqa(SETTINGS, faces, tmp_path)
     assert_same(out, tmp_path)
