@@ -1,6 +1,7 @@
 """onnxruntime: on the CPU, or on the requested execution provider and no other."""
 
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,9 @@ class OnnxRuntime:
         self._batches: FixedBatches | None = None
         if kind in GPUS:
             names = (self._input, self._output)
-            self._batches = FixedBatches(self._session, *names, self.sizes, MEMORY, int(number), graphs)
+            # TensorRT would build its engine again for another session, and keeps what it built for every size.
+            another = partial(_another_session, model, int(number)) if kind == "cuda" else lambda: self._session
+            self._batches = FixedBatches(self._session, another, *names, self.sizes, MEMORY, int(number), graphs)
 
     def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         """See `Runtime.run`."""
@@ -105,9 +108,13 @@ class OnnxRuntime:
 
     def close(self) -> None:
         """See `Runtime.close`."""
-        del self._session
         if self._batches is not None:
             self._batches.close()
+        del self._session
+
+
+def _another_session(model: Model, number: int) -> Any:
+    return _provider_session(model, "cuda", number, 1)[0]
 
 
 def _sizes(kind: str, number: int, fixed: int | None) -> tuple[int, ...]:

@@ -82,10 +82,11 @@ class OnDevice:
     def _queue(self, inputs: tuple[Tensor, ...]) -> tuple[list[list[Tensor]], Any]:
         """Queue a batch on the device; return its outputs, in parts, and the event after which they are there."""
         if self._stream is None:
-            self._stream = torch.cuda.Stream(self.device)
+            self._stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
         with torch.cuda.device(self.device), torch.cuda.stream(self._stream), exact_float32():
             parts = list(self._parts(inputs))
-            done = torch.cuda.Event(blocking=True)  # waits without taking a core
+            # It waits without taking a core.
+            done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
             done.record()
         return parts, done
 

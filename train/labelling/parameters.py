@@ -21,7 +21,8 @@ Batch = Annotated[int, typer.Option(min=1, help="Faces in a batch.")]
 MethodBatch = Annotated[int | None, typer.Option(min=1, help="Faces in a batch; by default what suits the method.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 Callers = Annotated[
-    int | None, typer.Option(min=1, help="Threads, or processes of Ray; by default one a core, 2 on a GPU.")
+    int | None,
+    typer.Option(min=1, help="Threads, or processes of Ray; by default one a core. On a GPU: 8, or 2 of Ray."),
 ]
 EngineName = Annotated[
     str, typer.Option("--engine", help="plain: threads. ray: Ray Data on the cluster of RAY_ADDRESS.")

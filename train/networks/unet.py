@@ -259,7 +259,8 @@ def frozen_unet(unet: UNet, dtype: torch.dtype = torch.float32) -> UNet:
 def _plain(conv: nn.Conv2d) -> nn.Conv2d:
     if not isinstance(conv, StandardisedConv2d):
         return conv
-    place = {"device": conv.weight.device, "dtype": conv.weight.dtype}
-    plain = nn.Conv2d(conv.in_channels, conv.out_channels, 3, padding=1, **place).requires_grad_(False)
+    device, dtype = conv.weight.device, conv.weight.dtype
+    plain = nn.Conv2d(conv.in_channels, conv.out_channels, 3, padding=1, device=device, dtype=dtype)
+    plain.requires_grad_(False)
     plain.load_state_dict({"weight": conv.standardised(), "bias": conv.bias})
     return plain

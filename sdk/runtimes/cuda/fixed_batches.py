@@ -32,6 +32,7 @@ class Bound:
     """What belongs to one batch size: memory on the GPU that stays where it is, and arrays to fill.
 
     Attributes:
+        session: The session that runs it.
         binding: onnxruntime's I/O binding of the input and the output.
         faces: The input on the GPU, an `OrtValue`.
         options: Run options: those of its CUDA graph, or of a run without one.
@@ -39,6 +40,7 @@ class Bound:
         pinned: The same, to free them.
     """
 
+    session: Any
     binding: Any
     faces: Any
     options: Any
@@ -53,8 +55,13 @@ class FixedBatches:
     calling thread fills a pinned array meanwhile. Each size has its memory on the GPU and its graph, made when it is
     first used, so memory never grows.
 
+    On CUDA each size has its own session, too. A session plans its convolutions anew when the size changes, and unloads
+    the kernels that were compiled for the size before; a graph that holds one of them then ends in "illegal
+    instruction" (seen with depthwise convolutions, onnxruntime 1.31, cuDNN 9.19).
+
     Args:
-        session: An onnxruntime session.
+        session: An onnxruntime session, for the first size.
+        another: Gives the session of a further size.
         source: Name of its input.
         output: Name of its output.
         sizes: Batch sizes, ascending.
@@ -67,9 +74,18 @@ class FixedBatches:
     """
 
     def __init__(
-        self, session: Any, source: str, output: str, sizes: tuple[int, ...], device: str, number: int, graphs: bool
+        self,
+        session: Any,
+        another: Callable[[], Any],
+        source: str,
+        output: str,
+        sizes: tuple[int, ...],
+        device: str,
+        number: int,
+        graphs: bool,
     ) -> None:
-        self._session, self._source, self._output, self._sizes = session, source, output, sizes
+        self._first, self._another = session, another
+        self._source, self._output, self._sizes = source, output, sizes
         self._device, self._number, self._graphs = device, number, graphs
         self._bound: dict[int, Bound] = {}
         self.captures = 0
@@ -100,7 +116,7 @@ class FixedBatches:
 
     def _launch(self, bound: Bound, stage: NDArray[Any]) -> NDArray[Any]:
         bound.faces.update_inplace(stage)
-        self._session.run_with_iobinding(bound.binding, bound.options)
+        bound.session.run_with_iobinding(bound.binding, bound.options)
         found: NDArray[Any] = bound.binding.copy_outputs_to_cpu()[0]
         return found
 
@@ -110,14 +126,15 @@ class FixedBatches:
 
         if size in self._bound:  # another thread was first
             return self._bound[size]
+        session = self._another() if self._bound else self._first
         full = (size, *shape)
         faces = onnxruntime.OrtValue.ortvalue_from_shape_and_type(full, np.dtype(dtype), self._device, self._number)
         faces.update_inplace(np.zeros(full, dtype))
-        binding = self._session.io_binding()
+        binding = session.io_binding()
         binding.bind_ortvalue_input(self._source, faces)
         binding.bind_output(self._output, self._device, self._number)
-        bound = Bound(binding, faces, _run_options(-1))
-        self._session.run_with_iobinding(binding, bound.options)  # chooses kernels, takes memory, gives the output
+        bound = Bound(session, binding, faces, _run_options(-1))
+        session.run_with_iobinding(binding, bound.options)  # chooses kernels, takes memory, gives the output
         if self._graphs:
             self._capture(bound, size)
         for _ in range(STAGES):
@@ -130,7 +147,7 @@ class FixedBatches:
         binding, options = bound.binding, _run_options(size)
         try:
             binding.bind_ortvalue_output(self._output, binding.get_outputs()[0])
-            self._session.run_with_iobinding(binding, options)
+            bound.session.run_with_iobinding(binding, options)
         except Exception as error:  # onnxruntime's errors have no base class of their own
             if is_out_of_memory(error):
                 raise
@@ -154,7 +171,7 @@ class FixedBatches:
             for array in bound.pinned:
                 array.free()
         self._bound = {}
-        self._session = None
+        self._first = None
 
 
 def _run_options(graph: int) -> Any:

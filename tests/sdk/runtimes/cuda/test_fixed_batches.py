@@ -79,7 +79,7 @@ def counting(tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> Counting:
 
 
 def batches_of(session: Counting, sizes: tuple[int, ...] = SIZES, graphs: bool = True) -> FixedBatches:
-    return FixedBatches(session, "image", "quality", sizes, "cpu", 0, graphs)
+    return FixedBatches(session, lambda: session, "image", "quality", sizes, "cpu", 0, graphs)
 
 
 def test_few_shapes_in_many_calls_of_random_sizes(counting: Counting) -> None:
@@ -187,4 +187,21 @@ def test_memory_that_cannot_be_pinned(
     batches._device = "cuda"
     assert batches._stage(batches._bound[4], (4, 112, 112, 3), np.uint8).shape == (4, 112, 112, 3)
     assert "not pinned, which is slower: cuMemHostAlloc failed: CUDA error 801" in caplog.text
+    batches.close()
+
+
+def test_each_size_has_a_session_of_its_own(counting: Counting, tiny_path: Path) -> None:
+    """A session that changes its size unloads the kernels that graphs of other sizes hold."""
+    opened: list[Counting] = []
+
+    def another() -> Counting:
+        opened.append(Counting(tiny_path))
+        return opened[-1]
+
+    batches = FixedBatches(counting, another, "image", "quality", (1, 4, 8), "cpu", 0, True)
+    for count in (3, 1, 8, 2, 1):
+        batches.run(faces(count))
+    assert len(opened) == 2
+    for session in (counting, *opened):
+        assert len({size for size, _ in session.runs}) == 1
     batches.close()
