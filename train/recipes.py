@@ -24,7 +24,6 @@ SECTIONS = (
     "prepare",
     "scenes",
     "damage",
-    "refine",
     "teacher",
     "diffusion",
     "faceqan",
