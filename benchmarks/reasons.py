@@ -282,7 +282,7 @@ def main() -> None:
     show_cost()
     show_clean(judge, manifest, rows)
     if given.split == "test":
-        show_london(unpack(given.data / "london.tar", given.work / "london") / "london")
+        show_london(unpack(given.data / "london.tar", given.work / "london"))
     show_turned(judge, manifest, rows)
     people = some_of(manifest, rows, "lfw/*", given.each)
     show_kinds(judge, people)

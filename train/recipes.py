@@ -24,6 +24,7 @@ SECTIONS = (
     "prepare",
     "scenes",
     "damage",
+    "refine",
     "teacher",
     "diffusion",
     "faceqan",

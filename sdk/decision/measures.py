@@ -55,7 +55,7 @@ SCALES: Mapping[str, Scale] = MappingProxyType(
         "darkness": Scale("stops", "too_dark", 0, 1.2, 5.1),
         "occlusion": Scale("%", "covered", 0, 11.5, 70),
         "blur": Scale("% of eye distance", "blurred", 0, 2.4, 19.9),
-        "resolution": Scale("px across the eyes", "low_resolution", 35.2, 17.5, 3.1, logarithmic=True),
+        "resolution": Scale("px across the eyes", "low_resolution", 35.2, 18.8, 2.2, logarithmic=True),
         "noise": Scale("grey levels", "noisy", 0, 9.7, 70),
         "compression": Scale("%", "compressed", 0, 10, 100),
         "outside": Scale("%", "cut_off", 0, 25, 75),
