@@ -131,7 +131,9 @@ def share(hits: NDArray[np.bool_], names: NDArray[np.str_]) -> str:
     return f"{100 * hits.mean():.1f} ({100 * low:.1f} to {100 * high:.1f})"
 
 
-def damaged(people: People, draw: Callable[[int, np.random.Generator], list[Damage]], seed: int) -> list[NDArray[np.uint8]]:
+def damaged(
+    people: People, draw: Callable[[int, np.random.Generator], list[Damage]], seed: int
+) -> list[NDArray[np.uint8]]:
     """Return damaged copies of all faces, black outside of their picture."""
     crops = []
     for row, face in enumerate(people.faces.crops):
@@ -156,7 +158,9 @@ def show_kinds(judge: Judge, people: People) -> None:
             named = np.array([code in found for found in codes])
             others = Counter(found[0] if found else "none" for found in codes if found[:1] != (code,))
             most = ", ".join(f"{name} {100 * count / len(codes):.1f}" for name, count in others.most_common(3))
-            print(f"| {kind} | {low} to {high} | {share(first, people.names)} | {share(named, people.names)} | {most} |")
+            print(
+                f"| {kind} | {low} to {high} | {share(first, people.names)} | {share(named, people.names)} | {most} |"
+            )
             all_first.append(first)
             all_named.append(named)
         names = np.tile(people.names, len(all_first))
@@ -176,7 +180,9 @@ def show_pairs(judge: Judge, people: People) -> None:
             for row, found in enumerate(judge.codes(crops))
         ]
     )
-    print(f"\n## Two kinds of damage, both among the first three reasons, %\n\nall pairs: {share(both, people.names)}\n")
+    print(
+        f"\n## Two kinds of damage, both among the first three reasons, %\n\nall pairs: {share(both, people.names)}\n"
+    )
     print("| first kind | second kind | both, % |\n| --- | --- | --- |")
     rates = sorted((both[place :: len(pairs)].mean(), pair) for place, pair in enumerate(pairs))
     for rate, (one, other) in rates:

@@ -62,7 +62,7 @@ SCALES: Mapping[str, Scale] = MappingProxyType(
         "eye_distance": Scale("px", "too_small", 100, 24, 6, logarithmic=True),
         "contrast": Scale("%", "low_contrast", 100, 15, 0, unless=_CAUSES),
         "uneven_light": Scale("%", "uneven_light", 0, 60, 100, unless=_CAUSES),
-        "yaw": Scale("degrees", "turned", 0, 35, 90, unless=("misalignment",)),
+        "yaw": Scale("degrees", "turned", 0, 35, 90),
         "pitch": Scale("degrees", "looking_up_or_down", 0, 35, 90, unless=("misalignment",)),
         "roll": Scale("degrees", "tilted", 0, 30, 90),
         "faces": Scale("faces"),

@@ -99,7 +99,7 @@ PROPERTIES = {
         "precision",
         "threads",
         "threshold",
-    },  # fmt: skip
+    },
     "Shot": {"score"},
     "VideoScorer": {"counters", "fps", "live", "name"},
 }

@@ -68,8 +68,8 @@ def fit_reasons(recipe: Recipe, data: Path, out: Path) -> Path:
     """Train, see `train.fitting.supervised.Supervised.fit`.
 
     Args:
-        recipe: Sections `prepare` (sources, and how people are divided), `damage` and `training`; and `refine`, if there
-            is a second training, with what differs in its own `damage` and `training`.
+        recipe: Sections `prepare` (sources, and how people are divided), `damage` and `training`; and `refine`, where
+            it is trained a second time, with what differs in its own `damage` and `training`.
         data: Folder that the recipe's paths are relative to.
         out: Folder to write; started again, the run goes on there.
 
