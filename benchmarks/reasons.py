@@ -23,6 +23,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 
@@ -144,6 +145,11 @@ def damaged(
     return crops
 
 
+def one_kind(kind: str, low: float, high: float, row: int, rng: np.random.Generator) -> list[Damage]:
+    """Draw the grade of a kind."""
+    return [(kind, rng.uniform(low, high))]
+
+
 def show_kinds(judge: Judge, people: People) -> None:
     """Print how often one kind of damage is the first reason."""
     print(f"\n## One kind of damage: {len(people.names)} faces of {len(set(people.names))} people\n")
@@ -152,7 +158,7 @@ def show_kinds(judge: Judge, people: People) -> None:
         all_first, all_named = [], []
         for number, kind in enumerate(DEGRADATIONS):
             code = SCALES[MEASURE_OF[kind]].code
-            crops = damaged(people, lambda _, rng, kind=kind: [(kind, rng.uniform(low, high))], 10 * number + band)
+            crops = damaged(people, partial(one_kind, kind, low, high), 10 * number + band)
             codes = judge.codes(crops)
             first = np.array([found[:1] == (code,) for found in codes])
             named = np.array([code in found for found in codes])
