@@ -50,7 +50,7 @@ _CAUSES = ("misalignment", "over_exposure", "darkness", "occlusion", "blur", "re
 
 SCALES: Mapping[str, Scale] = MappingProxyType(
     {
-        "misalignment": Scale("%", "misplaced", 0, 6, 100),
+        "misalignment": Scale("%", "misplaced", 0, 6, 60),
         "over_exposure": Scale("stops", "too_bright", 0, 0.8, 3.6),
         "darkness": Scale("stops", "too_dark", 0, 1.2, 5.1),
         "occlusion": Scale("%", "covered", 0, 11.5, 70),

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sdk import FaceQuality, QualityScorer
+from sdk import QualityScorer
 from train.methods.diffusion import Diffusion
 from train.networks import save_network
 
