@@ -1,4 +1,4 @@
-"""Measures of a face's picture: units, limits and component qualities, and the reasons that follow from them.
+"""Measures of a face's picture: units, limits and component qualities.
 
 A measure's quality is 100 at its best value, 50 at its limit and 0 at its worst, and linear between them; for sizes,
 linear in their logarithm. A reason is a measure whose quality is below 50.
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from sdk.results import Measure, Reason
+from sdk.results import Measure
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,25 +88,3 @@ def make_measure(name: str, value: float) -> Measure:
     if name in ("yaw", "pitch", "roll"):
         return Measure(value, scale.unit, round(scale.quality(abs(value))))
     return Measure(value, scale.unit, round(scale.quality(value)))
-
-
-def find_reasons(measures: Mapping[str, Measure], texts: Mapping[str, str] | None = None) -> tuple[Reason, ...]:
-    """Return the reasons that follow from measures, the worst first.
-
-    Args:
-        measures: Of one face, as `measure` gives them.
-        texts: Text of each code, see `read_texts`; None for English.
-    """
-    from sdk.decision.texts import default_texts
-
-    texts = default_texts() if texts is None else texts
-    found = []
-    for name, scale in SCALES.items():
-        if name in measures and scale.code:
-            value = measures[name].value
-            quality = scale.quality(abs(value))
-            if quality < 50:
-                found.append((quality, Reason(scale.code, texts[scale.code], name, value, float(scale.limit))))
-    beyond = {reason.measure for _, reason in found}
-    found = [one for one in found if not beyond & set(SCALES[one[1].measure].unless)]
-    return tuple(reason for _, reason in sorted(found, key=lambda item: item[0]))

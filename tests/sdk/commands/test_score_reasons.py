@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from sdk.commands.app import app
 from sdk.commands.score_output import rows_printer
-from sdk.decision.measures import find_reasons, make_measure
+from sdk.decision.measures import make_measure
+from sdk.decision.reasons import find_reasons
 from sdk.results_io.scored_face import ScoredFace
 from sdk.results_io.table import Table
 
