@@ -42,7 +42,7 @@ def export(
     licence: options.Licence = False,
     version: Version = False,
 ) -> None:
-    """Export a network as a file that takes uint8 BGR images: faces for a score, photos for the detector.
+    """Export a network as a file that takes uint8 BGR images: faces, or photos for the detector.
 
     The file is compared with its source first, and written only if it agrees:
     fp32 within 1e-4; fp16 within 5e-3; int8 with a mean shift up to 0.01 and a
