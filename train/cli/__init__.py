@@ -70,20 +70,29 @@ def prepare_command(
     border: Annotated[
         str, typer.Option(help="What crops show outside their image: black, or replicate, its edge.")
     ] = "black",
+    detector: Annotated[
+        str, typer.Option(help="Detector for photos without landmarks: name in the catalogue, or model file.")
+    ] = "fiqa-detector",
+    aligned: Annotated[
+        bool, typer.Option("--aligned", help="Take images without landmarks as aligned crops of any size.")
+    ] = False,
     copies: Annotated[int, typer.Option(min=0, help="Damaged copies of each training image.")] = 3,
     misaligned: Annotated[int, typer.Option(min=0, help="Copies of each test image, aligned on wrong landmarks.")] = 0,
     test: Annotated[float, typer.Option(help="Share of people with several images to keep for the test.")] = 0.4,
     validation: Annotated[float, typer.Option(help="Share of people to keep for validation.")] = 0.05,
     seed: Seed = 0,
 ) -> None:
-    """Align faces, make graded damaged copies, and split the people into training, validation and test."""
+    """Find and align faces, make graded damaged copies, and split the people into training, validation and test.
+
+    The largest face of each photo is taken. An image of 112 x 112 pixels without landmarks is an aligned crop.
+    """
     from train.data.prepare import PrepareSettings, prepare
     from train.data.sources.source import sources_of
 
     with error_exits():
         settings = PrepareSettings(
             copies=copies, misaligned=misaligned, test=test, validation=validation, seed=seed,
-            border=check_border(border),
+            border=check_border(border), detector=detector, aligned=aligned,
         )  # fmt: skip
         print_plain(Console(), str(prepare(sources_of(sources, landmarks, identity), out, settings)))
 

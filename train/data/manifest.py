@@ -111,7 +111,7 @@ class Manifest:
             height, width = image.shape[:2]
             raise ImageError(
                 f"{path} is {width} x {height} and has no landmarks, wanted an aligned 112 x 112 crop; "
-                "add a column 'landmarks' to the manifest or align the image first"
+                "`fiqa-train prepare` makes crops of photos"
             )
         return image, landmarks
 
