@@ -63,7 +63,7 @@ class OnnxRuntime:
     """
 
     def __init__(self, model: Model, device: str = "auto", threads: int = 1) -> None:
-        self._session, self.device = _create_session(model, device, threads)
+        self._session, self.device = create_session(model, device, threads)
         self.precision, self._model = model.card.precision, model.path
         kind = self.device.partition(":")[0]
         source, output = check_session(self._session, model)
@@ -135,7 +135,13 @@ def run_error(error: Exception, device: str, count: int) -> FiqaError:
     return ModelError(f"onnxruntime cannot run the model on {device}: {error}; run `fiqa doctor`, or use device='cpu'")
 
 
-def _create_session(model: Model, device: str, threads: int) -> tuple[Any, str]:
+def create_session(model: Model, device: str, threads: int) -> tuple[Any, str]:
+    """Open a session on a device, and return it with the device that it runs on. The arguments are `OnnxRuntime`'s.
+
+    Raises:
+        DeviceError: The requested device is missing.
+        ModelError: onnxruntime cannot load the file.
+    """
     kind, _, number = device.partition(":")
     available = load_onnxruntime().get_available_providers()
     if kind == "auto" and "CUDAExecutionProvider" in available:

@@ -106,7 +106,7 @@ def test_defaults_and_values(data: Path) -> None:
     [
         ("{judge: {a: teacher}}", "has no setting 'judge', wanted one of: fmr, .* protocols, judges"),
         ("{judges: {a: absent.onnx}}", "evaluate.judges.a: no file at .*absent.onnx"),
-        ("{judges: {a: mobilefacenet128}}", "wanted teacher, an .onnx file or module:function"),
+        ("{judges: {a: iresnet50}}", "wanted teacher, an .onnx file, a name in the catalogue or module:function"),
         ("{judges: {a: 3}}", "evaluate.judges.a is 3, wanted text"),
         ("{judges: [teacher]}", r"evaluate.judges is \['teacher'\], wanted a mapping of names"),
         ("{protocols: {../x: {}}}", "evaluate.protocols has the name '../x', wanted letters"),
