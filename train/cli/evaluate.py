@@ -46,7 +46,13 @@ def evaluate_command(
     size: Size = None,
     pairs: Pairs = None,
     sets: Annotated[str, typer.Option(help="Sets of images, by commas: clean, mixed, harsh, misaligned.")] = "clean",
-    split: Annotated[str | None, typer.Option(help="Take only rows with this value in the column 'split'.")] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Take only rows with this value in the column 'split'; all for every row.",
+            show_default="test where there is one",
+        ),
+    ] = None,
     images: Annotated[str, typer.Option(help="Take only images whose name (source, else path) matches.")] = "*",
     against: Annotated[str, typer.Option(help="Compare these only with images whose name matches.")] = "",
     fmr: FMR = None,
@@ -58,10 +64,11 @@ def evaluate_command(
     with error_exits():
         from train.evaluation.curves import EvaluationSettings
         from train.evaluation.results.tables import terminal_table
-        from train.evaluation.run import Protocol, evaluate
+        from train.evaluation.run import Protocol, chosen_split, evaluate
         from train.evaluation.selection import Selection
 
         settings = EvaluationSettings(tuple(fmr or (1e-3,)), _numbers(rates), bootstrap, non_mated=non_mated)
+        split = chosen_split(source, pairs, split)
         protocol = Protocol(source, pairs, tuple(sets.split(",")), split, Selection(images, against))
         given = {"mean": mean, "std": std, "colour": colour, "size": size}
         judge = _source_of(embeddings, model, weights, given)

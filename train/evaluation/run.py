@@ -1,5 +1,6 @@
 """Evaluation from files to files: what `fiqa-train evaluate` and `evaluate-video` do."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,8 @@ from train.evaluation.selection import ALL_IMAGES, Selection
 from train.evaluation.sets import rows_without_errors, set_rows
 from train.evaluation.tracks import VideoResult, evaluate_tracks
 from train.lock import locked
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +158,37 @@ def protocol_note(
     return {
         "judge": recognition.name or Path(recognition.source).name,
         "comparisons": protocol.pairs.name if protocol.pairs else drawn,
+        "split": protocol.split or "all",
         "degradations": f"version {', '.join(sorted(versions))}" if damaged else "none",
         "bootstrap": f"{settings.repetitions} draws of identities, seed {settings.seed}",
     }
+
+
+ALL_ROWS = "all"
+"""Value of `--split` that takes every row."""
+
+
+def chosen_split(source: Path, pairs: Path | None, split: str | None) -> str | None:
+    """Return the split that a command evaluates: `test` where the manifest has one and neither split nor pairs are given.
+
+    Args:
+        source: See `Protocol`.
+        pairs: See `Protocol`; a list of pairs names its images.
+        split: What is asked for; `ALL_ROWS` for every row, None for the default.
+
+    Returns:
+        See `Protocol.split`. The log names a split that is chosen here.
+
+    Raises:
+        InputError: The manifest cannot be read.
+    """
+    if split is not None or pairs is not None or source.suffix.lower() not in (".csv", ".parquet"):
+        return None if split == ALL_ROWS else split
+    table = read_manifest(source).table
+    if "split" not in table.column_names or "test" not in table["split"].to_pylist():
+        return None
+    logger.info("only the people of the split 'test' are compared; --split %s compares all of them", ALL_ROWS)
+    return "test"
 
 
 def _draw_faces(name: str, part: Manifest, scores: Scores, out: Path) -> None:

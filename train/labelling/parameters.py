@@ -23,10 +23,7 @@ Colour = Annotated[str | None, typer.Option(help="Order of the channels that the
 Size = Annotated[int | None, typer.Option(help="Side of the faces that the FR model takes, pixels; by default 112.")]
 
 Batch = Annotated[int, typer.Option(min=1, help="Faces in a batch.")]
-MethodColour = Annotated[str | None, typer.Option(help="Order of the channels that the FR model takes: RGB or BGR.")]
-Size = Annotated[int | None, typer.Option(help="Side of the faces that the FR model takes, pixels; by default 112.")]
-
-Batch = Annotated[int | None, typer.Option(min=1, help="Faces in a batch; by default what suits the method.")]
+MethodBatch = Annotated[int | None, typer.Option(min=1, help="Faces in a batch; by default what suits the method.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 Callers = Annotated[
     int | None, typer.Option(min=1, help="Threads, or processes of Ray; by default one a core, 2 on a GPU.")
