@@ -17,7 +17,7 @@ from sdk.alignment import check_border
 from sdk.commands.console import Commands, PlainFormatter, error_exits, missing_packages, print_plain
 from sdk.commands.options import Version
 from sdk.stopping import stoppable
-from train.cli import embed, evaluate, fit, label
+from train.cli import adapt, embed, evaluate, fit, label
 from train.labelling.parameters import Seed
 
 
@@ -32,6 +32,7 @@ class _Commands(Commands):
 app = typer.Typer(cls=_Commands, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 app.add_typer(label.app, name="label")
 app.add_typer(fit.app, name="fit")
+app.command("adapt")(adapt.adapt_command)
 app.command("embed")(embed.embed_command)
 app.command("evaluate")(evaluate.evaluate_command)
 app.command("evaluate-video")(evaluate.evaluate_video_command)

@@ -22,11 +22,12 @@ from tests.support.tiny_models import embedding_model
 from tests.support.weights import tame_network
 from train.cli import app
 from train.data.manifest import Manifest, make_manifest, read_manifest, read_table, write_table
+from train.evaluation import curves
 from train.evaluation.curves import EvaluationSettings, evaluate_set
 from train.evaluation.inputs import EmbeddingSource, method_scores
 from train.evaluation.pairs import read_pairs
 from train.evaluation.results.tables import markdown, rows_of, terminal_table
-from train.evaluation.run import Protocol, pairs_of_set
+from train.evaluation.run import Protocol, chosen_split, pairs_of_set
 from train.evaluation.selection import Selection
 from train.evaluation.sets import set_rows
 from train.networks import save_network
