@@ -38,8 +38,9 @@ SECTIONS = (
 """Sections of a recipe; a command takes those that it needs. One more may be a method of one's own, `module:class`."""
 
 NAMES = ("network", "name", "start")
-"""Sections that are a name: of the network to train, of its column in results (by default that of the network), and of the
-model whose backbone the training starts from (`fiqa-nano`, the one in the package; by default the teacher's weights)."""
+"""Sections that are a name: of the network to train; of its column in results, by default that of the network; and of
+the model whose backbone the training starts from, `fiqa-nano`, the one in the package. By default it starts from the
+teacher's weights."""
 
 
 def read_recipe(name_or_path: str) -> Recipe:

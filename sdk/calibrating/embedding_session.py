@@ -41,7 +41,9 @@ def read_recognition(model: str | PathLike[str]) -> Model:
             raise ModelError(f"{model} is a model for {card.task}, wanted one for recognition: {_names()}")
         path, data = obtain_model(model)
         if path.suffix != ".onnx":
-            raise ModelError(f"{model} is a checkpoint of PyTorch, wanted an ONNX file; fiqa-train takes it by its name")
+            raise ModelError(
+                f"{model} is a checkpoint of PyTorch, wanted an ONNX file; fiqa-train takes it by its name"
+            )
         return Model(data, card, path)
     path = Path(model)
     if path.suffix.lower() != ".onnx":

@@ -141,8 +141,8 @@ class ModelCard:
         licence: SPDX identifier of the weights' licence, or a sentence if there is none.
         attribution: Credit that the licence asks for.
         input: The model's input.
-        output: Name of the output. A quality model's is (N, 1), higher is better; a detector's depends on its variant; a
-            recognition model's is (N, D), embeddings.
+        output: Name of the output. A quality model's is (N, 1), higher is better; a recognition model's is (N, D),
+            embeddings; a detector's depends on its variant.
         score_range: Usual scores of the worst and of the best faces. Scores may lie outside.
         format: One of `sdk.models.formats.FORMATS`. All formats but ONNX keep the card as JSON beside the file.
         precision: One of `sdk.models.formats.PRECISIONS` that the format allows.

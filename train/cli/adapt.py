@@ -36,7 +36,9 @@ def adapt_command(
     detector: Annotated[
         str, typer.Option(help="Detector for photos without landmarks: name in the catalogue, or model file.")
     ] = "fiqa-detector",
-    faceqan: Annotated[bool, typer.Option("--faceqan", help="Also label with FaceQAN: slower; needs gradients.")] = False,
+    faceqan: Annotated[
+        bool, typer.Option("--faceqan", help="Also label with FaceQAN: slower; needs gradients.")
+    ] = False,
     plan: Annotated[bool, typer.Option("--plan", help="Show the plan with estimated times, and end.")] = False,
 ) -> None:
     """Make a quality model for your photos and your face-recognition model: prepare, label, train, evaluate, export.

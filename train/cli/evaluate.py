@@ -20,7 +20,9 @@ Models = Annotated[str, typer.Option(help="Quality models to run and evaluate, b
 Embeddings = Annotated[Path | None, typer.Option(help="Embeddings that compare the faces (.npy, .npz).")]
 Model = Annotated[
     str | None,
-    typer.Option("--model", "--fr", help="Instead of them, an FR model: name, ONNX file, file of torch, module:function."),
+    typer.Option(
+        "--model", "--fr", help="Instead of them, an FR model: name, ONNX file, file of torch, module:function."
+    ),
 ]
 FMR = Annotated[
     list[float] | None, typer.Option(help="False-match rate of the threshold, by default 0.001; may be repeated.")
@@ -118,7 +120,9 @@ def _source_of(
             raise InputError(f"{embeddings} ends in {embeddings.suffix or 'nothing'!r}, wanted .npy or .npz")
         return EmbeddingSource(str(embeddings))
     if embeddings is None and model is not None:
-        return EmbeddingSource(model, weights, given={name: value for name, value in given.items() if value is not None})
+        return EmbeddingSource(
+            model, weights, given={name: value for name, value in given.items() if value is not None}
+        )
     raise InputError("what compares the faces is missing or given twice, wanted either --embeddings or --model")
 
 

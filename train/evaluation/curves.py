@@ -15,8 +15,8 @@ from sdk.decision.vectors import cosines
 from sdk.errors import InputError
 
 FEWEST_ERRORS = 30
-"""Fewest errors that tell anything: the rule of 30 (Doddington et al., "The NIST speaker recognition evaluation", Speech
-Communication 2000). With 30 errors the true rate is within 30 % of the measured one, at 90 % confidence."""
+"""Fewest errors that tell anything: the rule of 30 (Doddington et al., "The NIST speaker recognition evaluation",
+Speech Communication 2000). With 30 errors the true rate is within 30 % of the measured one, at 90 % confidence."""
 
 Scores = Mapping[str, NDArray[np.floating[Any]]]
 

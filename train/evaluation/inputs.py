@@ -125,7 +125,11 @@ def _embed(source: EmbeddingSource, manifest: Manifest, out: Path) -> Vectors:
     inputs = {"images": digest(["\n".join(str((manifest.root / name).resolve()) for name in manifest.paths)])}
     if file is not None:
         inputs["weights"] = digest([read_file(file, ModelError, "give a .safetensors, .pth, .onnx, .pt or .pt2 file")])
-    record, vectors, kept = RunRecord({"model": model, **source.given}, inputs), out / "embeddings.npy", out / "embeddings.json"
+    record, vectors, kept = (
+        RunRecord({"model": model, **source.given}, inputs),
+        out / "embeddings.npy",
+        out / "embeddings.json",
+    )
     if kept.exists():
         if not record.difference(read_record(kept)):
             logger.info("%s has the embeddings already", vectors)

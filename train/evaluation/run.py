@@ -169,7 +169,7 @@ ALL_ROWS = "all"
 
 
 def chosen_split(source: Path, pairs: Path | None, split: str | None) -> str | None:
-    """Return the split that a command evaluates: `test` where the manifest has one and neither split nor pairs are given.
+    """Return the split that a command evaluates: `test` where there is one and neither split nor pairs are given.
 
     Args:
         source: See `Protocol`.

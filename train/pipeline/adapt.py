@@ -69,7 +69,9 @@ class Adaptation:
             for source in self.sources
         ]
         recipe["prepare"] |= {"sources": items, "detector": self.detector}
-        recipe["teacher"] = {"model": self.teacher.model} | {name: self.teacher.given[name] for name in self.teacher.given}
+        recipe["teacher"] = {"model": self.teacher.model} | {
+            name: self.teacher.given[name] for name in self.teacher.given
+        }
         if self.teacher.weights:
             recipe["teacher"]["weights"] = str(self.teacher.weights.absolute())
         if self.faceqan:
@@ -78,7 +80,9 @@ class Adaptation:
         return recipe
 
 
-def adapt(wanted: Adaptation, out: Path, show: Callable[[Sequence[Stage]], None], only_plan: bool = False) -> Outcome | None:
+def adapt(
+    wanted: Adaptation, out: Path, show: Callable[[Sequence[Stage]], None], only_plan: bool = False
+) -> Outcome | None:
     """Prepare, label, train, evaluate, export and calibrate. A run that was stopped goes on when it is started again.
 
     Args:

@@ -34,7 +34,9 @@ def compare(
     part, embeddings = manifest.select(rows), np.asarray(open_vectors(files.embeddings)[rows])
     _score(recipe, settings, plan, peers, part, embeddings, files)
     labels = settings.method.label.split(",")
-    methods = dict.fromkeys([recipe.get("name", settings.network), *labels, "target", *(peer.name for peer in peers), "norm"])
+    methods = dict.fromkeys(
+        [recipe.get("name", settings.network), *labels, "target", *(peer.name for peer in peers), "norm"]
+    )
     evaluate_plan(plan, files.scores, files.scores_embeddings, Methods(list(methods)), files.folder)
 
 

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,8 +26,8 @@ TIMES = 5
 """Measurements of each kind; the shortest counts, for other programs may disturb."""
 
 CUT, TRAINED, EVALUATED = 0.004, 4.0, 30.0
-"""Seconds to cut, damage and write a crop; passes forward that a step of training takes; seconds of the bootstraps and of
-the export. Measured once, on two cores of a server CPU."""
+"""Seconds to cut, damage and write a crop; passes forward that a step of training takes; seconds of the bootstraps and
+of the export. Measured once, on two cores of a server CPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +88,8 @@ def make_plan(manifest: Manifest, teacher: RecognitionModel, recipe: Recipe, fil
 
 
 def _read(reader: PhotoReader, row: int) -> None:
-    try:
+    with suppress(ImageError):  # it is left out, and named, when its turn comes
         reader.read(row)
-    except ImageError:
-        pass  # it is left out, and named, when its turn comes
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -132,7 +132,12 @@ def _page(outcome: Outcome, files: Files, recipe: str) -> str:
             f"comparisons, {count('error', calibration.errors)}.</p>"
         )
         points = [
-            [each.name, f"{each.target:g}", f"{each.score:.3f} ({each.low:.3f} to {each.high:.3f})", f"{each.faces:.1%}"]
+            [
+                each.name,
+                f"{each.target:g}",
+                f"{each.score:.3f} ({each.low:.3f} to {each.high:.3f})",
+                f"{each.faces:.1%}",
+            ]
             for each in calibration.thresholds
         ]
         lines.append(_table(("point", "FNMR", "score (95 %)", "faces turned away"), points) if points else "")

@@ -62,7 +62,7 @@ def run_recipe(recipe: Recipe, data: Path, out: Path) -> Path:
     teacher = Teacher.from_recipe(recipe["teacher"] or {}, data)
     if "start" not in recipe and teacher.weights is None:
         raise InputError(
-            "the recipe has neither teacher.weights nor 'start', so there is no backbone to start from; give one of them"
+            "the recipe has neither teacher.weights nor 'start', so there is no backbone to start from; give one"
         )
     sources = sources_of_recipe(recipe["prepare"] or {}, data)
     read = [*teacher.files, *(file for item in sources for file in item.files)]

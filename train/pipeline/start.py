@@ -39,6 +39,8 @@ def packaged_backbone(network: str, path: Path) -> Path:
     assert isinstance(whole, QualityNetwork)
     graph = onnx.load_from_string(load_model(PACKAGED).data).graph
     values = {each.name: torch.from_numpy(numpy_helper.to_array(each).copy()) for each in graph.initializer}
+    first = "base_model.conv1.0.weight"
+    values[first] = values[first].flip(1)  # the file takes BGR
     modules = list(whole.base_model.named_modules())
     norms = [(place, module) for place, (_, module) in enumerate(modules) if isinstance(module, nn.BatchNorm2d)]
     for place, (name, convolution) in enumerate(modules):

@@ -11,10 +11,10 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
+from sdk.calibrating.embedding_session import read_recognition
 from sdk.errors import InputError, ModelError
 from sdk.models.card import METADATA_KEY, InputSpec, ModelCard
 from tests.support.tiny_models import embedding_model, tiny_card, tiny_model
-from sdk.calibrating.embedding_session import read_recognition
 from train.networks.recognition import OnnxNetwork, fingerprint, load_recognition_model
 
 

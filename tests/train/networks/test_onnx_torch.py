@@ -29,7 +29,9 @@ class TorchTwin(nn.Module):
             self.register_buffer(value.name.replace(".", "_"), torch.from_numpy(numpy_helper.to_array(value).copy()))
 
     def _norm(self, x: Tensor, name: str) -> Tensor:
-        scale, bias, mean, variance = (getattr(self, f"{name}_{each}") for each in ("scale", "bias", "mean", "variance"))
+        scale, bias, mean, variance = (
+            getattr(self, f"{name}_{each}") for each in ("scale", "bias", "mean", "variance")
+        )
         return F.batch_norm(x, mean, variance, scale, bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -81,7 +83,9 @@ def test_an_input_of_whole_numbers_has_a_gradient_too(tmp_path: Path) -> None:
     path = saved(tmp_path, model)
     images = torch.randint(0, 256, (2, 3, 112, 112)).float() / 255
     found = load_recognition_model(path)
-    torch.testing.assert_close(found(images), load_recognition_model(path, gradients=False)(images), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        found(images), load_recognition_model(path, gradients=False)(images), atol=1e-5, rtol=1e-4
+    )
     inputs = images.requires_grad_()
     (gradient,) = torch.autograd.grad(found(inputs).sum(), inputs)
     assert gradient.abs().sum() > 0

@@ -73,12 +73,14 @@ def test_files_of_torch(ending: str, tmp_path: Path) -> None:
 
 def test_weights_alone_are_no_model(tmp_path: Path) -> None:
     torch.save(own_network().state_dict(), tmp_path / "w.pt")
-    with pytest.raises(ModelError, match="is no TorchScript file. If it holds weights only, give the network's name"):
+    with pytest.raises(ModelError, match=r"is no TorchScript file\. If it holds weights only, give the network's name"):
         load_recognition_model(str(tmp_path / "w.pt"))
 
 
 def test_size_and_colour() -> None:
-    model = load_recognition_model(f"{__name__}:shows_its_input", mean=(0.0,) * 3, std=(1.0,) * 3, colour="BGR", size=64)
+    model = load_recognition_model(
+        f"{__name__}:shows_its_input", mean=(0.0,) * 3, std=(1.0,) * 3, colour="BGR", size=64
+    )
     assert model(FACES).shape == (3, 3 * 64 * 64)
     blue, red = model(FACES)[:, 0], FACES[:, 2, :2, :2].mean((1, 2))
     torch.testing.assert_close(blue, red, atol=0.2, rtol=0)

@@ -137,11 +137,11 @@ def write_report(done: Sequence[Prepared], out: Path) -> None:
         )  # fmt: skip
     detected = [prepared for prepared in done if prepared.landmarks]
     if detected:
-        rows = [
+        found: list[dict[str, Any]] = [
             {"path": each.name, "landmarks": " ".join(f"{value:.2f}" for value in each.landmarks), "faces": each.found}
             for each in detected
         ]
-        write_table(pa.Table.from_pylist(rows), out / "landmarks.csv")
+        write_table(pa.Table.from_pylist(found), out / "landmarks.csv")
         several = sum(prepared.found > 1 for prepared in detected)
         note = f"; {several} photos show several faces, the largest one is taken" if several else ""
         logger.info("%d faces were detected%s; %s", len(detected), note, out / "landmarks.csv")

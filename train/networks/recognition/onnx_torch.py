@@ -1,7 +1,8 @@
 """ONNX graphs as torch modules: a face-recognition network from an ONNX file, with gradients.
 
 It knows the operators of face-recognition networks (`OPERATORS`). Batch norms are folded into the convolutions before
-them. A file for a fixed number of faces works for any number. Before it is used, a network is compared with onnxruntime.
+them. A file for a fixed number of faces works for any number. Before it is used, a network is compared with
+onnxruntime.
 """
 
 from collections import Counter
@@ -40,7 +41,9 @@ def torch_network(file: Model, reference: OnnxNetwork) -> nn.Module:
     import onnx
 
     graph = onnx.load_from_string(file.data)
-    name = next((output.name for output in graph.graph.output if output.name == "embedding"), graph.graph.output[0].name)
+    name = next(
+        (output.name for output in graph.graph.output if output.name == "embedding"), graph.graph.output[0].name
+    )
     network = _Importer(graph, name, str(file.path)).network()
     shape = (3, *reference.input.shape)
     draw = torch.rand(shape, generator=torch.Generator().manual_seed(0))
@@ -139,7 +142,9 @@ class _Importer:
         """Return the module."""
         missing = sorted({node.op_type for node in self._nodes} - {*OPERATORS, "Constant", "Conv"})
         if missing:
-            raise ModelError(f"{self._where} has the operator {', '.join(missing)}, which has no gradient here; {_WITHOUT}")
+            raise ModelError(
+                f"{self._where} has the operator {', '.join(missing)}, which has no gradient here; {_WITHOUT}"
+            )
         for node in self._nodes:
             self._add(node)
         result = self._aliases.get(self._result, self._result)
@@ -289,8 +294,7 @@ def _prelu(values: Values, attributes: Attributes) -> Tensor:
 def _clip(values: Values, attributes: Attributes) -> Tensor:
     bounds = [values[place] if len(values) > place else None for place in (1, 2)]
     low, high = (
-        attributes.get(name) if bound is None else bound
-        for name, bound in zip(("min", "max"), bounds, strict=True)
+        attributes.get(name) if bound is None else bound for name, bound in zip(("min", "max"), bounds, strict=True)
     )
     return values[0] if low is None and high is None else torch.clamp(values[0], low, high)
 
@@ -394,9 +398,7 @@ def _pool(values: Values, attributes: Attributes, average: bool) -> Tensor:
     return F.max_pool2d(x, kernel, strides, 0, attributes.get("dilations", 1), ceil)
 
 
-def _reduce(
-    function: Callable[..., Tensor], values: Values, attributes: Attributes
-) -> Tensor:
+def _reduce(function: Callable[..., Tensor], values: Values, attributes: Attributes) -> Tensor:
     axes = _axes(values, attributes)
     if axes is None and attributes.get("noop_with_empty_axes"):
         return values[0]
@@ -471,7 +473,8 @@ OPERATORS: Mapping[str, Callable[[Values, Attributes], Any]] = {
             "Exp": torch.exp, "Log": torch.log, "Neg": torch.neg, "Abs": torch.abs, "Reciprocal": torch.reciprocal,
             "Sin": torch.sin, "Cos": torch.cos, "Not": torch.logical_not, "Identity": torch.clone, "Pow": torch.pow,
             "Add": torch.add, "Sub": torch.sub, "Mul": torch.mul, "MatMul": torch.matmul, "Equal": torch.eq,
-            "Where": torch.where, "Softplus": F.softplus, "HardSwish": F.hardswish, "Mish": F.mish, "Floor": torch.floor,
+            "Where": torch.where, "Softplus": F.softplus, "HardSwish": F.hardswish, "Mish": F.mish,
+            "Floor": torch.floor,
         }.items()
     },
     "Div": _divide, "PRelu": _prelu, "Clip": _clip, "Gemm": _gemm, "Reshape": _reshape, "Flatten": _flatten,

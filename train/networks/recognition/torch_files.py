@@ -89,6 +89,6 @@ def _scripted(path: Path) -> nn.Module:
 
 def _no_script(path: Path) -> ModelError:
     return ModelError(
-        f"{path} is no TorchScript file. If it holds weights only, give the network's name as the model and the file as "
-        "--weights, or write a function that makes the network: module:function"
+        f"{path} is no TorchScript file. If it holds weights only, give the network's name as the model and the file "
+        "as --weights, or write a function that makes the network: module:function"
     )
