@@ -15,10 +15,11 @@ from train.data.dataset import rgb_images
 from train.data.embeddings import open_vectors
 from train.data.manifest import Manifest
 from train.labelling.executors import open_engine
+from train.labelling.parameters import Colour, Mean, RecognitionName, Size, Std, Weights
 from train.labelling.runner import compute
 from train.lazy import Lazy
 from train.lock import locked
-from train.networks.recognition import OnnxNetwork, RecognitionModel, fingerprint
+from train.networks.recognition import OnnxNetwork, RecognitionModel, fingerprint, load_recognition_model
 
 
 class Embedder:
@@ -41,6 +42,24 @@ class Embedder:
         images = rgb_images(faces).to(self.device)
         vectors = self._network()(images.float() / 255)
         return {self.name: vectors.norm(dim=1).cpu().numpy(), "embedding": vectors.cpu().numpy()}
+
+
+def norm_labeller(
+    model: RecognitionName = "mobilefacenet128",
+    weights: Weights = None,
+    mean: Mean = None,
+    std: Std = None,
+    colour: Colour = None,
+    size: Size = None,
+    device: str = "cpu",
+    embed: bool = True,
+) -> Embedder:
+    """Make a labeller of the options of `fiqa-train label norm`: `norm`, and the embeddings where they are wanted."""
+    network = load_recognition_model(model, weights, mean, std, False, colour, size)
+    if isinstance(network.network, OnnxNetwork):
+        network.network.use(device)
+        device = "cpu"
+    return Embedder(network, device)
 
 
 def _placed(network: RecognitionModel, device: str) -> RecognitionModel:
