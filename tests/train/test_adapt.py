@@ -133,7 +133,10 @@ def test_faceqan_and_a_names_input_go_into_the_recipe(data: Path) -> None:
     ("section", "message"),
     [
         ({}, "teacher.model is None, wanted text"),
-        ({"model": "a.onnx", "colours": "RGB"}, "teacher has 'colours', wanted: model, weights, mean, std, colour, size"),
+        (
+            {"model": "a.onnx", "colours": "RGB"},
+            "teacher has 'colours', wanted: model, weights, mean, std, colour, size",
+        ),
     ],
 )
 def test_wrong_teachers(section: dict[str, Any], message: str) -> None:

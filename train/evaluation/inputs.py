@@ -87,7 +87,7 @@ def method_scores(manifest: Manifest, columns: Sequence[str], models: Sequence[s
         for name in models:
             model = SDKModel(name)
             table = label_manifest(scored, model, out / "scores.parquet", {"model": name}, 32)
-            scored = Manifest(table, manifest.root)
+            scored = Manifest(table, out)
             scores[model.name] = _numbers(scored, model.name)
     if not scores:
         raise InputError("no method to evaluate; name columns with --methods, or quality models with --models")

@@ -1,8 +1,9 @@
 """FROQ: quality from a face-recognition network's own layers, in one pass and without training.
 
-Babnik, Jain, Peer and Štruc, "FROQ: Observing Face Recognition Models for Efficient Quality Assessment", 2025. On a small
-calibration set, pseudo-labels say how stable an embedding is: against mirroring, noise and covered cells. The layers whose
-output's length follows these labels best are chosen once. The score of a face is the mean length of their outputs.
+Babnik, Jain, Peer and Štruc, "FROQ: Observing Face Recognition Models for Efficient Quality Assessment", 2025. On a
+small calibration set, pseudo-labels say how stable an embedding is: against mirroring, noise and covered cells. The
+layers whose output's length follows these labels best are chosen once. The score of a face is the mean length of their
+outputs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -55,8 +56,8 @@ class FROQSettings:
     def __post_init__(self) -> None:
         if not 0 < self.noise < 1 or min(self.masks, self.layers) < 1 or self.cell < 1 or self.images < 10:
             raise InputError(
-                f"noise={self.noise}, masks={self.masks}, cell={self.cell}, layers={self.layers}, images={self.images}: "
-                "wanted noise in (0, 1), 10 images or more, and other numbers above 0"
+                f"noise={self.noise}, masks={self.masks}, cell={self.cell}, layers={self.layers}, "
+                f"images={self.images}: wanted noise in (0, 1), 10 images or more, and other numbers above 0"
             )
 
 
@@ -123,8 +124,8 @@ def choose_layers(norms: Mapping[str, Floats], quality: Floats, most: int) -> li
     Args:
         norms: (N,) of each layer.
         quality: (N,) pseudo-labels.
-        most: The layers with the highest rank correlations that are looked at. Starting from the best, the layer is added
-            that helps most, through all of them; the best part of this sequence is kept.
+        most: The layers with the highest rank correlations that are looked at. Starting from the best, the layer is
+            added that helps most, through all of them; the best part of this sequence is kept.
 
     Raises:
         InputError: No layer's length follows the labels.
@@ -207,7 +208,8 @@ _PUBLISHED = FROQSettings()
 
 def froq_labeller(
     layers: Annotated[
-        Path, typer.Option(help="Chosen layers (.json). They are read where the file is there, else chosen and written.")
+        Path,
+        typer.Option(help="Chosen layers (.json). They are read where the file is there, else chosen and written."),
     ],
     calibration: Annotated[
         Path | None, typer.Option(help="Faces to choose the layers on, damaged ones among them: folder or manifest.")

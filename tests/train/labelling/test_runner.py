@@ -156,3 +156,16 @@ def test_damaged_journals(crops: Path, tmp_path: Path, line: str) -> None:
     journal.write_bytes(b"\xff\xfe\n")
     with pytest.raises(InputError, match="is damaged"):
         label_manifest(read_manifest(crops), Broken(0.5, 1), out, {}, 4)
+
+
+def test_paths_lead_to_the_images_from_another_folder(crops: Path, tmp_path: Path) -> None:
+    first = label_manifest(read_manifest(crops), Sharpness(), tmp_path / "elsewhere/deep/labels.csv")
+    found = read_manifest(tmp_path / "elsewhere/deep/labels.csv")
+    assert found.paths[0] == "../../crops/person0/0.png"
+    assert found.column("source")[0] == "person0/0.png"
+    assert found.identities == read_manifest(crops).identities
+    np.testing.assert_array_equal(found.load_face(0), read_manifest(crops).load_face(0))
+    again = label_manifest(found, Sharpness(), tmp_path / "labels.csv")
+    assert again["sharpness"].to_pylist() == first["sharpness"].to_pylist()
+    back = read_manifest(tmp_path / "labels.csv")
+    assert (back.paths[0], back.column("source")[0]) == ("crops/person0/0.png", "person0/0.png")

@@ -27,8 +27,8 @@ class Halves(nn.Module):
 def test_pseudo_labels_by_hand() -> None:
     face = torch.zeros((1, 3, 28, 28))
     face[..., :14], face[..., 14:] = 0.2, 0.6
-    # Mirrored: (.2, .6) against (.6, .2): cosine .24 / .4 = .6. Four cells of 14 x 14: two cover a half of the left side
-    # (.1, .6), two a half of the right side (.2, .3).
+    # Mirrored: (.2, .6) against (.6, .2): cosine .24 / .4 = .6. Four cells of 14 x 14: two cover a half of the left
+    # side (.1, .6), two a half of the right side (.2, .3).
     left = (0.2 * 0.1 + 0.6 * 0.6) / np.sqrt(0.4 * 0.37)
     right = (0.2 * 0.2 + 0.6 * 0.3) / np.sqrt(0.4 * 0.13)
     generator = torch.Generator().manual_seed(4)
