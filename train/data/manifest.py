@@ -210,7 +210,7 @@ def table_for(manifest: Manifest, folder: Path) -> pa.Table:
 
     Args:
         manifest: Images.
-        folder: Where the table is going to be. In the manifest's own folder the table is as it is. Elsewhere the columns
+        folder: Where the table will be. In the manifest's own folder the table is as it is. Elsewhere the columns
             `path` and `original` are relative to it, and the names that the images had are kept in a column `source`,
             where there is none.
     """

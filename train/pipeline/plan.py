@@ -5,11 +5,14 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 
 from sdk.errors import ImageError
+from sdk.text import count
 from train.data.manifest import Manifest
 from train.data.prepare import split_people
 from train.data.sources.photos import PhotoReader
@@ -60,14 +63,18 @@ def make_plan(manifest: Manifest, teacher: RecognitionModel, recipe: Recipe, fil
     others = len(manifest) - tested
     crops = tested * (1 + settings.prepare.test_copies) + others * (1 + settings.prepare.copies)
     cores = os.cpu_count() or 1
-    faces = torch.rand((4, 3, 112, 112))
+    faces = torch.rand((8, 3, 112, 112))
     reader = PhotoReader(manifest, settings.prepare.detector, settings.prepare.aligned)
     rows = np.linspace(0, len(manifest) - 1, min(TRIED, len(manifest))).astype(int)
     with torch.inference_mode():
         embed = _seconds(lambda: teacher(faces)) / len(faces)
-        student = create_network(settings.network).eval()
+        student: Any = create_network(settings.network).eval()
+        student.to(memory_format=torch.channels_last)
+        faces = faces.contiguous(memory_format=torch.channels_last)
         score = _seconds(lambda: student(faces)) / len(faces)
-    read = _seconds(lambda: [_read(reader, int(row)) for row in rows]) / len(rows)
+        with torch.autocast("cpu", torch.bfloat16, enabled=settings.training.precision == "bf16"):
+            step = _seconds(lambda: student(faces)) / len(faces) * TRAINED
+    read = _seconds(lambda: list(map(partial(_read, reader), rows.tolist()))) / len(rows)
     if "faceqan" in recipe:
         section = recipe["faceqan"] or {}
         passes = 2 + section.get("copies", 10) * section.get("iterations", 5) * 3  # back is twice a pass forward
@@ -77,7 +84,7 @@ def make_plan(manifest: Manifest, teacher: RecognitionModel, recipe: Recipe, fil
     stages = [
         Stage("prepare", f"{len(manifest)} photos, {crops} crops", (read * len(manifest) + CUT * crops) / cores),
         Stage("label", f"{method} {crops} crops, and score them", (embed + score) * crops / cores),
-        Stage("train", f"{epochs} epochs of {trained} crops", score * trained * (1 + TRAINED * epochs)),
+        Stage("train", f"{count('epoch', epochs)} of {trained} crops", trained * (score + step * epochs)),
         Stage("evaluate", f"{tested} photos of test people; export, calibrate", EVALUATED),
     ]
     done = (files.crops.exists(), files.labels.exists(), files.weights.exists(), False)

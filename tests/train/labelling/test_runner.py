@@ -29,7 +29,7 @@ def test_every_row_gets_its_label(crops: Path, tmp_path: Path, suffix: str, call
     out = tmp_path / f"labels{suffix}"
     label_manifest(manifest, Brightness(), out, {}, 5, tmp_path / "e.npy", Threads(callers))
     table = read_table(out)
-    assert table["path"].to_pylist() == manifest.paths
+    assert table["path"].to_pylist() == [f"crops/{path}" for path in manifest.paths]
     assert table["identity"].to_pylist() == manifest.identities
     np.testing.assert_allclose(table["brightness"].to_pylist(), expected(manifest))
     np.testing.assert_allclose(np.load(tmp_path / "e.npy")[:, 1], [-value for value in expected(manifest)], rtol=1e-6)
@@ -40,8 +40,8 @@ def test_unreadable_images_become_rows(crops: Path, tmp_path: Path) -> None:
     (crops / "person0" / "0.png").write_bytes(b"text")
     (crops / "person1" / "3.png").write_bytes((crops / "person2" / "6.png").read_bytes()[:2000])
     table = label_manifest(read_manifest(crops), Brightness(), tmp_path / "l.csv", {}, 4, tmp_path / "e.npy")
-    labels = dict(zip(table["path"].to_pylist(), table["brightness"].to_pylist(), strict=True))
-    reasons = dict(zip(table["path"].to_pylist(), table["error"].to_pylist(), strict=True))
+    labels = dict(zip(table["source"].to_pylist(), table["brightness"].to_pylist(), strict=True))
+    reasons = dict(zip(table["source"].to_pylist(), table["error"].to_pylist(), strict=True))
     errors = {path: error for path, error in reasons.items() if error}
     assert set(errors) == {"person0/0.png", "person1/3.png"} == {path for path in labels if labels[path] is None}
     assert "0.png" in errors["person0/0.png"]

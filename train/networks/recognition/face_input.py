@@ -1,7 +1,8 @@
 """How a face-recognition model takes faces: size, colour, mean and deviation."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -45,10 +46,9 @@ class FaceInput:
         Raises:
             ModelError: A mean or deviation is out of range.
         """
-        given = {field.name: getattr(self, field.name) for field in fields(self) if getattr(self, field.name)}
-        if size := given.pop("size", None):
-            given |= {"height": size, "width": size}
-        return replace(spec, **{name: tuple(each) if name in ("mean", "std") else each for name, each in given.items()})
+        size = {} if self.size is None else {"height": self.size, "width": self.size}
+        given: dict[str, Any] = {"mean": self.mean, "std": self.std, "colour": self.colour, **size}
+        return replace(spec, **{name: value for name, value in given.items() if value is not None})
 
 
 def as_taken(faces: Tensor, spec: InputSpec) -> Tensor:

@@ -203,10 +203,10 @@ class _Importer:
         convolution = nn.Conv2d(
             weight.shape[1] * attributes.get("group", 1),
             weight.shape[0],
-            tuple(weight.shape[2:]),  # type: ignore[arg-type]
-            tuple(attributes.get("strides", (1, 1))),  # type: ignore[arg-type]
-            tuple(before) if before == after else 0,  # type: ignore[arg-type]
-            tuple(attributes.get("dilations", (1, 1))),  # type: ignore[arg-type]
+            (weight.shape[2], weight.shape[3]),
+            tuple(attributes.get("strides", (1, 1))),
+            (before[0], before[1]) if before == after else 0,
+            tuple(attributes.get("dilations", (1, 1))),
             attributes.get("group", 1),
             bias is not None,
         )
@@ -449,10 +449,10 @@ def _filled(values: Values, attributes: Attributes) -> Tensor:
 
 def _expand(values: Values, attributes: Attributes) -> Tensor:
     sizes = [int(size) for size in values[1].tolist()]
-    return values[0].expand(torch.broadcast_shapes(values[0].shape, tuple(sizes)))
+    return values[0].expand(torch.broadcast_shapes(values[0].shape, tuple(sizes)))  # type: ignore[no-untyped-call]
 
 
-def _same(function: Callable[..., Tensor]) -> Callable[[Values, Attributes], Tensor]:
+def _same(function: Any) -> Callable[[Values, Attributes], Tensor]:
     """Return an operator that is a function of torch with the same inputs."""
     return lambda values, _: function(*values)
 

@@ -58,7 +58,7 @@ class TorchFile(nn.Module):
     def forward(self, faces: Tensor) -> Tensor:
         if self._batch is None:
             return self.network(faces)
-        parts = faces.split(self._batch)
+        parts = torch.split(faces, self._batch)
         filled = [F.pad(part, (0, 0, 0, 0, 0, 0, 0, self._batch - len(part))) for part in parts]
         return torch.cat([self.network(part) for part in filled])[: len(faces)]
 
@@ -81,7 +81,7 @@ def _scripted(path: Path) -> nn.Module:
         if not any("/code/" in name for name in archive.namelist()):
             raise _no_script(path)
     try:
-        network: nn.Module = torch.jit.load(path, map_location="cpu").eval()
+        network: nn.Module = torch.jit.load(path, map_location="cpu").eval()  # type: ignore[no-untyped-call]
     except Exception as error:  # a damaged file can fail in any way
         raise ModelError(f"{path} cannot be loaded as TorchScript ({shortened(error)}); {_ADVICE}") from error
     return network
