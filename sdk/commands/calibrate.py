@@ -91,7 +91,8 @@ def calibrate(
 ) -> None:
     """Measure what scores mean on your pictures: a match rate for each score, and thresholds with their intervals.
 
-    The largest face of each picture counts. With --discard no people are needed, and only thresholds come of it.
+    Of several faces in a picture the one near its middle counts. With --discard no people are needed, and only
+    thresholds come of it.
 
     Exit codes: 0 done; 1 an error; 2 a wrong path or option; 130 stopped.
     """

@@ -85,7 +85,8 @@ def prepare_command(
 ) -> None:
     """Find and align faces, make graded damaged copies, and split the people into training, validation and test.
 
-    The largest face of each photo is taken. An image of 112 x 112 pixels without landmarks is an aligned crop.
+    Of several faces in a photo the one near its middle is taken. An image of 112 x 112 pixels without landmarks is an
+    aligned crop.
     """
     from train.data.prepare import PrepareSettings, prepare
     from train.data.sources.source import sources_of

@@ -28,7 +28,10 @@ SETTINGS = PrepareSettings(copies=1, test_copies=1, test=0, validation=0)
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Photos of two people, one of them twice in one picture; a picture without a face, and a broken one."""
+    """Photos of two people, a picture without a face, and a broken one.
+
+    One photo shows a person twice, once smaller at the edge.
+    """
     large, small = PHOTO, cv2.resize(PHOTO, None, fx=0.5, fy=0.5)
     both = np.zeros((large.shape[0], large.shape[1] + small.shape[1], 3), np.uint8)
     both[: small.shape[0], : small.shape[1]] = small
@@ -55,7 +58,7 @@ def test_faces_of_photos_are_detected(photos: Path, tmp_path: Path, caplog: pyte
     assert [row["path"] for row in left] == ["bob/2.png", "bob/3.png"]
     assert left[0]["error"].endswith("bob/2.png: no face found")
     assert "2 of 4 images are left out: 1 show no face, 1 cannot be used; first: " in caplog.text
-    assert "2 faces were detected; 1 photos show several faces, the largest one is taken" in caplog.text
+    assert "2 faces were detected; 1 photos show several faces, one near the middle is taken" in caplog.text
     assert not (tmp_path / "out/prepare.journal").exists()
 
 

@@ -1,7 +1,7 @@
 """Photos of people: an image, and the landmarks of the face that is meant.
 
-Landmarks come from the manifest. Where it has none, a detector finds them, and the largest face of the photo is taken,
-as `fiqa calibrate` does. An image of 112 x 112 pixels without landmarks is an aligned crop.
+Landmarks come from the manifest. Where it has none, a detector finds them; of several faces `sdk.detection.meant`
+chooses one, as for `fiqa calibrate`. An image of 112 x 112 pixels without landmarks is an aligned crop.
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from sdk.alignment import CROP_SHAPE, CROP_SIZE
 from sdk.detection.face_detector import FaceDetector
+from sdk.detection.meant import meant_face
 from sdk.errors import ImageError
 from sdk.images.decoding import load_image
 from sdk.models.loading import settle
@@ -73,7 +74,8 @@ class PhotoReader:
         faces = self._detector().detect(image)
         if not faces:
             raise NoFaceError(f"{path}: no face found")
-        return Photo(image, faces[0].landmarks.astype(np.float64), len(faces))
+        face = meant_face(faces, *image.shape[:2])
+        return Photo(image, face.landmarks.astype(np.float64), len(faces))
 
 
 def _scaled(crop: NDArray[np.uint8], path: Path) -> NDArray[np.uint8]:

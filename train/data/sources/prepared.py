@@ -143,5 +143,5 @@ def write_report(done: Sequence[Prepared], out: Path) -> None:
         ]
         write_table(pa.Table.from_pylist(found), out / "landmarks.csv")
         several = sum(prepared.found > 1 for prepared in detected)
-        note = f"; {several} photos show several faces, the largest one is taken" if several else ""
+        note = f"; {several} photos show several faces, one near the middle is taken" if several else ""
         logger.info("%d faces were detected%s; %s", len(detected), note, out / "landmarks.csv")
