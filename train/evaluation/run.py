@@ -12,6 +12,7 @@ from sdk.decision.comparisons import Pairs, mated_pairs, non_mated_pairs
 from sdk.errors import InputError
 from sdk.files import check_outputs, make_folder
 from train.data.manifest import Manifest, read_manifest
+from train.evaluation.accuracy import FOLDS, ten_fold_accuracy
 from train.evaluation.curves import EvaluationSettings, Scores, SetResult, evaluate_set
 from train.evaluation.inputs import EmbeddingSource, method_scores
 from train.evaluation.insightface import unpack_bin
@@ -114,13 +115,19 @@ def _evaluate(
     part = manifest.select(used)
     vectors = recognition.read(manifest, used, out)
     scores = method_scores(part, methods.columns, methods.models, out)
-    results = []
+    results, accuracies = [], []
     for name, (rows, pairs) in compared.items():
         local = np.searchsorted(used, rows)
+        if protocol.pairs is not None and min(len(pairs.mated), len(pairs.non_mated)) >= FOLDS:
+            mean, deviation = ten_fold_accuracy(pairs, vectors[local])
+            accuracies.append(f"{name} {mean:.2%} (deviation {deviation:.2%})")
         of_set = {method: values[local] for method, values in scores.items()}
         identities = part.select(local).identities
         results.append(evaluate_set(name, pairs, identities, vectors[local], of_set, settings))
-    write_results(results, protocol_note(manifest, protocol, recognition, settings), out)
+    notes = protocol_note(manifest, protocol, recognition, settings)
+    if accuracies:
+        notes["accuracy on ten folds"] = ", ".join(accuracies)
+    write_results(results, notes, out)
     for name, (rows, _) in compared.items():
         local = np.searchsorted(used, rows)
         _draw_faces(name, part.select(local), {method: values[local] for method, values in scores.items()}, out)

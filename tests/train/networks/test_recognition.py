@@ -8,6 +8,8 @@ import torch
 from torch import nn
 
 from sdk.errors import InputError, ModelError
+from tests.support.weights import tame_network
+from train.networks import QualityNetwork, save_network
 from train.networks.recognition import device_of, fingerprint, load_recognition_model
 
 VALUE = "a value, and no function"
@@ -32,8 +34,13 @@ def test_own_network() -> None:
     ("name", "error", "message"),
     [
         ("iresnet50", InputError, "needs its weights"),
-        ("ediffiqa-t", InputError, "quality network"),
-        ("nothing", InputError, "unknown model 'nothing', wanted one of: mobilefacenet128, .*w600k_r50, an ONNX file"),
+        ("ediffiqa-t", InputError, "ediffiqa-t needs its weights"),
+        ("fiqa-nano", InputError, "fiqa-nano is a quality network that gives no embeddings"),
+        (
+            "nothing",
+            InputError,
+            "unknown model 'nothing', wanted one of: ediffiqa-t, .*mobilefacenet128, .*w600k_r50, an ONNX file",
+        ),
         ("yunet-2026may", ModelError, "is a model for detection, wanted one for recognition: mobilefacenet128"),
         ("absent.pt", ModelError, "absent.pt cannot be read"),
         ("no_such_module:f", InputError, "there is no module 'no_such_module'"),
@@ -69,6 +76,15 @@ def test_files_of_torch(ending: str, tmp_path: Path) -> None:
     assert faces.grad.abs().sum() > 0
     with pytest.raises(InputError, match="loads its own weights"):
         load_recognition_model(str(path), path)
+
+
+def test_a_distilled_network_embeds(tmp_path: Path) -> None:
+    network = tame_network("ediffiqa-t")
+    save_network(network, tmp_path / "t.safetensors")
+    model = load_recognition_model("ediffiqa-t", tmp_path / "t.safetensors").eval()
+    assert isinstance(network, QualityNetwork)
+    with torch.inference_mode():
+        torch.testing.assert_close(model(FACES), network.features_and_quality(2 * FACES - 1)[0])
 
 
 def test_weights_alone_are_no_model(tmp_path: Path) -> None:

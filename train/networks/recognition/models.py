@@ -15,7 +15,7 @@ from sdk.models.card import InputSpec
 from sdk.models.catalog import catalog
 from sdk.models.store import fetch_model
 from sdk.text import shortened
-from train.networks import get_variant, load_network
+from train.networks import QualityNetwork, get_variant, load_network
 from train.networks.recognition.face_input import RGB_FACES, FaceInput, as_taken
 from train.networks.recognition.onnx_network import OnnxNetwork
 from train.networks.recognition.onnx_torch import torch_network
@@ -71,8 +71,8 @@ def load_recognition_model(
     Args:
         name: One of these:
 
-            - a variant without a head (`mobilefacenet128`, `iresnet100`, ...), with `weights`; without them the file of
-              the catalogue's entry of that name is fetched;
+            - a variant (`mobilefacenet128`, `iresnet100`, ...; of a quality network such as `ediffiqa-t` its backbone),
+              with `weights`; without them the file of the catalogue's entry of that name is fetched;
             - another name in the catalogue with the task `recognition`, such as `w600k_r50`;
             - an ONNX file, see `sdk.calibrating.embedding_session.read_recognition`;
             - a file of `torch.jit.save` or `torch.export.save`, see `train.networks.recognition.torch_files`;
@@ -101,7 +101,7 @@ def load_recognition_model(
     if name in VARIANTS:
         return _our_model(name, weights, given)
     if not is_onnx(name) and name not in catalog():
-        names = [*(known for known, variant in VARIANTS.items() if variant.hidden is None), *recognition_names()]
+        names = [*(known for known, variant in VARIANTS.items() if not variant.early), *recognition_names()]
         raise InputError(
             f"unknown model {name!r}, wanted one of: {', '.join(dict.fromkeys(names))}, an ONNX file, a file of torch "
             f"({', '.join(SUFFIXES)}), or module:function"
@@ -124,14 +124,15 @@ def _model(network: nn.Module, spec: InputSpec) -> RecognitionModel:
 
 def _our_model(name: str, weights: Path | None, given: FaceInput) -> RecognitionModel:
     variant = get_variant(name)
-    if variant.hidden is not None:
-        raise InputError(f"{name} is a quality network, wanted a face-recognition network, {EXAMPLE}")
+    if variant.early:
+        raise InputError(f"{name} is a quality network that gives no embeddings, wanted another, {EXAMPLE}")
     if weights is None:
         if name not in recognition_names():
             raise InputError(f"{name} needs its weights; give a .safetensors or .pth file")
         weights = fetch_model(name)
     spec = given.applied(replace(RGB_FACES, mean=variant.mean, std=variant.std))
-    return _model(load_network(name, weights), spec)
+    network = load_network(name, weights)
+    return _model(network.base_model if isinstance(network, QualityNetwork) else network, spec)
 
 
 def recognition_names() -> list[str]:
