@@ -8,7 +8,7 @@ from train.evaluation.accuracy import ten_fold_accuracy
 
 
 def test_accuracy_by_hand() -> None:
-    # Mated pairs are 10 degrees apart, but for two in the last fold, which are 60 apart; all others are 50 degrees apart.
+    # Mated pairs are 10 degrees apart, but for two in the last fold, which are 60 apart; all others are 50 apart.
     # On the other folds any threshold between is right, so two of the twenty pairs of the last fold fail.
     angles = np.radians([0, 10, 50, 60])
     vectors = np.stack([np.cos(angles), np.sin(angles)], 1)
