@@ -300,7 +300,7 @@ def _clip(values: Values, attributes: Attributes) -> Tensor:
 
 
 def _divide(values: Values, attributes: Attributes) -> Tensor:
-    whole = not values[0].is_floating_point() and not values[1].is_floating_point()
+    whole = not any(value.is_floating_point() for value in values)
     return torch.div(values[0], values[1], rounding_mode="trunc" if whole else None)
 
 
@@ -386,8 +386,7 @@ def _cast(values: Values, attributes: Attributes) -> Tensor:
 
 
 def _pool(values: Values, attributes: Attributes, average: bool) -> Tensor:
-    before, after = _pads(attributes, 2, "the file")
-    x, kernel = values[0], attributes["kernel_shape"]
+    (before, after), x, kernel = _pads(attributes, 2, "the file"), values[0], attributes["kernel_shape"]
     strides, ceil = attributes.get("strides", [1] * len(kernel)), bool(attributes.get("ceil_mode", 0))
     if average:
         if before != after:
@@ -409,8 +408,7 @@ def _softmax(values: Values, attributes: Attributes) -> Tensor:
     x = values[0]
     if attributes["opset"] >= 13:
         return x.softmax(attributes.get("axis", -1))
-    axis = attributes.get("axis", 1)
-    return x.flatten(axis).softmax(-1).reshape(x.shape)
+    return x.flatten(attributes.get("axis", 1)).softmax(-1).reshape(x.shape)
 
 
 def _batch_norm(values: Values, attributes: Attributes) -> Tensor:
