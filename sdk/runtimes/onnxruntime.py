@@ -133,13 +133,25 @@ def run_error(error: Exception, device: str, count: int) -> FiqaError:
     return ModelError(f"onnxruntime cannot run the model on {device}: {error}; run `fiqa doctor`, or use device='cpu'")
 
 
-def _create_session(model: Model, device: str, threads: int) -> tuple[Any, str, bool]:
-    """Return a session, the device that it runs on, and whether it was made for CUDA graphs."""
+def create_session(model: Model, device: str, threads: int) -> tuple[Any, str]:
+    """Open a session for batches of any size, and return it with the device that it runs on.
+
+    The arguments are `OnnxRuntime`'s.
+
+    Raises:
+        DeviceError: The requested device is missing.
+        ModelError: onnxruntime cannot load the file.
+    """
+    return _create_session(model, device, threads, graphs=False)[:2]
+
+
+def _create_session(model: Model, device: str, threads: int, graphs: bool = True) -> tuple[Any, str, bool]:
+    """Return a session, the device that it runs on, and whether it was made for CUDA graphs, which may be wanted."""
     kind, _, number = device.partition(":")
     available = load_onnxruntime().get_available_providers()
     if kind == "auto" and "CUDAExecutionProvider" in available:
         try:
-            session, graphs = _provider_session(model, "cuda", 0, threads)
+            session, graphs = _provider_session(model, "cuda", 0, threads, graphs)
             logger.info("device auto: took cuda:0")
             return session, "cuda:0", graphs
         except FiqaError as error:
@@ -147,13 +159,13 @@ def _create_session(model: Model, device: str, threads: int) -> tuple[Any, str, 
     elif kind == "auto":
         logger.info("device auto: took cpu, because this onnxruntime has no CUDA provider")
     elif kind != "cpu":
-        session, graphs = _provider_session(model, kind, int(number or 0), threads)
+        session, graphs = _provider_session(model, kind, int(number or 0), threads, graphs)
         return session, f"{kind}:{int(number or 0)}" if kind in GPUS else kind, graphs
     return open_session(without_prelu(model.data), model, ["CPUExecutionProvider"]), "cpu", False
 
 
-def _provider_session(model: Model, kind: str, number: int, threads: int) -> tuple[Any, bool]:
-    """Open a session on a provider, and check that it really runs there.
+def _provider_session(model: Model, kind: str, number: int, threads: int, graphs: bool = True) -> tuple[Any, bool]:
+    """Open a session on a provider, for CUDA graphs where they are wanted, and check that it really runs there.
 
     Returns:
         The session, and whether it was made for CUDA graphs.
@@ -173,7 +185,7 @@ def _provider_session(model: Model, kind: str, number: int, threads: int) -> tup
     # Operators that TensorRT cannot run go to CUDA, never to the CPU.
     others = [(PROVIDERS["cuda"].name, provider_options("cuda", number, model))] if kind == "tensorrt" else []
     try:
-        if kind == "cuda":
+        if kind == "cuda" and graphs:
             session, graphs = _open_for_graphs(model, device, provider.name, options)
         else:
             session, graphs = open_session(model.data, model, [(provider.name, options), *others]), False

@@ -21,7 +21,7 @@ from train.evaluation.results.summary import Part, write_summary
 from train.evaluation.run import Methods, Protocol, evaluate
 from train.evaluation.selection import ALL_IMAGES, Selection
 from train.evaluation.sets import SETS
-from train.networks.recognition import is_onnx
+from train.networks.recognition import is_file, recognition_names
 from train.recipes import settings_from, text_of
 from train.run_state import RunRecord, digest, read_record
 
@@ -180,9 +180,12 @@ def _judge(judges: dict[str, Any], name: str, data: Path) -> str:
     source = text_of(judges, name, "evaluate.judges")
     if source == TEACHER or ":" in source:
         return source
-    if not is_onnx(source):
+    if source in recognition_names():
+        return source
+    if not is_file(source):
         raise InputError(
-            f"evaluate.judges.{name} is {shortened(repr(source))}, wanted {TEACHER}, an .onnx file or module:function"
+            f"evaluate.judges.{name} is {shortened(repr(source))}, wanted {TEACHER}, an .onnx file, a name in the "
+            "catalogue or module:function"
         )
     if not os.path.lexists(data / source):
         raise InputError(

@@ -1,5 +1,6 @@
 """Evaluation from files to files: what `fiqa-train evaluate` and `evaluate-video` do."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from sdk.decision.comparisons import Pairs, mated_pairs, non_mated_pairs
 from sdk.errors import InputError
 from sdk.files import check_outputs, make_folder
 from train.data.manifest import Manifest, read_manifest
+from train.evaluation.accuracy import FOLDS, ten_fold_accuracy
 from train.evaluation.curves import EvaluationSettings, Scores, SetResult, evaluate_set
 from train.evaluation.inputs import EmbeddingSource, method_scores
 from train.evaluation.insightface import unpack_bin
@@ -21,6 +23,8 @@ from train.evaluation.selection import ALL_IMAGES, Selection
 from train.evaluation.sets import rows_without_errors, set_rows
 from train.evaluation.tracks import VideoResult, evaluate_tracks
 from train.lock import locked
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +115,19 @@ def _evaluate(
     part = manifest.select(used)
     vectors = recognition.read(manifest, used, out)
     scores = method_scores(part, methods.columns, methods.models, out)
-    results = []
+    results, accuracies = [], []
     for name, (rows, pairs) in compared.items():
         local = np.searchsorted(used, rows)
+        if protocol.pairs is not None and min(len(pairs.mated), len(pairs.non_mated)) >= FOLDS:
+            mean, deviation = ten_fold_accuracy(pairs, vectors[local])
+            accuracies.append(f"{name} {mean:.2%} (deviation {deviation:.2%})")
         of_set = {method: values[local] for method, values in scores.items()}
         identities = part.select(local).identities
         results.append(evaluate_set(name, pairs, identities, vectors[local], of_set, settings))
-    write_results(results, protocol_note(manifest, protocol, recognition, settings), out)
+    notes = protocol_note(manifest, protocol, recognition, settings)
+    if accuracies:
+        notes["accuracy on ten folds"] = ", ".join(accuracies)
+    write_results(results, notes, out)
     for name, (rows, _) in compared.items():
         local = np.searchsorted(used, rows)
         _draw_faces(name, part.select(local), {method: values[local] for method, values in scores.items()}, out)
@@ -155,9 +165,37 @@ def protocol_note(
     return {
         "judge": recognition.name or Path(recognition.source).name,
         "comparisons": protocol.pairs.name if protocol.pairs else drawn,
+        "split": protocol.split or "all",
         "degradations": f"version {', '.join(sorted(versions))}" if damaged else "none",
         "bootstrap": f"{settings.repetitions} draws of identities, seed {settings.seed}",
     }
+
+
+ALL_ROWS = "all"
+"""Value of `--split` that takes every row."""
+
+
+def chosen_split(source: Path, pairs: Path | None, split: str | None) -> str | None:
+    """Return the split that a command evaluates: `test` where there is one and neither split nor pairs are given.
+
+    Args:
+        source: See `Protocol`.
+        pairs: See `Protocol`; a list of pairs names its images.
+        split: What is asked for; `ALL_ROWS` for every row, None for the default.
+
+    Returns:
+        See `Protocol.split`. The log names a split that is chosen here.
+
+    Raises:
+        InputError: The manifest cannot be read.
+    """
+    if split is not None or pairs is not None or source.suffix.lower() not in (".csv", ".parquet"):
+        return None if split == ALL_ROWS else split
+    table = read_manifest(source).table
+    if "split" not in table.column_names or "test" not in table["split"].to_pylist():
+        return None
+    logger.info("only the people of the split 'test' are compared; --split %s compares all of them", ALL_ROWS)
+    return "test"
 
 
 def _draw_faces(name: str, part: Manifest, scores: Scores, out: Path) -> None:

@@ -46,7 +46,9 @@ def fit_regressor(recipe: RegressorRecipe, files: FitFiles, out: Path) -> Path:
     network = _network(recipe, files.backbone)
     objective = recipe.method.objective(read_labelled(files.labels, recipe.method.label, files.embeddings))
     data = objective.data
-    _check_width(recipe.network, data)
+    head = recipe.warm_up.epochs and not get_variant(recipe.network).early
+    if head or "teacher" in objective.targets:
+        _check_width(recipe.network, data)
     label = recipe.method.targets(data, recipe.targets)
     held = _validation(data, label.reshape(len(label), -1).mean(axis=1), recipe.method.validation)
     if recipe.warm_up.epochs and not (out / STATE).exists():  # else the run goes on from its own weights

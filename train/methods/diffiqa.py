@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from sdk.errors import InputError
 from train.data.dataset import normalised, rgb_images
 from train.device.batches import OnDevice
-from train.labelling.parameters import Mean, RecognitionName, Seed, Std, Weights
+from train.labelling.parameters import Colour, Mean, RecognitionName, Seed, Size, Std, Weights
 from train.lazy import Lazy
 from train.methods.diffusion import TRAINED_STEPS, Diffusion, load_diffusion
 from train.networks.attack import frozen_for_attack
@@ -251,6 +251,8 @@ def diffiqa_labeller(
     weights: Weights = None,
     mean: Mean = None,
     std: Std = None,
+    colour: Colour = None,
+    size: Size = None,
     t: Annotated[int, typer.Option("-t", "--t", help="Step that faces are noised to, 1 to 99.")] = _PUBLISHED.t,
     n: Annotated[
         int, typer.Option("-n", "--n", help="Noisy copies of each face and of its flip.")
@@ -270,7 +272,7 @@ def diffiqa_labeller(
         ModelError: A checkpoint does not fit.
     """
     settings = DifFIQASettings(t, n)
-    networks = load_diffusion(diffusion), load_recognition_model(model, weights, mean, std)
+    networks = load_diffusion(diffusion), load_recognition_model(model, weights, mean, std, True, colour, size)
     labeller = DifFIQALabeller(*networks, settings, seed, torch.device(device), precision, embed=embed)
     labeller.record |= {"model": model, "mean": mean, "std": std}
     return labeller

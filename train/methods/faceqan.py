@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from sdk.errors import InputError
 from train.data.dataset import rgb_images
 from train.device.batches import OnDevice
-from train.labelling.parameters import Mean, RecognitionName, Seed, Std, Weights
+from train.labelling.parameters import Colour, Mean, RecognitionName, Seed, Size, Std, Weights
 from train.lazy import Lazy
 from train.networks.attack import frozen_for_attack
 from train.networks.recognition import RecognitionModel, fingerprint, load_recognition_model
@@ -187,6 +187,8 @@ class FaceQANLabeller:
         bf16: bool | None = None,
         device: str = "cpu",
         embed: bool = True,
+        colour: str | None = None,
+        size: int | None = None,
     ) -> "FaceQANLabeller":
         """Make a labeller with a face-recognition model by name, see `load_recognition_model`.
 
@@ -194,7 +196,7 @@ class FaceQANLabeller:
             InputError: The name is unknown, the weights are missing, or a module of a user's own is wrong.
             ModelError: The checkpoint does not fit.
         """
-        network = load_recognition_model(model, weights, mean, std)
+        network = load_recognition_model(model, weights, mean, std, True, colour, size)
         labeller = cls(network, settings, seed, torch.device(device), bf16, embed)
         labeller.record |= {"model": model, "mean": mean, "std": std}
         return labeller
@@ -248,6 +250,8 @@ def faceqan_labeller(
     weights: Weights = None,
     mean: Mean = None,
     std: Std = None,
+    colour: Colour = None,
+    size: Size = None,
     k: Annotated[int, typer.Option(min=1, help="Adversarial copies of each face.")] = _PUBLISHED.copies,
     iterations: Annotated[
         int, typer.Option("--iterations", "-l", min=1, help="Steps of the attack.")
@@ -262,4 +266,4 @@ def faceqan_labeller(
 ) -> FaceQANLabeller:
     """Make a labeller of the options of `fiqa-train label faceqan`, see `FaceQANLabeller.load`."""
     settings = FaceQANSettings(epsilon, iterations, k, p, (0.0, 1.0) if clip_to_image else _PUBLISHED.clip)
-    return FaceQANLabeller.load(settings, model, weights, mean, std, seed, bf16, device, embed)
+    return FaceQANLabeller.load(settings, model, weights, mean, std, seed, bf16, device, embed, colour, size)

@@ -74,25 +74,35 @@ class Reliability:
         return calibration_error(self.promised, self.outcomes)
 
 
-def calibrate_network(settings: CalibrateSettings, plan: EvaluationPlan, network: str, files: Files) -> None:
+def calibrate_network(
+    settings: CalibrateSettings, plan: EvaluationPlan, network: str, files: Files, name: str = ""
+) -> None:
     """Calibrate on the people of the plan's first split, and write the calibration into the card of the weights.
 
     The folder `calibration` gets `calibration.json`, and `reliability.md` and `.png`: half of the people fits a curve,
     the other half checks it, and the other way round; by the same judge, and by the others.
 
+    Args:
+        settings: See `CalibrateSettings`.
+        plan: The section `evaluate`.
+        network: The network's variant.
+        files: The run's files.
+        name: Name of the model, where it has one of its own: the column of its scores.
+
     Raises:
         InputError: See `sdk.decision.calibrate.calibrate`.
     """
+    name = name or network
     judges = embed_judges(plan, files.scores, files.scores_embeddings, files.folder)
     manifest = read_manifest(files.scores)
     rows = set_rows(manifest, settings.set, plan.splits[0])
-    scores, people = manifest.numbers(network)[rows], np.array(manifest.identities, dtype=str)[rows]
+    scores, people = manifest.numbers(name)[rows], np.array(manifest.identities, dtype=str)[rows]
     embeddings = {judge: np.load(path)[rows] for judge, path in judges.items()}
     targets = Targets(settings.fmr, settings.fnmr)
 
     def fit(judge: str, part: NDArray[np.bool_]) -> tuple[Calibration, Outcomes]:
         measured = Measured(scores[part], people[part].tolist(), embeddings[judge][part])
-        fitted = calibrate((network, ""), (judge or TEACHER, _sha256(plan.judges[judge])), measured, targets)
+        fitted = calibrate((name, ""), (judge or TEACHER, _sha256(plan.judges[judge])), measured, targets)
         assert fitted.outcomes is not None
         return fitted.calibration, fitted.outcomes
 

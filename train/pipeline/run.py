@@ -25,7 +25,9 @@ from train.pipeline.compare import compare
 from train.pipeline.files import Files
 from train.pipeline.labels import add_label, label
 from train.pipeline.peers import load_peers
-from train.recipes import Recipe, settings_from, text_of, training_commit
+from train.pipeline.start import PACKAGED, packaged_backbone
+from train.pipeline.teacher import Teacher
+from train.recipes import Recipe, settings_from, training_commit
 from train.run_state import RunRecord, read_record
 
 logger = logging.getLogger(__name__)
@@ -59,26 +61,35 @@ def run_recipe(recipe: Recipe, data: Path, out: Path) -> Path:
     files = Files(out)
     outputs = (files.labels, files.scores, files.embeddings, files.weights, out / "recipe.json")
     _check_same(recipe, out / "recipe.json")
-    teacher = recipe["teacher"] or {}
-    model, weights = text_of(teacher, "model", "teacher"), data / text_of(teacher, "weights", "teacher")
+    if recipe.get("start", PACKAGED) != PACKAGED:
+        raise InputError(f"start is {recipe['start']!r}, wanted {PACKAGED}")
+    teacher = Teacher.from_recipe(recipe["teacher"] or {}, data)
+    if "start" not in recipe and teacher.weights is None:
+        raise InputError(
+            "the recipe has neither teacher.weights nor 'start', so there is no backbone to start from; give one"
+        )
     sources = sources_of_recipe(recipe["prepare"] or {}, data)
-    check_outputs({path.name: path for path in outputs}, [weights, *(file for item in sources for file in item.files)])
+    read = [*teacher.files, *(file for item in sources for file in item.files)]
+    check_outputs({path.name: path for path in outputs}, read)
     settings = RegressorRecipe.from_recipe(recipe)
     plan = EvaluationPlan.from_recipe(recipe.get("evaluate"), data)
     calibration = None if "calibrate" not in recipe else settings_from(CalibrateSettings, recipe["calibrate"])
     if calibration is not None:
         calibration.check(plan)
     prepare(sources, out / "faces", settings.prepare)
-    peers = load_peers(recipe.get("peers") or {}, data, settings.network)
-    label(recipe, model, weights, files)
+    peers = load_peers(recipe.get("peers") or {}, data, recipe.get("name", settings.network))
+    label(recipe, teacher, files)
     for name in filter(None, (*settings.method.label.split(","), settings.targets.average)):
         add_label(name, peers, files)
-    inputs = FitFiles(files.labels, weights, files.embeddings, unpacked(sources, out / "faces"))
+    backbone = teacher.weights if teacher.weights and "start" not in recipe else None
+    if backbone is None:
+        backbone = packaged_backbone(settings.network, out / "backbone.safetensors")
+    inputs = FitFiles(files.labels, backbone, files.embeddings, unpacked(sources, out / "faces"))
     best = fit_regressor(settings, inputs, out / "fit")
     _scale(settings, best, files, dict(recipe.get("card") or {}))
     compare(recipe, settings, plan, peers, files)
     if calibration is not None:
-        calibrate_network(calibration, plan, settings.network, files)
+        calibrate_network(calibration, plan, settings.network, files, recipe.get("name", ""))
     return files.weights
 
 

@@ -211,6 +211,9 @@ def test_catalogue() -> None:
         "ediffiqa-l",
         "yunet",
         "yunet-2026may",
+        "mobilefacenet128",
+        "w600k_mbf",
+        "w600k_r50",
     ]
     files = [one.file for one in catalog().values()]
     assert len(set(files)) == len(files)
