@@ -45,7 +45,7 @@ export.engines export.proof
 export.sources
 export.file_card
 export.formats
-export.inspection export.licence export.rules export.tasks
+export.inspection export.licence export.opencv export.rules export.tasks
 export.proven_file
 export.exported
 export.pipeline
