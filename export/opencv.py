@@ -19,11 +19,8 @@ from sdk.errors import InputError, ModelError
 from sdk.files import write_file
 from sdk.models.loading import Model, load_model
 
-OPSET = 13
-"""Newest operators that OpenCV 4.6 knows."""
-
-NEWER = ("allowzero", "antialias", "keep_aspect_ratio_policy")
-"""Attributes that came later. The models use their defaults, which the comparison shows."""
+OPSET = 10
+"""OpenCV 4.6 reads Clip as it was before opset 11: its limits are attributes."""
 
 MULTIPLE = 32
 """A side of the detector's input is a multiple of it, so that the file needs no border."""
@@ -117,9 +114,7 @@ def _replace_nodes(graph: onnx.GraphProto) -> None:
                 weights = constants[node.input[1]]
                 weights.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weights)[:, ::-1].copy(), weights.name))
                 swaps = False
-            for attribute in [one for one in node.attribute if one.name in NEWER]:
-                node.attribute.remove(attribute)
-            graph.node.append(node)
+            graph.node.append(_older(node, constants))
             continue
         renamed[node.output[0]] = node.input[0]
 
@@ -134,12 +129,28 @@ def _fold(model: onnx.ModelProto) -> onnx.ModelProto:
         return onnx.load(options.optimized_model_filepath)
 
 
+def _older(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> onnx.NodeProto:
+    """Return a node as it is written in opset 10. What that cannot say, the comparison finds."""
+    if node.op_type == "Clip":
+        limits = {
+            name: float(numpy_helper.to_array(constants[value]))
+            for name, value in zip(("min", "max"), node.input[1:], strict=False)
+            if value
+        }
+        return helper.make_node("Clip", node.input[:1], node.output, node.name, **limits)
+    if node.op_type == "Resize":
+        return helper.make_node("Resize", [node.input[0], node.input[2]], node.output, node.name, mode="nearest")
+    if node.op_type == "Reshape":
+        return helper.make_node("Reshape", node.input, node.output, node.name)
+    return node
+
+
 def _is_empty_border(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> bool:
     return node.op_type == "Pad" and not numpy_helper.to_array(constants[node.input[1]]).any()
 
 
 def _gelu(node: onnx.NodeProto, graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    """Return x / 2 (1 + erf(x / sqrt 2)) in operators of opset 13."""
+    """Return x / 2 (1 + erf(x / sqrt 2)) in older operators."""
     (x,), (y,) = node.input, node.output
     for name, value in (("root", 0.5**0.5), ("one", 1.0), ("half", 0.5)):
         graph.initializer.append(numpy_helper.from_array(np.array([value], np.float32), f"{y}_{name}"))

@@ -96,7 +96,8 @@ std::vector<Row> suppress(std::vector<Row> rows) {
 // Scale the picture so that its longest side fits, fill up with black, and decode the cells of the three levels.
 std::vector<Row> detect(Network& detector, const cv::Mat& image) {
     const double scale = std::min(double(side) / std::max(image.rows, image.cols), 4.0);
-    const cv::Size size(std::max(1, int(std::nearbyint(image.cols * scale))), std::max(1, int(std::nearbyint(image.rows * scale))));
+    const auto scaled = [scale](int length) { return std::max(1, int(std::nearbyint(length * scale))); };
+    const cv::Size size(scaled(image.cols), scaled(image.rows));
     cv::Mat resized, square = cv::Mat::zeros(side, side, CV_8UC3);
     cv::resize(image, resized, size, 0, 0, scale < 1 ? cv::INTER_AREA : cv::INTER_LINEAR);
     resized.copyTo(square(cv::Rect(cv::Point(), size)));
@@ -123,10 +124,12 @@ std::vector<Row> detect(Network& detector, const cv::Mat& image) {
     return rows;
 }
 
-// The least-squares similarity from the five landmarks to ArcFace's template: with points as complex numbers, z -> a z + b.
+// Cut out the face by the least-squares similarity from its landmarks to ArcFace's template. With points as complex
+// numbers it is z -> a z + b.
 cv::Mat align(const cv::Mat& image, const Row& face) {
     using Point = std::complex<double>;
-    const Point wanted[] = {{38.2946, 51.6963}, {73.5318, 51.5014}, {56.0252, 71.7366}, {41.5493, 92.3655}, {70.7299, 92.2041}};
+    const Point wanted[] = {
+        {38.2946, 51.6963}, {73.5318, 51.5014}, {56.0252, 71.7366}, {41.5493, 92.3655}, {70.7299, 92.2041}};
     Point found[5], found_mean, wanted_mean, product;
     double spread = 0;
     for (int k = 0; k < 5; ++k) {
@@ -139,9 +142,20 @@ cv::Mat align(const cv::Mat& image, const Row& face) {
         spread += std::norm(found[k] - found_mean);
     }
     const Point a = product / spread, b = wanted_mean - a * found_mean;
-    const cv::Matx23d matrix(a.real(), -a.imag(), b.real(), a.imag(), a.real(), b.imag());
-    cv::Mat crop;
-    cv::warpAffine(image, crop, matrix, cv::Size(crop_side, crop_side), cv::INTER_LINEAR, cv::BORDER_CONSTANT);
+    // Bilinear, black outside. Not cv::warpAffine: before OpenCV 5 it rounds to 1/32 pixel, which moves scores by 0.001.
+    cv::Mat crop(crop_side, crop_side, CV_8UC3);
+    for (int y = 0; y < crop_side; ++y)
+        for (int x = 0; x < crop_side; ++x) {
+            const Point from = (Point(x, y) - b) / a;
+            const int left = int(std::floor(from.real())), top = int(std::floor(from.imag()));
+            cv::Vec3d sum;
+            for (int j = 0; j < 2; ++j)
+                for (int i = 0; i < 2; ++i)
+                    if (cv::Rect(0, 0, image.cols, image.rows).contains(cv::Point(left + i, top + j)))
+                        sum += cv::Vec3d(image.at<cv::Vec3b>(top + j, left + i)) *
+                               ((1 - std::abs(from.real() - left - i)) * (1 - std::abs(from.imag() - top - j)));
+            crop.at<cv::Vec3b>(y, x) = sum;
+        }
     return crop;
 }
 
