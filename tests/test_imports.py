@@ -24,6 +24,7 @@ sdk.scorer
 sdk.results_io sdk.proof
 sdk.calibrating
 sdk.video
+sdk.serving
 sdk
 sdk.commands
 fiqa

@@ -142,7 +142,7 @@ cv::Mat align(const cv::Mat& image, const Row& face) {
         spread += std::norm(found[k] - found_mean);
     }
     const Point a = product / spread, b = wanted_mean - a * found_mean;
-    // Bilinear, black outside. Not cv::warpAffine: before OpenCV 5 it rounds to 1/32 pixel, which moves scores by 0.001.
+    // Bilinear, black outside. Not cv::warpAffine: before OpenCV 5 it rounds to 1/32 pixel, which shifts scores by 1e-3.
     cv::Mat crop(crop_side, crop_side, CV_8UC3);
     for (int y = 0; y < crop_side; ++y)
         for (int x = 0; x < crop_side; ++x) {

@@ -16,8 +16,8 @@ from sdk.models.loading import load_model
 from tests.support.tiny_models import tiny_card, tiny_model
 
 READ_BY_4_6 = {
-    "Add", "Clip", "Concat", "Conv", "Div", "Erf", "Exp", "Gemm", "Mul", "Relu", "Reshape", "Resize", "Sigmoid", "Slice",
-    "Sub", "Transpose",
+    "Add", "Clip", "Concat", "Conv", "Div", "Erf", "Exp", "Gemm", "Mul", "Relu", "Reshape", "Resize", "Sigmoid",
+    "Slice", "Sub", "Transpose",
 }  # fmt: skip
 """Operators in which OpenCV 4.6 read both files; the C++ example runs them there."""
 
