@@ -38,6 +38,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
             "export.tasks.quality:QualitySteps",
         ),
         "detection": Task(("fiqa-detector",), "export.tasks.detection:DetectionSteps", plain=True),
+        "reasons": Task(("fiqa-reasons",), "export.tasks.reasons:ReasonsSteps", plain=True),
     }
 )
 """All tasks by the name on the card."""

@@ -14,11 +14,13 @@ from sdk.public_names import import_when_used
 if TYPE_CHECKING:
     from sdk.alignment import align
     from sdk.decision.calibration import Calibration, read_calibration
+    from sdk.decision.measures import find_reasons
     from sdk.detection.face_detector import FaceDetector
     from sdk.errors import DeviceError, FiqaError, ImageError, InputError, ModelError, OutputError, ScoreError
     from sdk.images.decoding import load_image
+    from sdk.measuring.measurer import measure
     from sdk.models.card import InputSpec, ModelCard
-    from sdk.results import Face, FaceQuality
+    from sdk.results import Face, FaceQuality, Measure, Reason
     from sdk.results_io.scored_face import ScoredFace
     from sdk.results_io.scoring import score_files
     from sdk.scorer import QualityScorer
@@ -54,10 +56,12 @@ __all__ = [
     "ImageError",
     "InputError",
     "InputSpec",
+    "Measure",
     "ModelCard",
     "ModelError",
     "OutputError",
     "QualityScorer",
+    "Reason",
     "ScoreError",
     "ScoredFace",
     "Shot",
@@ -69,7 +73,9 @@ __all__ = [
     "VideoScorer",
     "__version__",
     "align",
+    "find_reasons",
     "load_image",
+    "measure",
     "open_source",
     "read_calibration",
     "score_files",
@@ -79,11 +85,13 @@ __all__ = [
 _MODULES = {
     "sdk.alignment": ("align",),
     "sdk.decision.calibration": ("Calibration", "read_calibration"),
+    "sdk.decision.measures": ("find_reasons",),
+    "sdk.measuring.measurer": ("measure",),
     "sdk.results_io.scored_face": ("ScoredFace",),
     "sdk.results_io.scoring": ("score_files",),
     "sdk.detection.face_detector": ("FaceDetector",),
     "sdk.errors": ("DeviceError", "FiqaError", "ImageError", "InputError", "ModelError", "OutputError", "ScoreError"),
-    "sdk.results": ("Face", "FaceQuality"),
+    "sdk.results": ("Face", "FaceQuality", "Measure", "Reason"),
     "sdk.images.decoding": ("load_image",),
     "sdk.models.card": ("InputSpec", "ModelCard"),
     "sdk.scorer": ("QualityScorer",),

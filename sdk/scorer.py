@@ -4,7 +4,7 @@ import _thread
 import math
 import os
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from os import PathLike
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from sdk.decision.calibration import Calibration
     from sdk.detection.face_detector import FaceDetector
     from sdk.images.decoding import ImageSource
-    from sdk.results import Face
+    from sdk.measuring.measurer import Measurer
+    from sdk.results import Face, Measure, Reason
 
 LONGEST_WAIT = 100.0
 """Largest `wait_ms`, milliseconds."""
@@ -62,6 +63,8 @@ class QualityScorer:
             it. It gives `assess` the quality.
         accept: From which score on `assess` accepts a face: a score, or an operating point of the calibration,
             `enrol` or `identify`. None to leave it open.
+        reasons: True for measures and reasons in `assess`; or the path of a file with other texts, such as a
+            translation (see docs/reasons.md). They take less than a millisecond a face.
         max_pixels: Largest image that `assess` takes, width x height; None for 64 megapixels.
         max_bytes: Largest file that `assess` takes, bytes; None for 64 MiB.
 
@@ -94,6 +97,7 @@ class QualityScorer:
         trust: bool = False,
         calibration: "Calibration | str | PathLike[str] | None" = None,
         accept: float | str | None = None,
+        reasons: "bool | str | PathLike[str]" = False,
         max_pixels: int | None = None,
         max_bytes: int | None = None,
     ) -> None:
@@ -110,12 +114,13 @@ class QualityScorer:
             raise InputError(f"device is {device!r}, wanted text such as 'auto', 'cpu' or 'cuda:1'")
         self._calibration = _read(calibration)
         self._threshold = _threshold(self._calibration, accept)
+        self._measurer = _measurer(reasons)
         parse_device(device)  # a mistyped device is an error before the model is fetched
         settled = settle(model)
         self._settings: dict[str, Any] = {
             "model": settled, "device": device, "threads": threads, "card": card, "detector": detector,
             "precision": precision, "wait_ms": wait_ms, "trust": trust, "calibration": self._calibration,
-            "accept": accept, "max_pixels": max_pixels, "max_bytes": max_bytes,
+            "accept": accept, "reasons": reasons, "max_pixels": max_pixels, "max_bytes": max_bytes,
         }  # fmt: skip
         self._detector = detector
         callers = int(threads or available_cores())
@@ -158,6 +163,11 @@ class QualityScorer:
     def threshold(self) -> float | None:
         """Score from which on faces are accepted; None where it was left open."""
         return self._threshold
+
+    @property
+    def measurer(self) -> "Measurer | None":
+        """Measures faces and finds the reasons; None where they were not asked for."""
+        return self._measurer
 
     @property
     def max_pixels(self) -> int:
@@ -248,10 +258,11 @@ class QualityScorer:
             pixels = load_image(image, max_pixels=self.max_pixels, max_bytes=self.max_bytes)
             faces = self._detect(pixels)
             crops = [align(pixels, face.landmarks) for face in faces]
+            explained = self._explain(pixels, faces, crops)
         scores = self._runtime.score_batch(crops)
         found = [
-            FaceQuality(face.box, face.landmarks, face.confidence, score, crop, *self.decide(score))
-            for face, score, crop in zip(faces, scores.tolist(), crops, strict=True)
+            FaceQuality(face.box, face.landmarks, face.confidence, score, crop, *self.decide(score), *explanation)
+            for face, score, crop, explanation in zip(faces, scores.tolist(), crops, explained, strict=True)
         ]
         if not np.isfinite(scores).all():
             raise self._no_score(scores, found)
@@ -309,6 +320,15 @@ class QualityScorer:
             self._detector = FaceDetector()  # without a lock: if two threads make one each, both are right
         return self._detector.detect(pixels)
 
+    def _explain(
+        self, pixels: NDArray[np.uint8], faces: "Sequence[Face]", crops: Sequence[NDArray[np.uint8]]
+    ) -> "list[tuple[Mapping[str, Measure], tuple[Reason, ...]] | tuple[None, None]]":
+        """Return measures and reasons of each face; None where they were not asked for."""
+        if self._measurer is None:
+            return [(None, None)] * len(faces)
+        measured = self._measurer.faces(pixels, faces, crops)
+        return [(measures, self._measurer.reasons(measures)) for measures in measured]
+
     def _no_score(self, scores: NDArray[np.float32], faces: Sequence[FaceQuality] = ()) -> ScoreError:
         bad = np.flatnonzero(~np.isfinite(scores))
         message = (
@@ -344,6 +364,16 @@ def _threshold(calibration: "Calibration | None", accept: float | str | None) ->
     if isinstance(accept, bool) or not isinstance(accept, (int, float)) or not math.isfinite(accept):
         raise InputError(f"accept is {accept!r}, wanted a score, or 'enrol' or 'identify'")
     return float(accept)
+
+
+def _measurer(reasons: "bool | str | PathLike[str]") -> "Measurer | None":
+    if not isinstance(reasons, (bool, str, PathLike)):
+        raise InputError(f"reasons is {reasons!r}, wanted True or False, or the path of a file of texts")
+    if reasons is False:
+        return None
+    from sdk.measuring.measurer import Measurer
+
+    return Measurer(None if reasons is True else reasons)
 
 
 def available_cores() -> int:

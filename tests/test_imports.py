@@ -20,6 +20,7 @@ sdk.images
 sdk.models
 sdk.runtimes
 sdk.detection
+sdk.measuring
 sdk.scorer
 sdk.results_io sdk.proof
 sdk.calibrating
@@ -37,6 +38,7 @@ train.labelling train.fitting
 train.evaluation
 train.methods
 train.detector
+train.reasons
 train.pipeline
 train
 train.cli

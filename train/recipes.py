@@ -23,6 +23,8 @@ SECTIONS = (
     "card",
     "prepare",
     "scenes",
+    "damage",
+    "refine",
     "teacher",
     "diffusion",
     "faceqan",

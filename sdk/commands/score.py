@@ -46,6 +46,10 @@ CalibrationOption = Annotated[
     Path | None,
     typer.Option(help="What scores mean, as fiqa calibrate wrote it; gives each face its quality, 0 to 100."),
 ]
+Reasons = Annotated[bool, typer.Option("--reasons", help="Say what is wrong with each face; docs/reasons.md.")]
+ReasonsFile = Annotated[
+    Path | None, typer.Option(help="Texts of the reasons, such as a translation; implies --reasons.")
+]
 Out = Annotated[Path | None, typer.Option(help="Table to write: .csv, .jsonl or .parquet.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the table of --out that an earlier run began.")]
 Report = Annotated[Path | None, typer.Option(help="HTML page to write, with the best and the worst faces.")]
@@ -71,6 +75,8 @@ class ScoreSettings:
     threshold: float | None
     accept: str | None
     calibration: Path | None
+    reasons: bool
+    reasons_file: Path | None
     aligned: bool
     detector: str | None
     out: Path | None
@@ -104,7 +110,8 @@ class ScoreSettings:
         return QualityScorer(
             self.model, self.device, self.threads, precision=self.precision, trust=self.trust, detector=detector,
             calibration=self.calibration, accept=self.threshold if self.accept is None else self.accept,
-            max_pixels=self.max_pixels, max_bytes=self.max_bytes,
+            reasons=self.reasons if self.reasons_file is None else self.reasons_file, max_pixels=self.max_pixels,
+            max_bytes=self.max_bytes,
         )  # fmt: skip
 
 
@@ -120,6 +127,8 @@ def score(
     threshold: Threshold = None,
     accept: Accept = None,
     calibration: CalibrationOption = None,
+    reasons: Reasons = False,
+    reasons_file: ReasonsFile = None,
     out: Out = None,
     resume: Resume = False,
     report: Report = None,
@@ -139,8 +148,8 @@ def score(
     have no score; 4 all have one, and some faces are rejected; 130 stopped; 141 the program that read stdout has ended.
     """
     settings = ScoreSettings(
-        paths, model, device, threads, precision, trust, threshold, accept, calibration, aligned, detector,
-        out, resume, report, report_faces, max_pixels, max_bytes,
+        paths, model, device, threads, precision, trust, threshold, accept, calibration, reasons,
+        reasons_file, aligned, detector, out, resume, report, report_faces, max_pixels, max_bytes,
     )  # fmt: skip
     with error_exits(), stoppable("stopped", code=INTERRUPTED, patience=None):
         raise typer.Exit(_run(settings))
@@ -185,7 +194,7 @@ def _output(
     stdout = sys.stdout  # itself: a progress bar puts another in its place
     if prints and stdout.isatty():
         decides = scorer.calibration is not None or scorer.threshold is not None
-        yield rows_printer(stdout, scorer.card.score_range, decides)
+        yield rows_printer(stdout, scorer.card.score_range, decides, scorer.measurer is not None)
         return
     show = csv_printer(stdout) if prints else None
     with progress_bar("files", run.left) as advance:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from sdk.commands.console import INTERRUPTED, SOME_FAILED, SOME_REJECTED, say
+from sdk.decision.measures import CODES
 from sdk.images.folders import Found
 from sdk.results_io.rows import csv_text
 from sdk.results_io.scored_face import ScoredFace
@@ -40,11 +41,14 @@ _BESIDE = 28
 _DECISION = 19
 """Columns of quality and acceptance, where they are shown."""
 
+_REASON = 2 + max(map(len, CODES))
+"""Columns of the main reason's code, where it is shown."""
+
 _VERDICT = {True: "accepted", False: "rejected", None: ""}
 
 
 def rows_printer(
-    stream: TextIO, score_range: tuple[float, float], decides: bool = False
+    stream: TextIO, score_range: tuple[float, float], decides: bool = False, explains: bool = False
 ) -> Callable[[Sequence[ScoredFace]], None]:
     """Print the header of the rows, and return the function that prints the rows of one file.
 
@@ -52,15 +56,33 @@ def rows_printer(
         stream: A terminal.
         score_range: Scores of an empty and of a full bar.
         decides: Show quality and acceptance, too.
+        explains: Show the code of the main reason, too.
     """
     console = Console(file=stream)
+    beside = _BESIDE + _DECISION * decides + _REASON * explains
     decision = f"  {'quality':7}  {'':8}" if decides else ""
-    console.print(f"{'score':>8}{decision}  {'':{BAR}}  face  file", soft_wrap=True, highlight=False)
+    reason = f"{'reason':{_REASON}}" if explains else ""
+    console.print(f"{'score':>8}{decision}  {'':{BAR}}  face  {reason}file", soft_wrap=True, highlight=False)
+
+    def row(face: ScoredFace, score: float) -> Text:
+        low, high = score_range
+        share = min(max((score - low) / (high - low), 0.0), 1.0)
+        bar = ("#" if console.options.ascii_only else "█") * round(BAR * share)
+        path = shown(path_text(face.path))
+        if console.width < NARROW:
+            path = shortened_path(path, console.width - beside)
+        style = colour(share, console.color_system)
+        quality = "" if face.quality is None else str(face.quality)
+        decision = f"  {quality:>7}  {_VERDICT[face.accepted]:8}" if decides else ""
+        reason = f"{face.reasons[0].code if face.reasons else '':{_REASON}}" if explains else ""
+        return Text.assemble(
+            (f"{score:8.4f}", style), decision, "  ", (f"{bar:{BAR}}", style), f"  {face.face:4}  {reason}{path}"
+        )
 
     def show(faces: Sequence[ScoredFace]) -> None:
         for face in faces:
             if face.score is not None:
-                console.print(_row(face, face.score, score_range, console, decides), soft_wrap=True)
+                console.print(row(face, face.score), soft_wrap=True)
 
     return show
 
@@ -136,16 +158,3 @@ def _say_failures(tally: Tally) -> None:
         say(f"and {tally.failed - NAMED:,} more without a score; all of them by reason:", "yellow")
         for reason, number in tally.reasons.most_common(REASONS):
             say(f"{number:9,} x {reason}", "yellow")
-
-
-def _row(face: ScoredFace, score: float, score_range: tuple[float, float], console: Console, decides: bool) -> Text:
-    low, high = score_range
-    share = min(max((score - low) / (high - low), 0.0), 1.0)
-    bar = ("#" if console.options.ascii_only else "█") * round(BAR * share)
-    path = shown(path_text(face.path))
-    if console.width < NARROW:
-        path = shortened_path(path, console.width - _BESIDE - (_DECISION if decides else 0))
-    style = colour(share, console.color_system)
-    quality = "" if face.quality is None else str(face.quality)
-    decision = f"  {quality:>7}  {_VERDICT[face.accepted]:8}" if decides else ""
-    return Text.assemble((f"{score:8.4f}", style), decision, "  ", (f"{bar:{BAR}}", style), f"  {face.face:4}  {path}")

@@ -136,12 +136,13 @@ class ModelCard:
     Attributes:
         name: Name in the catalogue, for example `fiqa-nano`.
         variant: Name of the network in `train.networks`, for example `ediffiqa-t`.
-        task: `quality` or `detection`.
+        task: `quality`, `detection` or `reasons`.
         summary: One sentence for people.
         licence: SPDX identifier of the weights' licence, or a sentence if there is none.
         attribution: Credit that the licence asks for.
         input: The model's input.
-        output: Name of the output. A quality model's is (N, 1), higher is better; a detector's depends on its variant.
+        output: Name of the output. A quality model's is (N, 1), higher is better; that of others depends on the
+            variant.
         score_range: Usual scores of the worst and of the best faces. Scores may lie outside.
         format: One of `sdk.models.formats.FORMATS`. All formats but ONNX keep the card as JSON beside the file.
         precision: One of `sdk.models.formats.PRECISIONS` that the format allows.
@@ -169,7 +170,7 @@ class ModelCard:
 
     name: str
     variant: str = ""
-    task: Literal["quality", "detection"] = "quality"
+    task: Literal["quality", "detection", "reasons"] = "quality"
     summary: str = ""
     licence: str = ""
     attribution: str = ""
@@ -195,7 +196,7 @@ class ModelCard:
             raise wrong_value("name", self.name, "a name")
         for name in ("summary", "licence", "attribution", "source", "training_data", "paper", "notes"):
             check_text(name, getattr(self, name))
-        check_choice("task", self.task, ("quality", "detection"))
+        check_choice("task", self.task, ("quality", "detection", "reasons"))
         check_choice("format", self.format, FORMATS)
         check_choice("precision", self.precision, FORMATS[self.format].precisions)
         check_choice("proven", self.proven, (True, False))

@@ -3,10 +3,13 @@
 import io
 import time
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from sdk.decision.measures import SCALES
 from sdk.errors import InputError
+from sdk.results import Reason
 from sdk.results_io.rows import COLUMNS, from_row, json_lines
 
 _BLOCK = 4 << 20
@@ -27,9 +30,12 @@ def write_parquet(path: Path, rows: BinaryIO, until: float) -> None:
     import pyarrow.json
     import pyarrow.parquet
 
+    reason = [(each.name, pa.float64() if each.type is float else pa.string()) for each in fields(Reason)]
     kinds = {
         "path": pa.string(), "face": pa.int32(), "quality": pa.int32(), "accepted": pa.bool_(),
         "landmarks": pa.list_(pa.float32()), "error": pa.string(),
+        "measures": pa.struct([(name, pa.float32()) for name in SCALES]),
+        "reasons": pa.list_(pa.struct(reason)),
     }  # fmt: skip
     schema = pa.schema([(name, kinds.get(name, pa.float32())) for name in COLUMNS])
     columns = pyarrow.json.ParseOptions(explicit_schema=schema)

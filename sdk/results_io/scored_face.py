@@ -1,10 +1,13 @@
 """The result of scoring a file: a row of every table."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sdk.results import Measure, Reason
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,6 +25,8 @@ class ScoredFace:
         thumbnail: JPEG of the aligned face, where thumbnails were wanted.
         quality: 0 to 100; None where the scorer has no calibration.
         accepted: Whether the score reaches the scorer's threshold; None where it has none.
+        measures: Properties of the picture by name; None where the scorer gives no reasons.
+        reasons: What is wrong with the picture, the worst first; None where the scorer gives no reasons.
     """
 
     path: Path
@@ -34,3 +39,5 @@ class ScoredFace:
     thumbnail: bytes = field(default=b"", repr=False)
     quality: int | None = None
     accepted: bool | None = None
+    measures: Mapping[str, Measure] | None = field(default=None, repr=False)
+    reasons: tuple[Reason, ...] | None = None

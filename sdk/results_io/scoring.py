@@ -122,9 +122,14 @@ def _score_crop(scorer: QualityScorer, path: Path, thumbnails: bool) -> list[Sco
     except ScoreError:
         score = math.nan
     quality, accepted = scorer.decide(score)
+    measures = None if scorer.measurer is None else scorer.measurer.crop(crop)
+    reasons = None if scorer.measurer is None or measures is None else scorer.measurer.reasons(measures)
     return [
-        ScoredFace(path, 0, score, thumbnail=_jpeg(crop) if thumbnails else b"", quality=quality, accepted=accepted)
-    ]
+        ScoredFace(
+            path, 0, score, thumbnail=_jpeg(crop) if thumbnails else b"", quality=quality, accepted=accepted,
+            measures=measures, reasons=reasons,
+        )
+    ]  # fmt: skip
 
 
 def _score_photo(scorer: QualityScorer, path: Path, thumbnails: bool) -> list[ScoredFace]:
@@ -136,6 +141,7 @@ def _score_photo(scorer: QualityScorer, path: Path, thumbnails: bool) -> list[Sc
         ScoredFace(
             path, index, face.score, face.box, face.confidence, face.landmarks,
             thumbnail=_jpeg(face.crop) if thumbnails else b"", quality=face.quality, accepted=face.accepted,
+            measures=face.measures, reasons=face.reasons,
         )
         for index, face in enumerate(faces)
     ]  # fmt: skip

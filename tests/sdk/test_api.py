@@ -32,11 +32,12 @@ PARAMETERS = {
     "Face": "box, landmarks, confidence",
     "FaceDetector": "model='fiqa-detector', min_confidence=0.7, *, passes=None",
     "FaceDetector.detect": "self, image",
-    "FaceQuality": "box, landmarks, confidence, score, crop, quality=None, accepted=None",
+    "FaceQuality": "box, landmarks, confidence, score, crop, quality=None, accepted=None, measures=None, reasons=None",
     "Frame": "index, timestamp, arrived, image, state",
     "FrameResult": "index, timestamp, arrived, image, state, faces=(), ended=()",
     "InputSpec": "height=112, width=112, colour='BGR', layout='NHWC', dtype='uint8', mean=(0.5, 0.5, 0.5), "
     "std=(0.5, 0.5, 0.5)",
+    "Measure": "value, unit, quality",
     "ModelCard": "name, variant='', task='quality', summary='', licence='', attribution='', input=<factory>, "
     "output='quality', score_range=(0.0, 1.0), format='onnx', precision='fp32', "
     "engine=<factory>, proven=True, source='', source_sha256='', training_data='', "
@@ -46,15 +47,17 @@ PARAMETERS = {
     "ModelCard.from_dict": "values",
     "ModelCard.from_json": "text",
     "QualityScorer": "model='fiqa-nano', device='auto', threads=None, *, card=None, detector=None, "
-    "precision=None, wait_ms=0, trust=False, calibration=None, accept=None, max_pixels=None, max_bytes=None",
+    "precision=None, wait_ms=0, trust=False, calibration=None, accept=None, reasons=False, max_pixels=None, "
+    "max_bytes=None",
     "QualityScorer.score": "self, face",
     "QualityScorer.score_batch": "self, faces",
     "QualityScorer.assess": "self, image",
     "QualityScorer.close": "self",
     "QualityScorer.decide": "self, score",
     "QualityScorer.warmup": "self",
+    "Reason": "code, text, measure, value, limit",
     "ScoredFace": "path, face=None, score=None, box=None, confidence=None, landmarks=None, error='', thumbnail=b'', "
-    "quality=None, accepted=None",
+    "quality=None, accepted=None, measures=None, reasons=None",
     "Shot": "frame, timestamp, face, sharpness, picture",
     "ShotFolder": "folder",
     "ShotFolder.write": "self, found",
@@ -74,7 +77,9 @@ PARAMETERS = {
     "VideoScorer.stop": "self",
     "VideoScorer.close": "self",
     "align": "image, landmarks, *, border='black'",
+    "find_reasons": "measures, texts=None",
     "load_image": "source, *, max_pixels=64000000, max_bytes=67108864",
+    "measure": "image, face=None",
     "read_calibration": "path",
     "open_source": "source, live=None",
     "score_files": "scorer, paths, *, aligned=False, thumbnails=False",
@@ -84,7 +89,17 @@ PARAMETERS = {
 
 PROPERTIES = {
     "InputSpec": {"shape"},
-    "QualityScorer": {"calibration", "card", "device", "max_bytes", "max_pixels", "precision", "threads", "threshold"},
+    "QualityScorer": {
+        "calibration",
+        "card",
+        "device",
+        "max_bytes",
+        "max_pixels",
+        "measurer",
+        "precision",
+        "threads",
+        "threshold",
+    },  # fmt: skip
     "Shot": {"score"},
     "VideoScorer": {"counters", "fps", "live", "name"},
 }

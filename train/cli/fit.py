@@ -117,3 +117,21 @@ def fit_detector_command(
         _check_outputs(out, source, landmarks, Path(recipe))
         written = fit_detector(read_recipe(recipe), source, landmarks, out)
         print_plain(Console(), str(written))
+
+
+_REASONS = "The network behind reasons: which damage a face has, and how strong."
+
+
+@app.command("reasons", short_help=_REASONS, help=f"{_REASONS} {DEVICES}")
+def fit_reasons_command(
+    recipe: Annotated[str, typer.Argument(help="Name of a recipe (fiqa-reasons), or a file.")],
+    data: Annotated[Path, typer.Option(help="Folder that the recipe's paths are relative to.")],
+    out: Annotated[Path, typer.Option(help="Where to write.")],
+) -> None:
+    """Train the network behind reasons."""
+    from train.reasons.fit import fit_reasons
+    from train.recipes import read_recipe
+
+    with error_exits():
+        _check_outputs(out, Path(recipe))
+        print_plain(Console(), str(fit_reasons(read_recipe(recipe), data, out)))

@@ -1,0 +1,96 @@
+"""The network behind reasons: aligned faces in, grades of damage and yaw out."""
+
+import dataclasses
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto
+from torch import Tensor, nn
+
+from export.graph.ends import End, Ends, finish_graph
+from export.graph.from_torch import trace
+from export.proof.compare import rounded
+from export.proof.crops import verification_faces
+from export.sources.source import Reference, Source, trained_facts
+from export.tasks.base import Images, Outputs
+from export.tasks.detection import compare_cells
+from sdk.errors import InputError, ModelError
+from sdk.files import read_file
+from sdk.models.card import InputSpec, ModelCard
+from sdk.proof.verify import Agreement
+from train.networks import load_state, read_state
+from train.reasons.network import DamageNet
+from train.reasons.outputs import OUTPUTS
+
+ENDS = Ends(
+    End("faces", TensorProto.UINT8, ("batch", 112, 112, 3)),
+    End("grades", TensorProto.FLOAT, ("batch", len(OUTPUTS))),
+)
+"""Input and output of the file."""
+
+
+class ReasonsSteps:
+    """See `export.tasks.base.TaskSteps`. The images are one array of crops of 112 x 112."""
+
+    def read_images(self, folder: Path | None) -> Images:
+        """Read the user's crops, or make the packaged ones."""
+        return [verification_faces(folder)]
+
+    def load_source(self, name: str, weights: Path | None) -> Source:
+        """Read a checkpoint of `fiqa-train fit reasons`."""
+        if weights is None:
+            raise InputError(f"{name} comes with the package, exported already; give --weights FILE")
+        network = DamageNet()
+        load_state(network, read_state(weights), f"{weights} as {name}")
+        digest = sha256(read_file(weights, ModelError, "give --weights a checkpoint")).hexdigest()
+        fixed = {"task": "reasons", "input": dataclasses.asdict(InputSpec()), "output": ENDS.output.name}
+        sample = torch.zeros(2, 112, 112, 3, dtype=torch.uint8)
+        free = {0: torch.export.Dim("batch", min=1)}
+        model = trace(_TakesImages(network.eval()), sample, ENDS.source.name, ENDS.output.name, free)
+        finish_graph(model, list(model.graph.node), ENDS)
+        return Source(weights, digest, model, ENDS, _reference(network), {**trained_facts(weights), **fixed})
+
+    def compare(self, path: Path, card: ModelCard, images: Images, expected: Outputs) -> dict[str, Agreement]:
+        """Run the faces in onnxruntime, in one batch and one by one."""
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        agreements = {}
+        for size in (1, len(images[0])):
+            batches = [images[0][start : start + size] for start in range(0, len(images[0]), size)]
+            found = [session.run([ENDS.output.name], {ENDS.source.name: batch})[0] for batch in batches]
+            agreements[f"onnxruntime, batch {size}"] = compare_cells(np.concatenate(found), expected[0])
+        return agreements
+
+    def figures(self, agreements: dict[str, Agreement]) -> dict[str, float]:
+        """Return the largest difference in each batch size."""
+        return {place: rounded(found.largest) for place, found in agreements.items() if found.finite}
+
+    def proof(self, images: Images, expected: Outputs, source_sha256: str) -> bytes | None:
+        """Return None: `fiqa verify` scores faces."""
+        return None
+
+
+class _TakesImages(nn.Module):
+    """The network with colour order, layout and normalisation inside."""
+
+    def __init__(self, network: DamageNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, faces: Tensor) -> Tensor:
+        """uint8 BGR (N, 112, 112, 3) -> float32 (N, 9)."""
+        return self.network(faces.flip(-1).permute(0, 3, 1, 2).float() / 127.5 - 1)
+
+
+def _reference(network: DamageNet) -> Reference:
+    """Return the torch network. Its input is computed here a second way, to check the graph's."""
+
+    def grades(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        values = (images[..., ::-1].transpose(0, 3, 1, 2).astype(np.float64) / 255 - 0.5) / 0.5
+        with torch.inference_mode():
+            return network(torch.from_numpy(values.astype(np.float32))).numpy()
+
+    return grades

@@ -1,0 +1,1 @@
+"""Measures of faces, computed from picture, landmarks and crop."""
