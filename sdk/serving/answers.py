@@ -13,12 +13,14 @@ class FaceRow(BaseModel):
     score: float | None = Field(description="Quality; higher is better.")
     quality: int | None = Field(description="0 to 100, where the service has a calibration.")
     accepted: bool | None = Field(description="Whether the score reaches the threshold, where there is one.")
+    reasons: list[dict[str, Any]] | None = Field(description="With ?reasons=1, what is wrong: code, text, measure.")
     x: float | None = Field(description="Left side of the box, pixels.")
     y: float | None = Field(description="Upper side of the box, pixels.")
     width: float | None
     height: float | None
     confidence: float | None = Field(description="The detector's, 0 to 1.")
     landmarks: list[float] | None = Field(description="x1 y1 ... x5 y5: eyes, nose, corners of the mouth; pixels.")
+    measures: dict[str, float] | None = Field(description="With ?reasons=1, properties of the picture by name.")
     error: str | None = Field(description="Why there is no score.")
 
 

@@ -73,6 +73,7 @@ class Service:
         self,
         request: Request,
         aligned: Annotated[bool, Query(description="Each picture is an aligned face of 112 x 112.")] = False,
+        reasons: Annotated[bool, Query(description="Say what is wrong with each face.")] = False,
         accept: Annotated[
             str | None, Query(description="Accept faces from this score on; enrol or identify with a calibration.")
         ] = None,
@@ -86,10 +87,10 @@ class Service:
             kind = request.headers.get("content-type", "")
             alone = not kind.lower().startswith("multipart/form-data")
             if alone:
-                pictures = [Picture("", body, aligned)]
+                pictures = [Picture("", body, aligned, reasons)]
             else:
                 parts = split(body, kind, self._settings.parts)
-                pictures = [Picture(part.name, part.data, aligned) for part in parts]
+                pictures = [Picture(part.name, part.data, aligned, reasons) for part in parts]
             found = await self._found(request, pictures)
         rows = list(chain.from_iterable(map(_rows, pictures, found, [alone] * len(found))))
         if threshold is not None:

@@ -54,7 +54,7 @@ class Metrics:
         for face in faces:
             self._faces.inc(face.score is not None)
             if face.accepted is False:
-                self._rejected.labels("unknown").inc()
+                self._rejected.labels(face.reasons[0].code if face.reasons else "none given").inc()
 
     def text(self) -> bytes:
         """Return all counts in Prometheus's format."""

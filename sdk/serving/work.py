@@ -5,6 +5,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TypeAlias
 
@@ -15,6 +16,7 @@ from sdk.alignment import align, check_crop
 from sdk.detection.face_detector import FaceDetector
 from sdk.errors import FiqaError, ImageError, ModelError, ScoreError
 from sdk.images.decoding import load_image
+from sdk.measuring.measurer import Measurer
 from sdk.results_io.scored_face import ScoredFace
 from sdk.results_io.scoring import NO_FACE, NO_MEMORY, NO_NUMBER
 from sdk.runtimes.dynamic_batching import WorkerPool
@@ -33,11 +35,13 @@ class Picture:
         name: The client's name of it; empty where it has none.
         data: Its file.
         aligned: It is an aligned face of 112 x 112 itself.
+        reasons: Say what is wrong with each face.
     """
 
     name: str
     data: bytes
     aligned: bool = False
+    reasons: bool = False
 
 
 Found: TypeAlias = "list[ScoredFace] | FiqaError"
@@ -110,13 +114,20 @@ class Work:
         try:
             pixels = load_image(picture.data, max_pixels=scorer.max_pixels, max_bytes=scorer.max_bytes)
             if picture.aligned:
-                return [ScoredFace(Path(picture.name), 0)], [check_crop(pixels, "the picture")]
-            faces = self._detector.detect(pixels)
-            rows = [
-                ScoredFace(Path(picture.name), index, None, face.box, face.confidence, face.landmarks)
-                for index, face in enumerate(faces)
-            ]
-            return rows, [align(pixels, face.landmarks) for face in faces]
+                crops, rows = [check_crop(pixels, "the picture")], [ScoredFace(Path(picture.name), 0)]
+                measured = [_measurer().crop(crops[0])] if picture.reasons else []
+            else:
+                faces = self._detector.detect(pixels)
+                crops = [align(pixels, face.landmarks) for face in faces]
+                rows = [
+                    ScoredFace(Path(picture.name), index, None, face.box, face.confidence, face.landmarks)
+                    for index, face in enumerate(faces)
+                ]
+                measured = _measurer().faces(pixels, faces, crops) if picture.reasons else []
+            for index, measures in enumerate(measured):
+                reasons = _measurer().reasons(measures)
+                rows[index] = replace(rows[index], measures=measures, reasons=reasons)
+            return list(rows), crops
         except ImageError as error:
             return error, []
         except MemoryError:
@@ -127,6 +138,12 @@ class Work:
             return replace(face, error=NO_NUMBER)
         quality, accepted = self.scorer.decide(score)
         return replace(face, score=score, quality=quality, accepted=accepted)
+
+
+@cache
+def _measurer() -> Measurer:
+    """Return what finds the reasons; made when a request asks for them first."""
+    return Measurer()
 
 
 def _none(picture: Picture) -> ScoredFace:
