@@ -157,6 +157,9 @@ def test_manifest_of_kubernetes() -> None:
     (container,) = pod["spec"]["containers"]
     (port,) = container["ports"]
     assert port["name"] == service["spec"]["ports"][0]["targetPort"]
-    assert {container[probe]["httpGet"]["path"] for probe in ("readinessProbe", "livenessProbe")} == {"/ready", "/health"}
+    assert {container[probe]["httpGet"]["path"] for probe in ("readinessProbe", "livenessProbe")} == {
+        "/ready",
+        "/health",
+    }
     assert {one["name"] for one in container["volumeMounts"]} == {one["name"] for one in pod["spec"]["volumes"]}
     assert {word for word in container["args"] if word.startswith("--")} <= options_of("serve")
