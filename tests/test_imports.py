@@ -25,8 +25,8 @@ sdk.scorer
 sdk.results_io sdk.proof
 sdk.calibrating
 sdk.video
-sdk.serving
 sdk
+sdk.serving
 sdk.commands
 fiqa
 train.lazy train.lock train.references train.regressors train.yaml_files
