@@ -26,6 +26,7 @@ sdk.results_io sdk.proof
 sdk.calibrating
 sdk.video
 sdk
+sdk.serving
 sdk.commands
 fiqa
 train.lazy train.lock train.references train.regressors train.yaml_files
@@ -47,7 +48,7 @@ export.engines export.proof
 export.sources
 export.file_card
 export.formats
-export.inspection export.licence export.rules export.tasks
+export.inspection export.licence export.opencv export.rules export.tasks
 export.proven_file
 export.exported
 export.pipeline

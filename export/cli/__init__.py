@@ -8,6 +8,7 @@ from export.cli.build import build
 from export.cli.formats import formats
 from export.cli.inspect import inspect
 from export.cli.licence import show_licences
+from export.cli.opencv import opencv
 from export.cli.result import show_result
 from export.networks import NETWORKS
 from export.rules import check_settings
@@ -20,6 +21,7 @@ app = typer.Typer(cls=Commands, pretty_exceptions_show_locals=False)
 app.command()(formats)
 app.command()(inspect)
 app.command()(build)
+app.command()(opencv)
 
 
 @app.callback(invoke_without_command=True)
