@@ -137,7 +137,7 @@ def _older(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> o
             for name, value in zip(("min", "max"), node.input[1:], strict=False)
             if value
         }
-        return helper.make_node("Clip", node.input[:1], node.output, node.name, **limits)
+        return helper.make_node("Clip", node.input[:1], node.output, node.name, None, None, None, **limits)
     if node.op_type == "Resize":
         return helper.make_node("Resize", [node.input[0], node.input[2]], node.output, node.name, mode="nearest")
     if node.op_type == "Reshape":

@@ -67,7 +67,7 @@ class Service:
         app.add_exception_handler(Problem, self._refuse)
         app.add_exception_handler(ClientDisconnect, self._forget)
         app.add_exception_handler(Exception, self._fail)
-        return Gate(app, self._settings.keys, self.metrics, (PATH,))  # type: ignore[arg-type]
+        return Gate(app, self._settings.keys, self.metrics, (PATH,))
 
     async def score(
         self,

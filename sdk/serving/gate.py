@@ -52,7 +52,7 @@ class Gate:
             await self._app(scope, request.receive, request.send)
         except Problem as problem:
             self._metrics.count_problem(problem.kind)
-            await problem.response()(scope, request.receive, request.send)  # type: ignore[arg-type]
+            await problem.response()(scope, request.receive, request.send)
         finally:
             if scope["path"] in self._counted and request.status:
                 self._metrics.count_request(request.status, time.perf_counter() - started)

@@ -86,7 +86,7 @@ def test_reasons(work: Work) -> None:
         ("", b"", 400, "empty", "the body is empty"),
         ("", b"no picture", 422, "image", "this is not an image"),
         ("", b"x" * 2001, 413, "too-large", "wanted at most 2,000"),
-        ("?accept=enrol", b"x", 400, "bad-request", "the service has no calibration"),
+        ("?accept=enroll", b"x", 400, "bad-request", "has no point 'enroll', it has: enrol, identify"),
         ("?accept=nan", b"x", 400, "bad-request", "wanted a score"),
         ("?aligned=perhaps", b"x", 400, "bad-request", "aligned"),
     ],
