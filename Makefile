@@ -73,7 +73,7 @@ $(VENV)/.demo: $(VENV)/.made pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.made pyproject.toml
 	$(BIN)/python -m pip install --quiet "$(TORCH)"
-	$(BIN)/python -m pip install --quiet --editable ".[cpu,dev,export,openvino-export,report,scale,tensorrt-rtx,train]"
+	$(BIN)/python -m pip install --quiet --editable ".[cpu,dev,export,openvino-export,report,scale,serve,tensorrt-rtx,train]"
 	touch $@
 
 $(VENV)/.docs: $(VENV)/.dev pyproject.toml

@@ -14,7 +14,7 @@ from sdk.public_names import import_when_used
 if TYPE_CHECKING:
     from sdk.alignment import align
     from sdk.decision.calibration import Calibration, read_calibration
-    from sdk.decision.measures import find_reasons
+    from sdk.decision.reasons import find_reasons
     from sdk.detection.face_detector import FaceDetector
     from sdk.errors import DeviceError, FiqaError, ImageError, InputError, ModelError, OutputError, ScoreError
     from sdk.images.decoding import load_image
@@ -85,7 +85,7 @@ __all__ = [
 _MODULES = {
     "sdk.alignment": ("align",),
     "sdk.decision.calibration": ("Calibration", "read_calibration"),
-    "sdk.decision.measures": ("find_reasons",),
+    "sdk.decision.reasons": ("find_reasons",),
     "sdk.measuring.measurer": ("measure",),
     "sdk.results_io.scored_face": ("ScoredFace",),
     "sdk.results_io.scoring": ("score_files",),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sdk.alignment import CROP_SHAPE, align, check_crop, check_crops
+from sdk.alignment import align, check_crop, check_crops
 from sdk.arguments import check_count, check_range, check_type
 from sdk.errors import InputError, ScoreError
 from sdk.models.card import ModelCard
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 LONGEST_WAIT = 100.0
 """Largest `wait_ms`, milliseconds."""
+
+GPU_CALLERS = 2
+"""Threads that share a GPU in `score_batch`: one prepares its faces while the GPU computes those of the other."""
 
 MOST_THREADS = 1024
 """Largest `threads`; no machine has more cores."""
@@ -60,7 +63,7 @@ class QualityScorer:
             milliseconds. 0 gives the shortest latency of a single thread.
         trust: Load an engine that was built on another machine. An engine is code: trust only your own.
         calibration: What the model's scores mean, as `fiqa calibrate` wrote it: the file's path, or what was read of
-            it. It gives `assess` the quality.
+            it. It gives `assess` the quality. None for that of the model's card, if it has one.
         accept: From which score on `assess` accepts a face: a score, or an operating point of the calibration,
             `enrol` or `identify`. None to leave it open.
         reasons: True for measures and reasons in `assess`; or the path of a file with other texts, such as a
@@ -112,24 +115,26 @@ class QualityScorer:
             raise InputError(f"detector is {detector!r}, wanted a FaceDetector; None for the one in the package")
         if not isinstance(device, str):
             raise InputError(f"device is {device!r}, wanted text such as 'auto', 'cpu' or 'cuda:1'")
-        self._calibration = _read(calibration)
-        self._threshold = _threshold(self._calibration, accept)
+        given = _read(calibration)
+        _check_accept(accept)
         self._measurer = _measurer(reasons)
         parse_device(device)  # a mistyped device is an error before the model is fetched
         settled = settle(model)
         self._settings: dict[str, Any] = {
             "model": settled, "device": device, "threads": threads, "card": card, "detector": detector,
-            "precision": precision, "wait_ms": wait_ms, "trust": trust, "calibration": self._calibration,
+            "precision": precision, "wait_ms": wait_ms, "trust": trust, "calibration": given,
             "accept": accept, "reasons": reasons, "max_pixels": max_pixels, "max_bytes": max_bytes,
         }  # fmt: skip
         self._detector = detector
         callers = int(threads or available_cores())
         loaded, runtime = open_quality_model(model, device, card, precision, callers, trust)
         self._card = loaded.card
-        if self._calibration is not None:
-            self._calibration.check_model(loaded.card.name, loaded.sha256)
+        if given is not None:
+            given.check_model(loaded.card.name, loaded.sha256)
+        self._calibration = loaded.card.calibration if given is None else given
+        self._threshold = _threshold(self._calibration, accept)
         self._device, self._precision = runtime.device, runtime.precision
-        self._threads = callers if threads or self._device in ON_CPU else 1
+        self._threads = callers if threads or self._device in ON_CPU else GPU_CALLERS
         reopen = partial(reopen_quality_model, settled, self._device, card, precision, callers, trust)
         self._runtime = SharedRuntime(loaded, runtime, reopen, self._threads, wait_ms / 1000)
         self._close_when_dropped()
@@ -156,7 +161,7 @@ class QualityScorer:
 
     @property
     def calibration(self) -> "Calibration | None":
-        """What the scores mean; None where it was not given."""
+        """What the scores mean; None where none was given and the model's card has none."""
         return self._calibration
 
     @property
@@ -230,12 +235,12 @@ class QualityScorer:
         return scores
 
     def warmup(self) -> None:
-        """Run the model with one face and with the largest batch, so that no later call waits for the first run.
+        """Run the model in every batch size that it computes on this device, so that no later call is a first one.
 
-        The library builds engines, chooses kernels and takes memory then. With `tensorrt` this may take minutes.
+        The library builds engines, chooses kernels, takes memory and captures CUDA graphs then. With `tensorrt` this
+        may take minutes.
         """
-        for size in sorted({1, self._runtime.batch}):
-            self._runtime.run(np.zeros((size, *CROP_SHAPE), np.uint8))
+        self._runtime.warmup()
 
     def assess(self, image: "ImageSource") -> list[FaceQuality]:
         """Find, align and score every face of an image.
@@ -354,16 +359,22 @@ def _read(calibration: "Calibration | str | PathLike[str] | None") -> "Calibrati
     return read_calibration(Path(calibration))
 
 
-def _threshold(calibration: "Calibration | None", accept: float | str | None) -> float | None:
-    if accept is None:
-        return None
-    if isinstance(accept, str):
-        if calibration is None:
-            raise InputError(f"accept is {accept!r} and there is no calibration; give one, or a score to accept from")
-        return calibration.threshold(accept).score
+def _check_accept(accept: float | str | None) -> None:
+    if accept is None or isinstance(accept, str):
+        return
     if isinstance(accept, bool) or not isinstance(accept, (int, float)) or not math.isfinite(accept):
         raise InputError(f"accept is {accept!r}, wanted a score, or 'enrol' or 'identify'")
-    return float(accept)
+
+
+def _threshold(calibration: "Calibration | None", accept: float | str | None) -> float | None:
+    if not isinstance(accept, str):
+        return None if accept is None else float(accept)
+    if calibration is None:
+        raise InputError(
+            f"accept is {accept!r}, but there is no calibration: the model's card has none; give one (fiqa calibrate), "
+            "or a score to accept from"
+        )
+    return calibration.threshold(accept).score
 
 
 def _measurer(reasons: "bool | str | PathLike[str]") -> "Measurer | None":

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import typer.main
+import yaml
 from packaging.requirements import Requirement
 from packaging.version import Version
 
@@ -53,6 +54,7 @@ def test_one_onnxruntime_and_never_two(image: str) -> None:
 def test_each_image_takes_the_extra_that_it_is_for() -> None:
     assert installed("cpu") == [{"cpu"}]
     assert installed("gpu") == [{"gpu"}]
+    assert installed("serve") == [{"cpu", "serve"}]
     # With a wheel of onnxruntime-gpu for the board, and without one.
     assert installed("jetson") == [{"tensorrt"}, {"cpu", "tensorrt"}]
 
@@ -116,9 +118,9 @@ def test_what_is_copied_reaches_the_build(image: str) -> None:
     assert set(copied) - {"."} <= set(kept)
 
 
-def video_options() -> set[str]:
-    """Names of the options of `fiqa video`."""
-    command = typer.main.get_command(app).commands["video"]  # type: ignore[attr-defined]
+def options_of(name: str) -> set[str]:
+    """Names of the options of a command of `fiqa`."""
+    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
     return {name for parameter in command.params for name in parameter.opts}
 
 
@@ -126,14 +128,38 @@ def video_options() -> set[str]:
 def test_options_of_the_entry_point(image: str) -> None:
     (line,) = [rest for name, rest in instructions(image) if name == "ENTRYPOINT"]
     words = re.findall(r'"([^"]*)"', line)
-    assert words[:2] == ["fiqa", "video"]
-    assert {word for word in words if word.startswith("--")} <= video_options()
+    assert words[:2] == ["fiqa", "serve" if image == "serve" else "video"]
+    assert {word for word in words if word.startswith("--")} <= options_of(words[1])
 
 
 def test_options_of_the_unit() -> None:
     text = (DEPLOY / "fiqa-video.service").read_text(encoding="utf-8")
     lines = re.findall(r"^(?:ExecStart=|#   OPTIONS=)(.+)$", text, re.MULTILINE)
     assert len(lines) == 2
-    assert {word for line in lines for word in shlex.split(line) if word.startswith("--")} <= video_options()
+    assert {word for line in lines for word in shlex.split(line) if word.startswith("--")} <= options_of("video")
     assert re.search(r"^ExecStart=/opt/fiqa/bin/fiqa video ", text, re.MULTILINE)
     assert "FIQA_SOURCE" in (ROOT / "sdk/commands/video.py").read_text(encoding="utf-8")
+
+
+def test_options_of_the_service() -> None:
+    text = (DEPLOY / "fiqa-serve.service").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^ExecStart=/opt/fiqa/bin/fiqa serve (.+)$", text, re.MULTILINE)
+    assert {word for word in shlex.split(line) if word.startswith("--")} <= options_of("serve")
+
+
+def test_manifest_of_kubernetes() -> None:
+    """Its fields fit together. No schema of Kubernetes is at hand here, so names of fields are not checked."""
+    deployment, service = yaml.safe_load_all((DEPLOY / "fiqa-serve.yaml").read_text(encoding="utf-8"))
+    assert [one["kind"] for one in (deployment, service)] == ["Deployment", "Service"]
+    pod = deployment["spec"]["template"]
+    labels = deployment["spec"]["selector"]["matchLabels"]
+    assert labels == pod["metadata"]["labels"] == service["spec"]["selector"]
+    (container,) = pod["spec"]["containers"]
+    (port,) = container["ports"]
+    assert port["name"] == service["spec"]["ports"][0]["targetPort"]
+    assert {container[probe]["httpGet"]["path"] for probe in ("readinessProbe", "livenessProbe")} == {
+        "/ready",
+        "/health",
+    }
+    assert {one["name"] for one in container["volumeMounts"]} == {one["name"] for one in pod["spec"]["volumes"]}
+    assert {word for word in container["args"] if word.startswith("--")} <= options_of("serve")

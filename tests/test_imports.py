@@ -26,11 +26,12 @@ sdk.results_io sdk.proof
 sdk.calibrating
 sdk.video
 sdk
+sdk.serving
 sdk.commands
 fiqa
 train.lazy train.lock train.references train.regressors train.yaml_files
 train.recipes train.run_state
-train.degradations
+train.degradations train.device
 train.networks
 train.data
 train.labelling train.fitting
@@ -47,7 +48,7 @@ export.engines export.proof
 export.sources
 export.file_card
 export.formats
-export.inspection export.licence export.rules export.tasks
+export.inspection export.licence export.opencv export.rules export.tasks
 export.proven_file
 export.exported
 export.pipeline

@@ -50,7 +50,8 @@ def test_contents(wheel: Path) -> None:
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"fiqa", "sdk", "export", "train"}
     data = {"fiqa/py.typed", "sdk/py.typed",
             "export/py.typed", "train/py.typed", "sdk/models/catalog.toml", "sdk/models/fiqa-nano.onnx",
-            "sdk/models/fiqa-detector.onnx", "sdk/results_io/report.html", "export/proof/face.png"}  # fmt: skip
+            "sdk/models/fiqa-detector.onnx", "sdk/models/fiqa-reasons.onnx", "sdk/decision/reasons.toml",
+            "sdk/results_io/report.html", "export/proof/face.png"}  # fmt: skip
     recipes = {path.relative_to(ROOT).as_posix() for path in (ROOT / "train/configs").glob("*.yaml")}
     modules = {path.relative_to(ROOT).as_posix() for name in ("fiqa", "sdk", "export", "train") for path in
                (ROOT / name).rglob("*.py")}  # fmt: skip

@@ -20,10 +20,13 @@ Recipe = dict[str, Any]
 
 SECTIONS = (
     "network",
+    "name",
+    "start",
     "card",
     "prepare",
     "scenes",
     "damage",
+    "refine",
     "teacher",
     "diffusion",
     "faceqan",
@@ -33,8 +36,14 @@ SECTIONS = (
     "training",
     "peers",
     "evaluate",
+    "calibrate",
 )
 """Sections of a recipe; a command takes those that it needs. One more may be a method of one's own, `module:class`."""
+
+NAMES = ("network", "name", "start")
+"""Sections that are a name: of the network to train; of its column in results, by default that of the network; and of
+the model whose backbone the training starts from, `fiqa-nano`, the one in the package. By default it starts from the
+teacher's weights."""
 
 
 def read_recipe(name_or_path: str) -> Recipe:
@@ -59,9 +68,9 @@ def _checked(recipe: Any, name: str) -> Recipe:
     for section, value in recipe.items():
         if section not in SECTIONS and ":" not in section:
             raise InputError(f"recipe {name} has a section {shortened(section)!r}, wanted: {', '.join(SECTIONS)}")
-        wanted = str if section == "network" else dict
-        if not isinstance(value, wanted) and (value is not None or section == "network"):
-            kind = "a name" if section == "network" else "a mapping of settings"
+        wanted = str if section in NAMES else dict
+        if not isinstance(value, wanted) and (value is not None or section in NAMES):
+            kind = "a name" if section in NAMES else "a mapping of settings"
             raise InputError(f"recipe {name}: {section} is {_described(value)}; wanted {kind}")
     return recipe
 

@@ -8,6 +8,7 @@ from export.cli.build import build
 from export.cli.formats import formats
 from export.cli.inspect import inspect
 from export.cli.licence import show_licences
+from export.cli.opencv import opencv
 from export.cli.result import show_result
 from export.networks import NETWORKS
 from export.rules import check_settings
@@ -20,6 +21,7 @@ app = typer.Typer(cls=Commands, pretty_exceptions_show_locals=False)
 app.command()(formats)
 app.command()(inspect)
 app.command()(build)
+app.command()(opencv)
 
 
 @app.callback(invoke_without_command=True)
@@ -42,7 +44,7 @@ def export(
     licence: options.Licence = False,
     version: Version = False,
 ) -> None:
-    """Export a network as a file that takes uint8 BGR images: faces for a score, photos for the detector.
+    """Export a network as a file that takes uint8 BGR images: faces, or photos for the detector.
 
     The file is compared with its source first, and written only if it agrees:
     fp32 within 1e-4; fp16 within 5e-3; int8 with a mean shift up to 0.01 and a

@@ -6,7 +6,7 @@ from export.targets import Target
 from sdk.errors import DeviceError, InputError, ModelError
 from sdk.models.card import ModelCard
 from sdk.onnx_bytes.onnx_file import read_versions
-from sdk.runtimes.providers import gpu_architecture
+from sdk.runtimes.cuda.driver import gpu_architecture
 
 
 class CannotBuildHereError(DeviceError):

@@ -1,49 +1,96 @@
-"""A face-recognition network in an ONNX file, opened on the CPU: what `Judge` and training share."""
+"""Face-recognition models in ONNX files: what `Judge` and training share."""
 
+from dataclasses import replace
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sdk.alignment import CROP_SIZE
 from sdk.errors import ModelError
-from sdk.models.card import ModelCard
-from sdk.models.loading import Model
+from sdk.files import read_file
+from sdk.models.card import InputSpec, ModelCard
+from sdk.models.catalog import catalog
+from sdk.models.loading import LARGEST, Model, card_inside
+from sdk.models.store import obtain_model
 from sdk.onnx_bytes.onnx_file import check_onnx
-from sdk.onnx_bytes.prelu_cache import without_prelu
 from sdk.runtimes.base import MOST_FACES, TensorInfo, pad_batch
-from sdk.runtimes.onnxruntime import open_session, run_error, tensor_info
+from sdk.runtimes.onnxruntime import create_session, run_error, tensor_info
+
+USUAL_INPUT = InputSpec(0, 0, "RGB", "NCHW", "float32")
+"""What most face-recognition models take; height and width come from the file."""
+
+EMBEDDING = "embedding"
+"""The output that is taken of a file with several."""
+
+
+def read_recognition(model: str | PathLike[str]) -> Model:
+    """Read a face-recognition model: a name in the catalogue, or an ONNX file.
+
+    A file's own card says how its input wants pixels; where it has none, that is `USUAL_INPUT`.
+
+    Raises:
+        ModelError: The name is unknown or of a model for another task, or the file cannot be fetched or read, or is not
+            safe to load (see `check_onnx`).
+    """
+    if isinstance(model, str) and model in catalog():
+        card = catalog()[model].card
+        if card.task != "recognition":
+            raise ModelError(f"{model} is a model for {card.task}, wanted one for recognition: {_names()}")
+        path, data = obtain_model(model)
+        if path.suffix != ".onnx":
+            raise ModelError(
+                f"{model} is a checkpoint of PyTorch, wanted an ONNX file; fiqa-train takes it by its name"
+            )
+        return Model(data, card, path)
+    path = Path(model)
+    if path.suffix.lower() != ".onnx":
+        raise ModelError(f"{path} is neither an ONNX file nor one of: {_names()}")
+    data = read_file(path, ModelError, "give the .onnx file of a face-recognition model", LARGEST)
+    try:
+        check_onnx(data)
+        found = card_inside(data)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+    return Model(data, found or ModelCard(path.stem, task="recognition", input=USUAL_INPUT), path)
+
+
+def _names() -> str:
+    return ", ".join(name for name, entry in catalog().items() if entry.card.task == "recognition")
 
 
 class EmbeddingSession:
-    """An open file. Several threads may run it at once; each call uses one core.
-
-    The caller checks `inputs` and `outputs`: one each.
+    """An open model. Several threads may run it at once; on the CPU each call uses one core.
 
     Args:
-        data: Content of the file.
-        path: The file, for errors.
+        model: See `read_recognition`.
+        device: `auto`, `cpu`, `cuda` or `cuda:1`, see `sdk.runtimes.onnxruntime`.
 
     Attributes:
-        inputs: What it takes.
-        outputs: What it gives.
+        input: How the file takes faces: its layout, size and type; colour, mean and deviation are the card's.
 
     Raises:
-        ModelError: The file is not safe to load (see `check_onnx`), cannot be loaded, or takes another number of faces.
+        ModelError: The file cannot be loaded, or has other inputs or outputs than a face-recognition model.
+        DeviceError: The device is not there.
     """
 
-    def __init__(self, data: bytes, path: Path) -> None:
-        try:
-            check_onnx(data)
-        except ModelError as error:
-            raise ModelError(f"{path}: {error}") from error
-        model = Model(data, ModelCard("face-recognition"), path)  # open_session takes a model, for its errors
-        self._session, self._path = open_session(without_prelu(data), model, ["CPUExecutionProvider"]), path
-        self.inputs: list[TensorInfo] = [tensor_info(value) for value in self._session.get_inputs()]
-        self.outputs: list[TensorInfo] = [tensor_info(value) for value in self._session.get_outputs()]
-        self._fixed = self.inputs[0].shape[0] if self.inputs and self.inputs[0].shape else None
+    def __init__(self, model: Model, device: str = "cpu") -> None:
+        self._session, _ = create_session(model, device, 1)
+        self._path = model.path
+        inputs = [tensor_info(value) for value in self._session.get_inputs()]
+        outputs = [tensor_info(value) for value in self._session.get_outputs()]
+        if len(inputs) != 1 or inputs[0].dtype not in ("float32", "uint8") or not _shows_faces(inputs[0]):
+            raise ModelError(
+                f"{model.path} takes {listed(inputs)}; wanted one input, faces (N, 3, H, W) or (N, H, W, 3) of float32 "
+                "or uint8"
+            )
+        self.input = _fitted(model.card.input, inputs[0])
+        self._input, self._output = inputs[0].name, _chosen(outputs, model)
+        self._fixed = inputs[0].shape[0] if inputs[0].shape else None
         if self._fixed is not None and not 1 <= self._fixed <= MOST_FACES:
-            raise ModelError(f"{path} takes {self._fixed} faces a call, wanted 1 to {MOST_FACES} or any number")
+            raise ModelError(f"{model.path} takes {self._fixed} faces a call, wanted 1 to {MOST_FACES} or any number")
 
     def run(self, faces: NDArray[Any]) -> NDArray[np.float32]:
         """Embed faces (N, ...), as the file takes them: (N, D). A fixed batch size is filled up.
@@ -57,9 +104,9 @@ class EmbeddingSession:
 
     def _embed(self, faces: NDArray[Any], size: int) -> NDArray[np.float32]:
         try:
-            found: NDArray[np.float32] = self._session.run(None, {self.inputs[0].name: pad_batch(faces, size)})[0]
+            found: NDArray[np.float32] = self._session.run([self._output], {self._input: pad_batch(faces, size)})[0]
         except Exception as error:  # onnxruntime's errors have no base class of their own
-            raise run_error(error, "cpu", len(faces)) from error
+            raise run_error(error, "this device", len(faces)) from error
         if found.ndim != 2 or len(found) != size:
             raise ModelError(f"{self._path} gives {found.shape} for {size} faces; wanted embeddings ({size}, D)")
         return found
@@ -68,3 +115,32 @@ class EmbeddingSession:
 def listed(tensors: list[TensorInfo]) -> str:
     """Name inputs or outputs in an error."""
     return " and ".join(map(str, tensors)) or "nothing"
+
+
+def _chosen(outputs: list[TensorInfo], model: Model) -> str:
+    """Return the name of the output with embeddings."""
+    alone = outputs if len(outputs) == 1 and model.card.task == "recognition" else []
+    for output in [output for output in outputs if output.name == EMBEDDING] or alone:
+        if output.dtype == "float32" and (output.shape is None or (len(output.shape) == 2 and output.shape[1] != 1)):
+            return output.name
+    task = "" if model.card.task == "recognition" else f" and is for {model.card.task}"
+    raise ModelError(
+        f"{model.path} gives {listed(outputs)}{task}; wanted one output, embeddings float32 (N, D), or one of several "
+        f"with the name {EMBEDDING!r}: check that it is a face-recognition model"
+    )
+
+
+def _shows_faces(tensor: TensorInfo) -> bool:
+    """Tell whether an input has the shape of colour images."""
+    shape = tensor.shape or ()
+    return len(shape) == 4 and 3 in (shape[1], shape[3])
+
+
+def _fitted(spec: InputSpec, tensor: TensorInfo) -> InputSpec:
+    """Return the input with the file's layout, size and type."""
+    assert tensor.shape is not None
+    rows, columns = (2, 3) if tensor.shape[1] == 3 else (1, 2)
+    height, width = tensor.shape[rows] or CROP_SIZE, tensor.shape[columns] or CROP_SIZE
+    layout: Literal["NCHW", "NHWC"] = "NCHW" if rows == 2 else "NHWC"
+    dtype: Literal["uint8", "float32"] = "uint8" if tensor.dtype == "uint8" else "float32"
+    return replace(spec, layout=layout, dtype=dtype, height=height, width=width)

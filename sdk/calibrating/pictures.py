@@ -1,4 +1,4 @@
-"""Pictures of people, and what a calibration needs of them: a score and an embedding of the largest face of each."""
+"""Pictures of people, and what a calibration needs of them: a score and an embedding of a face of each."""
 
 import csv
 from collections.abc import Callable, Sequence
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from sdk.calibrating.judge import Judge
 from sdk.decision.calibrate import Measured
+from sdk.detection.meant import meant_face
 from sdk.errors import ImageError, InputError, ScoreError
 from sdk.files import read_file
 from sdk.images.decoding import load_image
@@ -60,7 +61,7 @@ def read_pictures(source: Path) -> Pictures:
 def measure(
     pictures: Pictures, scorer: QualityScorer, judge: Judge | None, aligned: bool, advance: Callable[[int], None]
 ) -> tuple[Measured, list[str]]:
-    """Score the largest face of each picture, and embed it.
+    """Score the face of each picture that is meant, see `sdk.detection.meant`, and embed it.
 
     Args:
         pictures: See `Pictures`.
@@ -75,14 +76,15 @@ def measure(
 
     def one(path: Path) -> Features | str:
         try:
+            image = load_image(path, max_pixels=scorer.max_pixels, max_bytes=scorer.max_bytes)
             if aligned:
-                crop = load_image(path, max_pixels=scorer.max_pixels, max_bytes=scorer.max_bytes)
-                score = scorer.score(crop)
+                score, crop = scorer.score(image), image
             else:
-                faces = scorer.assess(path)
+                faces = scorer.assess(image)
                 if not faces:
                     return f"{path}: {NO_FACE}"
-                score, crop = faces[0].score, faces[0].crop
+                face = meant_face(faces, *image.shape[:2])
+                score, crop = face.score, face.crop
             return score, None if judge is None else judge.embed(crop[None])[0]
         except (ImageError, ScoreError) as error:
             return str(error) if str(path) in str(error) else f"{path}: {error}"

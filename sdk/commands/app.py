@@ -14,11 +14,12 @@ from sdk.commands.doctor import doctor
 from sdk.commands.models import models
 from sdk.commands.options import Version
 from sdk.commands.score import score
+from sdk.commands.serve import serve
 from sdk.commands.verify import verify
 from sdk.commands.video import video
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_show_locals=False, rich_markup_mode="markdown")
-for command in (score, calibrate, video, verify, bench, doctor):
+for command in (score, calibrate, serve, video, verify, bench, doctor):
     app.command()(command)
 app.add_typer(models, name="models")
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from sdk.calibrating.judge import Judge
     from sdk.decision.calibrate import Fitted
     from sdk.decision.calibration import Threshold
-    from sdk.models.card import InputSpec
     from sdk.scorer import QualityScorer
 
 SHOWN = 5
@@ -30,7 +29,12 @@ SHOWN = 5
 Faces = Annotated[
     Path, typer.Argument(help="Folder with a folder a person, or manifest (.csv) with the columns path and identity.")
 ]
-Fr = Annotated[Path | None, typer.Option(help="Face-recognition model that decides which comparisons match (.onnx).")]
+Fr = Annotated[
+    str | None,
+    typer.Option(
+        help="Face-recognition model that decides which comparisons match: .onnx file, or name in the catalogue."
+    ),
+]
 Embeddings = Annotated[
     Path | None, typer.Option(help="Instead of it: embeddings of the pictures in their order (.npy).")
 ]
@@ -51,9 +55,20 @@ Picture = Annotated[
     Path | None, typer.Option(help="Picture to write (.png, .svg): curve, scores, thresholds, error versus discard.")
 ]
 Aligned = Annotated[bool, typer.Option("--aligned", help="Take each picture as an aligned 112 x 112 face.")]
-Colour = Annotated[str, typer.Option(help="Order of the channels that --fr takes: RGB or BGR.")]
-Mean = Annotated[str, typer.Option(help="Mean that --fr subtracts, for pixels in [0, 1]: one number, or of R,G,B.")]
-Std = Annotated[str, typer.Option(help="Deviation that --fr divides by: one number, or of R,G,B.")]
+OF_CARD = "that of its card, else"
+Colour = Annotated[
+    str | None, typer.Option(help="Order of the channels that --fr takes: RGB or BGR.", show_default=f"{OF_CARD} RGB")
+]
+Mean = Annotated[
+    str | None,
+    typer.Option(
+        help="Mean that --fr subtracts, for pixels in [0, 1]: one number, or of R,G,B.", show_default=f"{OF_CARD} 0.5"
+    ),
+]
+Std = Annotated[
+    str | None,
+    typer.Option(help="Deviation that --fr divides by: one number, or of R,G,B.", show_default=f"{OF_CARD} 0.5"),
+]
 
 
 def calibrate(
@@ -70,13 +85,14 @@ def calibrate(
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     aligned: Aligned = False,
-    fr_colour: Colour = "RGB",
-    fr_mean: Mean = "0.5",
-    fr_std: Std = "0.5",
+    fr_colour: Colour = None,
+    fr_mean: Mean = None,
+    fr_std: Std = None,
 ) -> None:
     """Measure what scores mean on your pictures: a match rate for each score, and thresholds with their intervals.
 
-    The largest face of each picture counts. With --discard no people are needed, and only thresholds come of it.
+    Of several faces in a picture the one near its middle counts. With --discard no people are needed, and only
+    thresholds come of it.
 
     Exit codes: 0 done; 1 an error; 2 a wrong path or option; 130 stopped.
     """
@@ -92,7 +108,8 @@ def calibrate(
             check_place(picture)
         settings = _Settings(faces, fr, embeddings, fmr, tuple(fnmr or (0.01, 0.05)), tuple(discard or ()), aligned)
         judge_input = _input(fr_colour, fr_mean, fr_std)
-        check_outputs({"--out": out, "--picture": picture}, [path for path in (fr, embeddings) if path])
+        read = [Path(path) for path in (fr, embeddings) if path]
+        check_outputs({"--out": out, "--picture": picture}, read)
         with missing_packages("calibrate"):
             from sdk.calibrating.judge import Judge
             from sdk.detection.face_detector import FaceDetector
@@ -116,7 +133,7 @@ class _Settings:
     """The options of `fiqa calibrate` that say what is measured; see its help."""
 
     faces: Path
-    fr: Path | None
+    fr: str | None
     embeddings: Path | None
     fmr: float
     fnmr: tuple[float, ...]
@@ -159,13 +176,16 @@ def _read_embeddings(path: Path, pictures: int, left_out: list[str]) -> "NDArray
     return np.asarray(vectors, np.float32)
 
 
-def _input(colour: str, mean: str, std: str) -> "InputSpec":
-    from sdk.calibrating.judge import USUAL_INPUT
-
-    values = {"colour": colour.upper(), "mean": _triple("--fr-mean", mean), "std": _triple("--fr-std", std)}
-    if values["colour"] not in ("RGB", "BGR"):
+def _input(colour: str | None, mean: str | None, std: str | None) -> dict[str, Any]:
+    """Return what is given of the input of --fr, see `sdk.calibrating.judge.Judge`."""
+    if colour is not None and colour.upper() not in ("RGB", "BGR"):
         raise InputError(f"--fr-colour is {colour}, wanted RGB or BGR")
-    return replace(USUAL_INPUT, **values)  # type: ignore[arg-type]
+    values = {
+        "colour": colour and colour.upper(),
+        "mean": mean and _triple("--fr-mean", mean),
+        "std": std and _triple("--fr-std", std),
+    }
+    return {name: value for name, value in values.items() if value}
 
 
 def _triple(option: str, text: str) -> tuple[float, float, float]:

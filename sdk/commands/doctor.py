@@ -18,10 +18,12 @@ from sdk.errors import DeviceError, FiqaError
 from sdk.files.cache import cache_dir
 from sdk.models.catalog import catalog
 from sdk.models.store import locate_model
+from sdk.runtimes.cuda.driver import gpu_architecture, gpu_memory
+from sdk.runtimes.cuda.libraries import CUDNN, cuda_version, missing_libraries
+from sdk.runtimes.cuda.packages import INSTALL, cuda_package
 from sdk.runtimes.providers import (
     ONNXRUNTIME,
     PROVIDERS,
-    gpu_architecture,
     installed_wheels,
     library_version,
     load_onnxruntime,
@@ -156,9 +158,39 @@ def _devices() -> list[Finding]:
         findings.append(Finding("onnxruntime", "cannot be loaded", False, str(error)))
     else:
         findings.append(Finding("providers offered", ", ".join(providers)))
+        offered = PROVIDERS["cuda"].name in providers
+        findings += _gpu(offered) if offered or gpu_architecture(0) is not None else []
         wanted += ["auto", "cpu", *(kind for kind, provider in PROVIDERS.items() if provider.name in providers)]
     wanted += ["openvino"] if _found("openvino") else []
     return findings + [_device(kind) for kind in wanted]
+
+
+def _gpu(offered: bool) -> list[Finding]:
+    """Say what of NVIDIA's is here, for a machine with a GPU or with a package for one.
+
+    Args:
+        offered: Whether onnxruntime has the CUDA provider.
+    """
+    architecture = gpu_architecture(0)
+    found = [Finding("GPU", "none with its driver")]
+    if architecture is not None:
+        found = [Finding("GPU", f"compute capability {architecture}, {gpu_memory(0) / 1e9:.0f} GB")]
+    if not offered:
+        found.append(Finding("CUDA provider", "not in this onnxruntime", advice="pip install 'fiqa[gpu]' instead"))
+    elif missing := missing_libraries():
+        advice = "pip install 'fiqa[gpu]', which brings them"
+        found.append(Finding("CUDA and cuDNN", f"no {', '.join(missing)}", architecture is None, advice))
+    else:
+        found.append(Finding("CUDA and cuDNN", f"CUDA {cuda_version()}, cuDNN {CUDNN}"))
+    name = PROVIDERS["tensorrt"].engine
+    version = library_version(name)
+    advice = "" if version else "nothing, or pip install 'fiqa[tensorrt]' for device tensorrt and for engines"
+    found.append(Finding("TensorRT", version or f"no {name[0]}", advice=advice))
+    package, _ = cuda_package()
+    words = {"cuda-bindings": "through cuda-bindings", "pycuda": "through pycuda, without CUDA graphs"}
+    advice = "" if package == "cuda-bindings" else f"nothing, or for engines: {INSTALL}"
+    found.append(Finding("engines", words.get(package, "neither cuda-bindings nor pycuda"), advice=advice))
+    return found
 
 
 def _device(kind: str) -> Finding:

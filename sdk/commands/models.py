@@ -102,6 +102,8 @@ def fetch(names: Names) -> None:
             with Download(name) as progress:
                 path = fetch_model(name, progress)
             print_plain(Console(), f"{name}: {path}")
+            if find_entry(name).ship == "no":
+                say(f"{name}: licence: {find_entry(name).card.licence}. {find_entry(name).ship_reason}", "yellow")
 
 
 @models.command()

@@ -158,7 +158,7 @@ def _run(settings: VideoSettings, wanted: "OutputSettings", signals: OrderlyEnd)
                     calibration=settings.calibration,
                     accept=accepted,
                     reasons=settings.reasons if settings.reasons_file is None else settings.reasons_file,
-                )  # fmt: skip
+                )
             )
             outputs = Outputs(wanted, scorer)
             stack.callback(outputs.close)

@@ -1,4 +1,4 @@
-"""Measures of a face's picture: units, limits and component qualities, and the reasons that follow from them.
+"""Measures of a face's picture: units, limits and component qualities.
 
 A measure's quality is 100 at its best value, 50 at its limit and 0 at its worst, and linear between them; for sizes,
 linear in their logarithm. A reason is a measure whose quality is below 50.
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from sdk.results import Measure, Reason
+from sdk.results import Measure
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,7 @@ class Scale:
         limit: Value of quality 50.
         worst: Value of quality 0.
         logarithmic: Whether quality is linear in the logarithm of the value.
+        unless: Measures that cause this one: where one of them is a reason, this one is none.
     """
 
     unit: str
@@ -31,6 +32,7 @@ class Scale:
     limit: float = 0.0
     worst: float = 0.0
     logarithmic: bool = False
+    unless: tuple[str, ...] = ()
 
     def quality(self, value: float) -> float:
         """Return the component quality of a value, 0 to 100, not rounded."""
@@ -44,22 +46,24 @@ class Scale:
         return min(max(place, 0.0), 100.0)
 
 
+_CAUSES = ("misalignment", "over_exposure", "darkness", "occlusion", "blur", "resolution")
+
 SCALES: Mapping[str, Scale] = MappingProxyType(
     {
-        "misalignment": Scale("%", "misplaced", 0, 25, 100),
-        "over_exposure": Scale("stops", "too_bright", 0, 0.9, 3.6),
-        "darkness": Scale("stops", "too_dark", 0, 1.25, 5),
-        "occlusion": Scale("%", "covered", 0, 17.5, 70),
-        "blur": Scale("% of eye distance", "blurred", 0, 5, 20),
-        "resolution": Scale("px across the eyes", "low_resolution", 35, 12, 2.2, logarithmic=True),
-        "noise": Scale("grey levels", "noisy", 0, 17.5, 70),
-        "compression": Scale("%", "compressed", 0, 25, 100),
+        "misalignment": Scale("%", "misplaced", 0, 6, 60),
+        "over_exposure": Scale("stops", "too_bright", 0, 0.8, 3.6),
+        "darkness": Scale("stops", "too_dark", 0, 1.2, 5.1),
+        "occlusion": Scale("%", "covered", 0, 11.5, 70),
+        "blur": Scale("% of eye distance", "blurred", 0, 2.4, 19.9),
+        "resolution": Scale("px across the eyes", "low_resolution", 35.2, 18.8, 2.2, logarithmic=True),
+        "noise": Scale("grey levels", "noisy", 0, 9.7, 70),
+        "compression": Scale("%", "compressed", 0, 10, 100),
         "outside": Scale("%", "cut_off", 0, 25, 75),
         "eye_distance": Scale("px", "too_small", 100, 24, 6, logarithmic=True),
-        "contrast": Scale("%", "low_contrast", 100, 25, 0),
-        "uneven_light": Scale("%", "uneven_light", 0, 60, 100),
+        "contrast": Scale("%", "low_contrast", 100, 15, 0, unless=_CAUSES),
+        "uneven_light": Scale("%", "uneven_light", 0, 60, 100, unless=_CAUSES),
         "yaw": Scale("degrees", "turned", 0, 35, 90),
-        "pitch": Scale("degrees", "looking_up_or_down", 0, 35, 90),
+        "pitch": Scale("degrees", "looking_up_or_down", 0, 35, 90, unless=("misalignment",)),
         "roll": Scale("degrees", "tilted", 0, 30, 90),
         "faces": Scale("faces"),
     }
@@ -84,23 +88,3 @@ def make_measure(name: str, value: float) -> Measure:
     if name in ("yaw", "pitch", "roll"):
         return Measure(value, scale.unit, round(scale.quality(abs(value))))
     return Measure(value, scale.unit, round(scale.quality(value)))
-
-
-def find_reasons(measures: Mapping[str, Measure], texts: Mapping[str, str] | None = None) -> tuple[Reason, ...]:
-    """Return the reasons that follow from measures, the worst first.
-
-    Args:
-        measures: Of one face, as `measure` gives them.
-        texts: Text of each code, see `read_texts`; None for English.
-    """
-    from sdk.decision.texts import default_texts
-
-    texts = default_texts() if texts is None else texts
-    found = []
-    for name, scale in SCALES.items():
-        if name in measures and scale.code:
-            value = measures[name].value
-            quality = scale.quality(abs(value))
-            if quality < 50:
-                found.append((quality, Reason(scale.code, texts[scale.code], name, value, float(scale.limit))))
-    return tuple(reason for _, reason in sorted(found, key=lambda item: item[0]))

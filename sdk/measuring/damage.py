@@ -1,6 +1,8 @@
 """Learned measures: which damage a crop has, how strong it is, and how far the head is turned."""
 
+from collections.abc import Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,15 +20,24 @@ OUTPUTS = (
 )  # fmt: skip
 """What the network gives, each in [0, 1]: grades of `train.degradations.graded`, and yaw in quarter turns."""
 
-EYES = 35.24
-"""Distance between the eyes in a crop, pixels."""
+GRADES = (0.0, 0.1, 1.0)
+"""Grades at which `VALUES` are given. Those below 0.1 are not in the training data: there is a straight line to 0."""
 
-STRONGEST = {
-    "misalignment": 100.0, "over_exposure": 3.6, "darkness": 5.0, "occlusion": 70.0, "blur": 20.0, "noise": 70.0,
-    "compression": 100.0, "yaw": 90.0,
-}  # fmt: skip
-"""Values of grade 1, in the units of `sdk.decision.measures`: stops of light, % of the crop, % of the distance between
-the eyes, grey levels, degrees."""
+VALUES: Mapping[str, tuple[float, float, float]] = MappingProxyType(
+    {
+        "misalignment": (0, 10, 100),
+        "over_exposure": (0, 0.8, 3.6),
+        "darkness": (0, 1.2, 5.1),
+        "occlusion": (0, 11.5, 70),
+        "blur": (0, 3.0, 19.9),
+        "resolution": (35.2, 16.1, 2.2),
+        "noise": (0, 9.7, 70),
+        "compression": (0, 10, 100),
+        "yaw": (0, 9, 90),
+    }
+)
+"""Values of each output at `GRADES`, by the formulas of `train.degradations.graded`, in the units of
+`sdk.decision.measures`. The eyes are 35.2 pixels apart in a crop. Resolution is interpolated in its logarithm."""
 
 
 class DamageNetwork:
@@ -57,16 +68,9 @@ class DamageNetwork:
 
 def values_of(grades: dict[str, float]) -> dict[str, float]:
     """Turn the network's outputs into values in the units of their measures."""
-    values = {name: grade * STRONGEST[name] for name, grade in grades.items() if name != "resolution"}
-    return values | {"resolution": detail(grades["resolution"])}
-
-
-def detail(grade: float) -> float:
-    """Return the pixels across the eyes that a crop of a grade of `low_resolution` really has: 35 to 2.2.
-
-    The crop itself has no more than 35. Grades begin at 64 of its 112 pixels; below 0.1 they are not told apart.
-    """
-    return float(EYES * (64 / 112) ** min(1.0, 10 * grade) * (7 / 64) ** grade)
+    values = {name: float(np.interp(grade, GRADES, VALUES[name])) for name, grade in grades.items()}
+    values["resolution"] = float(np.exp(np.interp(grades["resolution"], GRADES, np.log(VALUES["resolution"]))))
+    return values
 
 
 def _open() -> Any:

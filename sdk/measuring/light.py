@@ -28,8 +28,6 @@ def light(crop: NDArray[np.uint8]) -> dict[str, float]:
         return {"contrast": 0.0, "uneven_light": 0.0}
     low, high = values[int(0.05 * len(values))], values[int(0.95 * len(values))]
     halves = np.array_split(grey, 2, axis=1), np.array_split(seen, 2, axis=1)
-    sides = [float(side[there].mean()) if there.sum() >= 50 else None for side, there in zip(*halves, strict=True)]
-    uneven = 0.0
-    if None not in sides and max(sides) > LEAST_LEVEL:
-        uneven = 1 - min(sides) / max(sides)
+    sides = [float(side[there].mean()) for side, there in zip(*halves, strict=True) if there.sum() >= 50]
+    uneven = 1 - min(sides) / max(sides) if len(sides) == 2 and max(sides) > LEAST_LEVEL else 0.0
     return {"contrast": 100 * float((high - low) / max(high + low, LEAST_LEVEL)), "uneven_light": 100 * uneven}

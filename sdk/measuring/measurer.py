@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdk.alignment import align, check_crop
-from sdk.decision.measures import SCALES, find_reasons, make_measure
+from sdk.decision.measures import SCALES, make_measure
+from sdk.decision.reasons import find_reasons
 from sdk.decision.texts import default_texts, read_texts
 from sdk.errors import InputError
 from sdk.measuring.damage import DamageNetwork

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from sdk.errors import ModelError
+from sdk.decision.calibration import Calibration
+from sdk.errors import InputError, ModelError
 from sdk.models.card_checks import (
     LARGEST_NUMBER,
     check_choice,
@@ -136,13 +137,13 @@ class ModelCard:
     Attributes:
         name: Name in the catalogue, for example `fiqa-nano`.
         variant: Name of the network in `train.networks`, for example `ediffiqa-t`.
-        task: `quality`, `detection` or `reasons`.
+        task: `quality`, `detection`, `recognition` or `reasons`.
         summary: One sentence for people.
         licence: SPDX identifier of the weights' licence, or a sentence if there is none.
         attribution: Credit that the licence asks for.
         input: The model's input.
-        output: Name of the output. A quality model's is (N, 1), higher is better; that of others depends on the
-            variant.
+        output: Name of the output. A quality model's is (N, 1), higher is better; a recognition model's is (N, D),
+            embeddings; that of others depends on the variant.
         score_range: Usual scores of the worst and of the best faces. Scores may lie outside.
         format: One of `sdk.models.formats.FORMATS`. All formats but ONNX keep the card as JSON beside the file.
         precision: One of `sdk.models.formats.PRECISIONS` that the format allows.
@@ -154,6 +155,7 @@ class ModelCard:
         training_commit: Commit of the code that trained it.
         paper: Reference of the method.
         verification: Largest differences measured at export, by runtime.
+        calibration: What the scores mean, and thresholds; None where nobody measured it.
         notes: Anything else that a user must know.
 
     Raises:
@@ -170,7 +172,7 @@ class ModelCard:
 
     name: str
     variant: str = ""
-    task: Literal["quality", "detection", "reasons"] = "quality"
+    task: Literal["quality", "detection", "recognition", "reasons"] = "quality"
     summary: str = ""
     licence: str = ""
     attribution: str = ""
@@ -187,6 +189,7 @@ class ModelCard:
     training_commit: str = ""
     paper: str = ""
     verification: Mapping[str, float] = field(default_factory=dict)
+    calibration: Calibration | None = None
     notes: str = ""
 
     def __post_init__(self) -> None:
@@ -196,7 +199,7 @@ class ModelCard:
             raise wrong_value("name", self.name, "a name")
         for name in ("summary", "licence", "attribution", "source", "training_data", "paper", "notes"):
             check_text(name, getattr(self, name))
-        check_choice("task", self.task, ("quality", "detection", "reasons"))
+        check_choice("task", self.task, ("quality", "detection", "recognition", "reasons"))
         check_choice("format", self.format, FORMATS)
         check_choice("precision", self.precision, FORMATS[self.format].precisions)
         check_choice("proven", self.proven, (True, False))
@@ -211,6 +214,7 @@ class ModelCard:
             ("engine", make_part(EngineFacts, "engine", self.engine)),
             ("score_range", scores),
             ("verification", verification),
+            ("calibration", _calibration(self.calibration)),
         ):
             object.__setattr__(self, name, value)
 
@@ -220,8 +224,13 @@ class ModelCard:
         return f"ModelCard({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all fields as plain values, ready for JSON."""
-        return {**dataclasses.asdict(self), "engine": self.engine.to_dict()}
+        """Return all fields as plain values, ready for JSON; `calibration` only where there is one."""
+        values = {**dataclasses.asdict(self), "engine": self.engine.to_dict()}
+        if self.calibration is None:
+            del values["calibration"]
+        else:
+            values["calibration"] = self.calibration.to_dict()
+        return values
 
     def to_json(self) -> str:
         """Return the card as one line of JSON."""
@@ -253,6 +262,17 @@ class ModelCard:
         if not isinstance(values, dict):
             raise ModelError(f"a model card is a {type(values).__name__}, wanted an object; export the model again")
         return cls.from_dict(values)
+
+
+def _calibration(value: Any) -> Calibration | None:
+    if value is None or isinstance(value, Calibration):
+        return value
+    if not isinstance(value, Mapping):
+        raise wrong_value("calibration", value, "a table, as fiqa calibrate writes it")
+    try:
+        return Calibration.from_dict(value)
+    except InputError as error:
+        raise ModelError(f"a model card's calibration is wrong: {error}") from error
 
 
 def _refuse_constant(name: str) -> None:

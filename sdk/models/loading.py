@@ -133,7 +133,7 @@ def openvino_digest(xml: bytes, weights: bytes) -> str:
 def _load_named(name: str, card: ModelCard | None) -> Model:
     """Load a model of the catalogue. Its hash is that of the catalogue, so its content needs no check."""
     path, data = obtain_model(name)
-    found = card or _card_inside(data)
+    found = card or (card_inside(data) if path.suffix == FORMATS["onnx"].suffix else None)
     if found is None:
         found = next(entry.card for entry in catalog().values() if entry.file == path.name)
     return _fitting(Model(data, found, path), FORMATS["onnx"].suffix)
@@ -144,7 +144,7 @@ def read_onnx(path: Path, card: ModelCard | None, trust: bool) -> Model:
     data = _read(path)
     try:
         check_onnx(data)
-        found = card or _card_inside(data)
+        found = card or card_inside(data)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
     if found is None:
@@ -207,7 +207,12 @@ def _fitting(model: Model, suffix: str) -> Model:
     return model
 
 
-def _card_inside(data: bytes) -> ModelCard | None:
+def card_inside(data: bytes) -> ModelCard | None:
+    """Return the card in an ONNX file's metadata, None where it has none.
+
+    Raises:
+        ModelError: The bytes are no ONNX file, or the card is wrong.
+    """
     written = read_metadata(data).get(METADATA_KEY)
     return ModelCard.from_json(written) if written else None
 

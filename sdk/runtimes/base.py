@@ -44,11 +44,13 @@ class Runtime(Protocol):
     Attributes:
         device: The device that it really runs on: `cpu`, `cuda:0`, `tensorrt:0`, `openvino`.
         batch: Most faces of one call.
+        sizes: Sizes that batches are filled up to, ascending; none where every batch runs as it is.
         precision: The precision that it computes in: the card's, or the requested one.
     """
 
     device: str
     batch: int
+    sizes: tuple[int, ...]
     precision: str
 
     def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:

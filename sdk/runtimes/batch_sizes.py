@@ -16,6 +16,9 @@ logger = logging.getLogger(__name__)
 TRIES = 3
 """Number of times that each size is tried. The shortest time counts, because other work can only make a call slower."""
 
+CALL = 12
+"""Faces that a GPU computes in the time that a call takes in any case: launching, copying, waiting."""
+
 
 class BatchSizes:
     """Splits faces into batches, and learns from their times which size is fastest. Several threads may share one.
@@ -81,6 +84,25 @@ def cache_key(model: Model, runtime: Runtime, callers: int) -> str:
     machine = (platform.node(), platform.machine(), runtime.device, runtime.precision, callers)
     parts = (model.card.to_json(), len(model.data), len(model.weights), machine, runtime.batch)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+
+
+def split(count: int, sizes: tuple[int, ...]) -> list[int]:
+    """Return the sizes of the batches into which `count` faces are split, when batches are filled up to `sizes`.
+
+    The largest size comes as often as it is full. The rest is one batch, or several full ones and one, whichever costs
+    less: a call costs as much as `CALL` faces, and a face that only fills up as much as any other.
+    """
+    rest = count % sizes[-1]
+    return [sizes[-1]] * (count // sizes[-1]) + (_cheapest(rest, sizes) if rest else [])
+
+
+def _cheapest(count: int, sizes: tuple[int, ...]) -> list[int]:
+    def cost(parts: list[int]) -> int:
+        return sum(CALL + next(size for size in sizes if size >= part) for part in parts)
+
+    full = max((size for size in sizes if size < count), default=0)
+    apart = [full, *_cheapest(count - full, sizes)] if full else [count]
+    return min([count], apart, key=cost)
 
 
 def consecutive_slices(sizes: Iterable[int]) -> list[slice]:

@@ -1,9 +1,7 @@
 """onnxruntime: on the CPU, or on the requested execution provider and no other."""
 
-import contextlib
-import io
 import logging
-import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdk.errors import DeviceError, FiqaError, ModelError
+from sdk.models.formats import GPUS
 from sdk.models.loading import Model
 from sdk.onnx_bytes.prelu_cache import without_prelu
 from sdk.runtimes.base import (
@@ -23,12 +22,17 @@ from sdk.runtimes.base import (
     number_of_faces,
     pad_batch,
 )  # fmt: skip
+from sdk.runtimes.cuda.driver import gpu_memory
+from sdk.runtimes.cuda.fixed_batches import SIZES, FixedBatches
+from sdk.runtimes.cuda.libraries import preload_libraries
 from sdk.runtimes.providers import (
     PROFILE,
+    PROVIDERS,
     RECORD_ASSIGNMENT,
     check_assignment,
     load_onnxruntime,
     provider_options,
+    require_gpu,
     require_provider,
 )  # fmt: skip
 
@@ -36,6 +40,15 @@ logger = logging.getLogger(__name__)
 
 CPU_BATCH = 8
 """Most faces of one call on the CPU; larger batches do not fit its caches."""
+
+ENOUGH_MEMORY = 8 << 30
+"""Memory of a GPU for which the largest batch is not too large, bytes."""
+
+GRAPHS = {"enable_cuda_graph": "1"}
+"""Option of the CUDA provider with which the runs of a batch size become one CUDA graph."""
+
+MEMORY = "cuda"
+"""onnxruntime's name of a GPU's memory."""
 
 _TYPES = {
     "tensor(uint8)": "uint8",
@@ -63,69 +76,54 @@ class OnnxRuntime:
     """
 
     def __init__(self, model: Model, device: str = "auto", threads: int = 1) -> None:
-        self._session, self.device = _create_session(model, device, threads)
+        self._session, self.device, graphs = _create_session(model, device, threads)
         self.precision, self._model = model.card.precision, model.path
-        kind = self.device.partition(":")[0]
+        kind, _, number = self.device.partition(":")
         source, output = check_session(self._session, model)
         self._input, self._output = source.name, output.name
         self._fixed = source.shape[0] if source.shape else None
-        self.batch = self._fixed or (CPU_BATCH if kind in ("cpu", "openvino-ep") else PROFILE[-1])
-        self._buffers = DeviceBuffers(self._session, self._input, self._output, "cuda") if ":" in self.device else None
+        self.sizes: tuple[int, ...] = _sizes(kind, int(number or 0), self._fixed)
+        self.batch = self.sizes[-1] if self.sizes else CPU_BATCH
+        self._batches: FixedBatches | None = None
+        if kind in GPUS:
+            names = (self._input, self._output)
+            # TensorRT would build its engine again for another session, and keeps what it built for every size.
+            another = partial(_another_session, model, int(number)) if kind == "cuda" else lambda: self._session
+            self._batches = FixedBatches(self._session, another, *names, self.sizes, MEMORY, int(number), graphs)
 
     def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         """See `Runtime.run`."""
         count = len(batch)
-        if self._fixed is not None:
-            batch = pad_batch(batch, self._fixed)
         try:
-            if self._buffers is not None:
-                found = self._buffers.run(batch)
+            if self._batches is not None:
+                found = self._batches.run(batch)
             else:
+                batch = batch if self._fixed is None else pad_batch(batch, self._fixed)
                 found = self._session.run([self._output], {self._input: batch})[0]
+        except FiqaError:
+            raise
         except Exception as error:  # onnxruntime's errors have no base class of their own
             raise run_error(error, self.device, count) from error
         return check_scores(found, len(batch), str(self._model))[:count]
 
     def close(self) -> None:
         """See `Runtime.close`."""
-        self._buffers = None
+        if self._batches is not None:
+            self._batches.close()
         del self._session
 
 
-class DeviceBuffers:
-    """Input buffers on a GPU, kept between calls: one for each thread and batch size. Batch sizes are powers of two.
+def _another_session(model: Model, number: int) -> Any:
+    return _provider_session(model, "cuda", number, 1)[0]
 
-    Args:
-        session: An onnxruntime session.
-        source: Name of its input.
-        output: Name of its output.
-        device: onnxruntime's name of the memory: `cuda`, or `cpu`.
-    """
 
-    def __init__(self, session: Any, source: str, output: str, device: str) -> None:
-        self._session, self._source, self._output, self._device = session, source, output, device
-        options: dict[str, str] = next(iter(session.get_provider_options().values()), {})
-        self._number = int(options.get("device_id", 0))
-        self._own = threading.local()
-
-    def run(self, batch: NDArray[Any]) -> NDArray[Any]:
-        """Run a batch (N, ...); return its output (N, ...)."""
-        import onnxruntime
-
-        size = 1 << (len(batch) - 1).bit_length()
-        bound: dict[int, tuple[Any, Any]] = self._own.__dict__.setdefault("bound", {})
-        if size not in bound:
-            shape = (size, *batch.shape[1:])
-            values = onnxruntime.OrtValue.ortvalue_from_shape_and_type(shape, batch.dtype, self._device, self._number)
-            binding = self._session.io_binding()
-            binding.bind_ortvalue_input(self._source, values)
-            binding.bind_output(self._output, "cpu")
-            bound[size] = (binding, values)
-        binding, values = bound[size]
-        values.update_inplace(pad_batch(batch, size))
-        self._session.run_with_iobinding(binding)
-        found: NDArray[Any] = binding.copy_outputs_to_cpu()[0]
-        return found[: len(batch)] if len(found) == size else found
+def _sizes(kind: str, number: int, fixed: int | None) -> tuple[int, ...]:
+    """Return the batch sizes that a session runs in; none where every size runs as it is."""
+    if fixed is not None:
+        return (fixed,)
+    if kind == "cuda":
+        return SIZES if gpu_memory(number) >= ENOUGH_MEMORY else SIZES[:-1]
+    return PROFILE if kind in GPUS else ()
 
 
 def run_error(error: Exception, device: str, count: int) -> FiqaError:
@@ -135,55 +133,81 @@ def run_error(error: Exception, device: str, count: int) -> FiqaError:
     return ModelError(f"onnxruntime cannot run the model on {device}: {error}; run `fiqa doctor`, or use device='cpu'")
 
 
-def _create_session(model: Model, device: str, threads: int) -> tuple[Any, str]:
+def create_session(model: Model, device: str, threads: int) -> tuple[Any, str]:
+    """Open a session for batches of any size, and return it with the device that it runs on.
+
+    The arguments are `OnnxRuntime`'s.
+
+    Raises:
+        DeviceError: The requested device is missing.
+        ModelError: onnxruntime cannot load the file.
+    """
+    return _create_session(model, device, threads, graphs=False)[:2]
+
+
+def _create_session(model: Model, device: str, threads: int, graphs: bool = True) -> tuple[Any, str, bool]:
+    """Return a session, the device that it runs on, and whether it was made for CUDA graphs, which may be wanted."""
     kind, _, number = device.partition(":")
     available = load_onnxruntime().get_available_providers()
     if kind == "auto" and "CUDAExecutionProvider" in available:
         try:
-            session = _provider_session(model, "cuda", 0, threads)
+            session, graphs = _provider_session(model, "cuda", 0, threads, graphs)
             logger.info("device auto: took cuda:0")
-            return session, "cuda:0"
+            return session, "cuda:0", graphs
         except FiqaError as error:
             logger.warning("device auto: took cpu, because %s", error)
     elif kind == "auto":
         logger.info("device auto: took cpu, because this onnxruntime has no CUDA provider")
     elif kind != "cpu":
-        require_provider(kind, available)
-        session = _provider_session(model, kind, int(number or 0), threads)
-        return session, kind if kind == "openvino-ep" else f"{kind}:{int(number or 0)}"
-    return open_session(without_prelu(model.data), model, ["CPUExecutionProvider"]), "cpu"
+        session, graphs = _provider_session(model, kind, int(number or 0), threads, graphs)
+        return session, f"{kind}:{int(number or 0)}" if kind in GPUS else kind, graphs
+    return open_session(without_prelu(model.data), model, ["CPUExecutionProvider"]), "cpu", False
 
 
-def _provider_session(model: Model, kind: str, number: int, threads: int) -> Any:
-    """Open a session on a provider, and check that it really runs there.
+def _provider_session(model: Model, kind: str, number: int, threads: int, graphs: bool = True) -> tuple[Any, bool]:
+    """Open a session on a provider, for CUDA graphs where they are wanted, and check that it really runs there.
+
+    Returns:
+        The session, and whether it was made for CUDA graphs.
 
     Raises:
-        DeviceError: The provider is missing, or cannot start.
+        DeviceError: The provider, the GPU or a library is missing, or the provider cannot start.
         ModelError: onnxruntime cannot load the model on the CPU either.
     """
-    onnxruntime = load_onnxruntime()
-    provider = require_provider(kind, onnxruntime.get_available_providers())
+    provider = require_provider(kind, load_onnxruntime().get_available_providers())
+    device = f"{kind}:{number}" if kind in GPUS else kind
+    if kind in GPUS:
+        require_gpu(device, number)
+        preload_libraries()
     options = provider_options(kind, number, model)
     if kind == "openvino-ep":
         options |= {"num_of_threads": str(threads), "num_streams": str(threads)}
-    elif hasattr(onnxruntime, "preload_dlls"):  # the system's loader does not find CUDA's libraries in wheels
-        said = io.StringIO()
-        with contextlib.redirect_stdout(said):
-            onnxruntime.preload_dlls()
-        logger.info("CUDA libraries: %s", said.getvalue().strip() or "found")
     # Operators that TensorRT cannot run go to CUDA, never to the CPU.
-    others = [("CUDAExecutionProvider", {"device_id": str(number), "use_tf32": "0"})] if kind == "tensorrt" else []
-    device = f"{kind}:{number}" if kind != "openvino-ep" else kind
+    others = [(PROVIDERS["cuda"].name, provider_options("cuda", number, model))] if kind == "tensorrt" else []
     try:
-        session = open_session(model.data, model, [(provider.name, options), *others])
+        if kind == "cuda" and graphs:
+            session, graphs = _open_for_graphs(model, device, provider.name, options)
+        else:
+            session, graphs = open_session(model.data, model, [(provider.name, options), *others]), False
     except ModelError as error:
-        open_session(model.data, model, ["CPUExecutionProvider"])  # if the CPU cannot load it, the model is at fault
+        # If the CPU cannot load it either, the model is at fault.
+        open_session(without_prelu(model.data), model, ["CPUExecutionProvider"])
         raise DeviceError(
             f"{device} was asked for, but onnxruntime cannot start {provider.name}: {error.__cause__}; it needs "
-            f"{provider.libraries}, and a GPU where it is for one: run `fiqa doctor`, or use device='cpu'"
+            f"{provider.libraries}: run `fiqa doctor`, or use device='cpu'"
         ) from error
     check_assignment(session, provider, device)
-    return session
+    return session, graphs
+
+
+def _open_for_graphs(model: Model, device: str, provider: str, options: dict[str, str]) -> tuple[Any, bool]:
+    """Open a session for CUDA graphs; or one without, if an operator of the model has to run on the CPU."""
+    try:
+        return open_session(model.data, model, [(provider, options | GRAPHS)]), True
+    except ModelError as error:
+        session = open_session(model.data, model, [(provider, options)])
+        logger.warning("%s runs %s without CUDA graphs, which is slower: %s", device, model.path, error.__cause__)
+        return session, False
 
 
 def open_session(source: bytes | Path, model: Model, providers: list[Any]) -> Any:

@@ -41,6 +41,7 @@ class OpenVinoRuntime:
     """
 
     device = "openvino"
+    sizes = ()  # each thread has batches of its own
 
     def __init__(self, model: Model, precision: str | None = None, threads: int = 1) -> None:
         openvino = load_openvino()

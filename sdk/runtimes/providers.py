@@ -3,6 +3,7 @@
 import ctypes
 import hashlib
 import logging
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -13,8 +14,10 @@ from typing import Any
 
 from sdk.errors import DeviceError, ModelError
 from sdk.files.cache import cache_dir
+from sdk.models.formats import PRECISIONS
 from sdk.models.loading import Model
 from sdk.onnx_bytes.onnx_file import input_names
+from sdk.runtimes.cuda.driver import gpu_architecture
 from sdk.text import ONNXRUNTIME_EXTRAS
 
 logger = logging.getLogger(__name__)
@@ -27,8 +30,6 @@ RECORD_ASSIGNMENT = "session.record_ep_graph_assignment_info"
 
 PROFILE = (1, 8, 64)
 """Smallest, best and largest batch of the engine that a TensorRT provider builds. All sizes between share it."""
-
-_MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_*
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,9 @@ PROVIDERS = {
         "CUDAExecutionProvider",
         "onnxruntime-gpu (fiqa[gpu])",
         "CUDA and cuDNN",
-        {"use_tf32": "0"},  # by default fp32 models are computed in TF32, with 10 bits of mantissa
+        # By default onnxruntime tries every algorithm of a convolution, for each batch size: half of the start's time
+        # again, for 2 % of speed (docs/performance-gpu.md).
+        {"cudnn_conv_algo_search": "HEURISTIC"},
     ),
     "tensorrt": Provider(
         "TensorrtExecutionProvider",
@@ -110,6 +113,27 @@ def require_provider(kind: str, available: list[str]) -> Provider:
     )
 
 
+def require_gpu(device: str, number: int) -> None:
+    """Raise an error if there is no such GPU.
+
+    Raises:
+        DeviceError: There is no driver, or no GPU of this number.
+    """
+    if gpu_architecture(number) is not None:
+        return
+    if gpu_architecture(0) is not None:
+        raise DeviceError(
+            f"{device} was asked for, but there is no GPU {number} here; they are numbered from 0, and `nvidia-smi -L` "
+            "lists them"
+        )
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+    raise DeviceError(
+        f"{device} was asked for, but there is no GPU of NVIDIA with its driver here"
+        f"{'' if hidden is None else f' (CUDA_VISIBLE_DEVICES is {hidden!r})'}: see whether `nvidia-smi` lists one, or "
+        "use device='cpu'"
+    )
+
+
 def provider_options(kind: str, number: int, model: Model) -> dict[str, str]:
     """Return the options of a provider for a session.
 
@@ -124,6 +148,9 @@ def provider_options(kind: str, number: int, model: Model) -> dict[str, str]:
         return options
     options["device_id"] = str(number)
     if not provider.engine:
+        # By default fp32 models are computed in TF32, with 10 bits of mantissa. With 0 the provider uses no tensor
+        # cores at all, which costs fp16 models their speed.
+        options["use_tf32"] = str(int(PRECISIONS[model.card.precision].float16))
         return options
     prefix = "trt" if kind == "tensorrt" else "nv"
     for name, size in zip(("min", "opt", "max"), PROFILE, strict=True):
@@ -187,21 +214,6 @@ def _load_library(name: str) -> ctypes.CDLL:
         with suppress(ImportError, OSError):
             import_module("tensorrt_rtx" if "rtx" in name else "tensorrt")
         return ctypes.CDLL(name)
-
-
-def gpu_architecture(number: int) -> str | None:
-    """Return the compute capability of a GPU, for example `8.6`; None if there is no driver or no such GPU."""
-    try:
-        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-    except OSError:
-        return None
-    device, values = ctypes.c_int(), (ctypes.c_int(), ctypes.c_int())
-    if driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(device), number):
-        return None
-    for value, attribute in zip(values, (_MAJOR, _MINOR), strict=True):
-        if driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, device):
-            return None
-    return ".".join(str(value.value) for value in values)
 
 
 def check_assignment(session: Any, provider: Provider, device: str) -> None:

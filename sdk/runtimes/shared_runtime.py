@@ -14,7 +14,7 @@ from sdk.errors import DeviceError, ModelError
 from sdk.models.card import InputSpec, ModelCard
 from sdk.models.loading import Model, load_model
 from sdk.runtimes.base import Runtime
-from sdk.runtimes.batch_sizes import BatchSizes, cache_key, consecutive_slices
+from sdk.runtimes.batch_sizes import BatchSizes, cache_key, consecutive_slices, split
 from sdk.runtimes.dynamic_batching import WorkerPool
 from sdk.runtimes.per_process import ForkAware, NativeHandle
 from sdk.runtimes.registry import open_runtime
@@ -42,7 +42,7 @@ class SharedRuntime(ForkAware):
     def __init__(
         self, model: Model, runtime: Runtime, reopen: Callable[[], Runtime], threads: int, wait: float
     ) -> None:
-        self.batch = runtime.batch
+        self.batch, self._fixed = runtime.batch, runtime.sizes
         self._input = model.card.input
         self._threads = threads
         closed = partial(closed_error, model.card.name)
@@ -69,9 +69,16 @@ class SharedRuntime(ForkAware):
     def score_batch(self, faces: Sequence[Faces] | Faces) -> Scores:
         """Score faces, (N, 112, 112, 3) or N arrays of (112, 112, 3); return float32 (N,)."""
         self.check()
-        parts = [faces[part] for part in consecutive_slices(self._sizes.split(len(faces), self._threads))]
+        count = len(faces)
+        sizes = split(count, self._fixed) if self._fixed else self._sizes.split(count, self._threads)
+        parts = [faces[part] for part in consecutive_slices(sizes)]
         scores = [self._run_timed(part) for part in parts] if len(parts) < 2 else self._workers.map(parts)
         return np.concatenate([np.empty(0, np.float32), *scores])
+
+    def warmup(self) -> None:
+        """Run every batch size that the runtime fills batches up to; or one face and the largest batch."""
+        for size in self._fixed or sorted({1, self.batch}):
+            self.run(np.zeros((size, *CROP_SHAPE), np.uint8))
 
     def run(self, faces: Sequence[Faces] | Faces) -> Scores:
         """Score at most `batch` faces on the calling thread."""
@@ -103,7 +110,8 @@ class SharedRuntime(ForkAware):
     def _run_timed(self, faces: Sequence[Faces] | Faces) -> Scores:
         start = time.perf_counter()
         scores = self.run(faces)
-        self._sizes.record(len(faces), time.perf_counter() - start)
+        if not self._fixed:
+            self._sizes.record(len(faces), time.perf_counter() - start)
         return scores
 
 

@@ -15,7 +15,8 @@ from sdk.files.cache import find_in_cache, keep_in_cache
 from sdk.models.loading import Model
 from sdk.models.trust import check_fit, rebuild
 from sdk.runtimes.base import TensorInfo, check_input, check_output, is_out_of_memory
-from sdk.runtimes.cuda_memory import Cuda
+from sdk.runtimes.cuda.memory import Cuda
+from sdk.runtimes.cuda.packages import open_cuda
 from sdk.runtimes.tensorrt_library import complaints, load_library, recorded, shared_logger
 
 logger = logging.getLogger(__name__)
@@ -65,7 +66,8 @@ class TensorRTRuntime:
         except BaseException:
             self._owner.shutdown()
             raise
-        self.batch = self._buckets[-1].size
+        self.sizes = tuple(bucket.size for bucket in self._buckets)
+        self.batch = self.sizes[-1]
 
     def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         """See `Runtime.run`."""
@@ -92,7 +94,7 @@ class TensorRTRuntime:
 def _open(model: Model, number: int) -> tuple[Cuda, Sequence[Bucket]]:
     """Load the engine and run each bucket once. Called in the thread that owns the GPU's context."""
     library = load_library(model.card.format)
-    cuda = Cuda(number)
+    cuda = open_cuda(number)
     try:
         check_fit(model.path, model.card, library.__version__, cuda.architecture)
         runtime = library.Runtime(shared_logger(library))

@@ -41,7 +41,7 @@ PARAMETERS = {
     "ModelCard": "name, variant='', task='quality', summary='', licence='', attribution='', input=<factory>, "
     "output='quality', score_range=(0.0, 1.0), format='onnx', precision='fp32', "
     "engine=<factory>, proven=True, source='', source_sha256='', training_data='', "
-    "training_commit='', paper='', verification=<factory>, notes=''",
+    "training_commit='', paper='', verification=<factory>, calibration=None, notes=''",
     "ModelCard.to_dict": "self",
     "ModelCard.to_json": "self",
     "ModelCard.from_dict": "values",
@@ -100,7 +100,7 @@ PROPERTIES = {
         "precision",
         "threads",
         "threshold",
-    },  # fmt: skip
+    },
     "Shot": {"score"},
     "VideoScorer": {"counters", "fps", "live", "name"},
 }

@@ -207,6 +207,7 @@ def test_silent_fallback_is_an_error(
     providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
     monkeypatch.setattr(onnxruntime, "InferenceSession", FallsBack)
+    monkeypatch.setattr("sdk.runtimes.providers.gpu_architecture", lambda number: "8.6")
     with pytest.raises(DeviceError, match="cuda:0 was asked for, but onnxruntime runs on CPUExecutionProvider"):
         QualityScorer(tiny_path, device="cuda")
     with caplog.at_level(logging.INFO, "sdk"):
@@ -375,3 +376,17 @@ def test_a_fixed_batch_that_would_take_all_memory(batch: int, tmp_path: Path) ->
     path = saved(tmp_path / "large.onnx", tiny_card(), batch=batch)
     with pytest.raises(ModelError, match=f"takes {batch} faces a call, wanted 1 to 1024"):
         QualityScorer(path)
+
+
+def test_the_card_of_the_embedded_model_says_what_its_scores_mean() -> None:
+    with QualityScorer(accept="identify") as scorer:
+        assert scorer.calibration is not None
+        assert scorer.calibration is scorer.card.calibration
+        assert scorer.threshold == scorer.calibration.threshold("identify").score
+        assert scorer.calibration.quality(1.0) == 100
+        assert scorer.calibration.quality(0.0) < 20  # type: ignore[operator]
+
+
+def test_a_point_without_a_calibration_is_refused(tiny_path: Path) -> None:
+    with pytest.raises(InputError, match="accept is 'enrol', but there is no calibration: the model's card has none"):
+        QualityScorer(tiny_path, accept="enrol")

@@ -122,6 +122,56 @@ def embedding_model(batch: int | str = "batch", size: int = 8) -> onnx.ModelProt
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
 
 
+def recognition_model(batch: int | str = "batch", odd: str = "") -> onnx.ModelProto:
+    """Return a face-recognition network of a few layers: float32 RGB NCHW faces -> embeddings (N, 16).
+
+    Args:
+        batch: Batch size, text for any. With a number, the embedding's shape is a constant, as in many files.
+        odd: An operator without inputs of its own that is put before the last layer, such as `Round`.
+    """
+    draw = np.random.default_rng(11)
+    values: dict[str, NDArray[Any]] = {}
+
+    def weights(name: str, *shape: int) -> str:
+        size = np.prod(shape[1:]) if len(shape) > 1 else 1
+        values[name] = (draw.standard_normal(shape) / np.sqrt(size)).astype(np.float32)
+        return name
+
+    def norm(name: str, size: int) -> list[str]:
+        values[f"{name}.scale"] = draw.uniform(0.5, 1.5, size).astype(np.float32)
+        values[f"{name}.variance"] = draw.uniform(0.5, 1.5, size).astype(np.float32)
+        return [f"{name}.scale", weights(f"{name}.bias", size), weights(f"{name}.mean", size), f"{name}.variance"]
+
+    values["slope"] = draw.uniform(0.1, 0.4, (8, 1, 1)).astype(np.float32)
+    values["shape"] = np.array([batch, 512] if isinstance(batch, int) else [-1, 512])
+    make = helper.make_node
+    nodes = [
+        make("Conv", ["faces", weights("w1", 8, 3, 3, 3)], ["c1"], strides=[4, 4], pads=[1, 1, 1, 1]),
+        make("BatchNormalization", ["c1", *norm("n1", 8)], ["b1"]),
+        make("PRelu", ["b1", "slope"], ["a1"]),
+        make("Conv", ["a1", weights("w2", 8, 1, 3, 3)], ["c2"], group=8, pads=[1, 1, 1, 1]),
+        make("BatchNormalization", ["c2", *norm("n2", 8)], ["b2"]),
+        make("Add", ["b2", "a1"], ["s"]),
+        make("Sigmoid", ["s"], ["g"]),
+        make("Mul", ["s", "g"], ["m"]),
+        make("AveragePool", ["m"], ["p"], kernel_shape=[4, 4], strides=[3, 3]),
+        make("Slice", ["p", "start", "end", "axes"], ["cut"]),
+        make("Reshape", ["cut", "shape"], ["flat"]),
+        *([make(odd, ["flat"], ["odd"])] if odd else []),
+        make("Gemm", ["odd" if odd else "flat", weights("w3", 16, 512), weights("o3", 16)], ["e"], transB=1),
+        make("BatchNormalization", ["e", *norm("n3", 16)], ["embedding"]),
+    ]
+    values |= {"start": np.array([0, 0]), "end": np.array([8, 8]), "axes": np.array([2, 3])}
+    graph = helper.make_graph(
+        nodes,
+        "recognition",
+        [helper.make_tensor_value_info("faces", TensorProto.FLOAT, [batch, 3, 112, 112])],
+        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, [batch, 16])],
+        [numpy_helper.from_array(value, name) for name, value in values.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+
+
 def write_faces(folder: Path, count: int) -> Path:
     """Write `faces(count)` as crops `00.png`, `01.png` ... into a new folder, and return it."""
     folder.mkdir()

@@ -17,7 +17,7 @@ from sdk.alignment import check_border
 from sdk.commands.console import Commands, PlainFormatter, error_exits, missing_packages, print_plain
 from sdk.commands.options import Version
 from sdk.stopping import stoppable
-from train.cli import embed, evaluate, fit, label
+from train.cli import adapt, embed, evaluate, fit, label
 from train.labelling.parameters import Seed
 
 
@@ -32,6 +32,7 @@ class _Commands(Commands):
 app = typer.Typer(cls=_Commands, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 app.add_typer(label.app, name="label")
 app.add_typer(fit.app, name="fit")
+app.command("adapt")(adapt.adapt_command)
 app.command("embed")(embed.embed_command)
 app.command("evaluate")(evaluate.evaluate_command)
 app.command("evaluate-video")(evaluate.evaluate_video_command)
@@ -48,7 +49,7 @@ def main(
     handler = RichHandler(console=Console(stderr=True), show_path=False)
     handler.setFormatter(PlainFormatter("%(message)s"))
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
-    for name in ("matplotlib", "PIL", "urllib3"):
+    for name in ("matplotlib", "onnx_ir", "onnxscript", "PIL", "urllib3"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
@@ -70,20 +71,30 @@ def prepare_command(
     border: Annotated[
         str, typer.Option(help="What crops show outside their image: black, or replicate, its edge.")
     ] = "black",
+    detector: Annotated[
+        str, typer.Option(help="Detector for photos without landmarks: name in the catalogue, or model file.")
+    ] = "fiqa-detector",
+    aligned: Annotated[
+        bool, typer.Option("--aligned", help="Take images without landmarks as aligned crops of any size.")
+    ] = False,
     copies: Annotated[int, typer.Option(min=0, help="Damaged copies of each training image.")] = 3,
     misaligned: Annotated[int, typer.Option(min=0, help="Copies of each test image, aligned on wrong landmarks.")] = 0,
     test: Annotated[float, typer.Option(help="Share of people with several images to keep for the test.")] = 0.4,
     validation: Annotated[float, typer.Option(help="Share of people to keep for validation.")] = 0.05,
     seed: Seed = 0,
 ) -> None:
-    """Align faces, make graded damaged copies, and split the people into training, validation and test."""
+    """Find and align faces, make graded damaged copies, and split the people into training, validation and test.
+
+    Of several faces in a photo the one near its middle is taken. An image of 112 x 112 pixels without landmarks is an
+    aligned crop.
+    """
     from train.data.prepare import PrepareSettings, prepare
     from train.data.sources.source import sources_of
 
     with error_exits():
         settings = PrepareSettings(
             copies=copies, misaligned=misaligned, test=test, validation=validation, seed=seed,
-            border=check_border(border),
+            border=check_border(border), detector=detector, aligned=aligned,
         )  # fmt: skip
         print_plain(Console(), str(prepare(sources_of(sources, landmarks, identity), out, settings)))
 

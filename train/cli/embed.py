@@ -8,18 +8,30 @@ import typer
 from sdk.commands.console import error_exits
 from sdk.files import check_outputs
 from train.cli.summary import print_summary
-from train.labelling.parameters import Batch, Callers, Device, EngineName, Mean, Source, Std, Weights
+from train.labelling.parameters import (
+    Batch,
+    Callers,
+    Colour,
+    Device,
+    EngineName,
+    Mean,
+    RecognitionName,
+    Size,
+    Source,
+    Std,
+    Weights,
+)  # fmt: skip
 
 
 def embed_command(
     source: Source,
     out: Annotated[Path, typer.Option(help="File to write (.npy).")],
-    model: Annotated[
-        str, typer.Option(help="FR model: name of a network, an ONNX file, or module:function of your own.")
-    ] = "mobilefacenet128",
+    model: RecognitionName = "mobilefacenet128",
     weights: Weights = None,
     mean: Mean = None,
     std: Std = None,
+    colour: Colour = None,
+    size: Size = None,
     batch: Batch = 32,
     device: Device = "auto",
     callers: Callers = None,
@@ -34,6 +46,6 @@ def embed_command(
 
     with error_exits():
         check_outputs({"--out": out}, filter(None, (source, weights)))
-        network = load_recognition_model(model, weights, mean, std, gradients=False)
+        network = load_recognition_model(model, weights, mean, std, False, colour, size)
         vectors = embed_manifest(read_manifest(source), network, out, batch, device, engine, callers)
         print_summary(out, len(vectors), int(np.isnan(vectors[:, 0]).sum()), "embedded")

@@ -1,13 +1,14 @@
 """fiqa-train evaluate, evaluate-video: measure how much quality scores help face recognition."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from sdk.commands.console import error_exits, print_plain
 from sdk.errors import InputError
+from train.labelling.parameters import Colour, Mean, Size, Std, Weights
 
 if TYPE_CHECKING:
     from train.evaluation.inputs import EmbeddingSource
@@ -19,9 +20,11 @@ Columns = Annotated[str, typer.Option("--methods", help="Columns to evaluate, by
 Models = Annotated[str, typer.Option(help="Quality models to run and evaluate, by commas: names or ONNX files.")]
 Embeddings = Annotated[Path | None, typer.Option(help="Embeddings that compare the faces (.npy, .npz).")]
 Model = Annotated[
-    str | None, typer.Option(help="Instead of them, an FR model: name of a network, ONNX file, or module:function.")
+    str | None,
+    typer.Option(
+        "--model", "--fr", help="Instead of them, an FR model: name, ONNX file, file of torch, module:function."
+    ),
 ]
-Weights = Annotated[Path | None, typer.Option(help="Checkpoint of the FR model.")]
 FMR = Annotated[
     list[float] | None, typer.Option(help="False-match rate of the threshold, by default 0.001; may be repeated.")
 ]
@@ -52,9 +55,19 @@ def evaluate_command(
     embeddings: Embeddings = None,
     model: Model = None,
     weights: Weights = None,
+    mean: Mean = None,
+    std: Std = None,
+    colour: Colour = None,
+    size: Size = None,
     pairs: Pairs = None,
     sets: Annotated[str, typer.Option(help="Sets of images, by commas: clean, mixed, harsh, misaligned.")] = "clean",
-    split: Annotated[str | None, typer.Option(help="Take only rows with this value in the column 'split'.")] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Take only rows with this value in the column 'split'; all for every row.",
+            show_default="test where there is one",
+        ),
+    ] = None,
     images: Annotated[str, typer.Option(help="Take only images whose name (source, else path) matches.")] = "*",
     against: Annotated[str, typer.Option(help="Compare these only with images whose name matches.")] = "",
     fmr: FMR = None,
@@ -70,17 +83,19 @@ def evaluate_command(
         from train.evaluation.by_group.grouping import Grouping
         from train.evaluation.curves import EvaluationSettings
         from train.evaluation.results.tables import terminal_table
-        from train.evaluation.run import Protocol, evaluate
+        from train.evaluation.run import Protocol, chosen_split, evaluate
         from train.evaluation.selection import Selection
 
         settings = EvaluationSettings(tuple(fmr or (1e-3,)), _numbers(rates), bootstrap, non_mated=non_mated)
+        split = chosen_split(source, pairs, split)
         protocol = Protocol(source, pairs, tuple(sets.split(",")), split, Selection(images, against))
         columns = tuple(name for name in by.split(",") if name)
         if not columns and (people is not None or threshold is not None):
             raise InputError("--people and --threshold are for groups; name their columns by --by")
         grouping = Grouping(columns, people, threshold) if columns else None
-        recognition = _source_of(embeddings, model, weights)
-        results = evaluate(protocol, recognition, _methods(methods, models), settings, out, grouping)
+        given = {"mean": mean, "std": std, "colour": colour, "size": size}
+        judge = _source_of(embeddings, model, weights, given)
+        results = evaluate(protocol, judge, _methods(methods, models), settings, out, grouping)
         Console().print(terminal_table(results))
         if grouping is not None:
             print_plain(Console(), (out / "groups.md").read_text(encoding="utf-8"))
@@ -95,6 +110,10 @@ def evaluate_video_command(
     embeddings: Embeddings = None,
     model: Model = None,
     weights: Weights = None,
+    mean: Mean = None,
+    std: Std = None,
+    colour: Colour = None,
+    size: Size = None,
     fmr: FMR = None,
     bootstrap: Draws = 1000,
     non_mated: NonMated = 2_000_000,
@@ -106,14 +125,16 @@ def evaluate_video_command(
         from train.evaluation.run import evaluate_video
 
         settings = EvaluationSettings(tuple(fmr or (1e-3,)), repetitions=bootstrap, non_mated=non_mated)
-        results = evaluate_video(
-            source, _source_of(embeddings, model, weights), _methods(methods, models), settings, out
-        )
+        given = {"mean": mean, "std": std, "colour": colour, "size": size}
+        judge = _source_of(embeddings, model, weights, given)
+        results = evaluate_video(source, judge, _methods(methods, models), settings, out)
         Console().print(video_table(results))
         print_plain(Console(), str(out))
 
 
-def _source_of(embeddings: Path | None, model: str | None, weights: Path | None) -> "EmbeddingSource":
+def _source_of(
+    embeddings: Path | None, model: str | None, weights: Path | None, given: dict[str, Any]
+) -> "EmbeddingSource":
     from train.evaluation.inputs import EmbeddingSource
 
     if embeddings is not None and model is None and weights is None:
@@ -121,7 +142,9 @@ def _source_of(embeddings: Path | None, model: str | None, weights: Path | None)
             raise InputError(f"{embeddings} ends in {embeddings.suffix or 'nothing'!r}, wanted .npy or .npz")
         return EmbeddingSource(str(embeddings))
     if embeddings is None and model is not None:
-        return EmbeddingSource(model, weights)
+        return EmbeddingSource(
+            model, weights, given={name: value for name, value in given.items() if value is not None}
+        )
     raise InputError("what compares the faces is missing or given twice, wanted either --embeddings or --model")
 
 

@@ -4,6 +4,7 @@ So training resumes exactly, and neither the number of workers nor the order of 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -170,9 +171,15 @@ def rgb_images(faces: NDArray[np.uint8]) -> Tensor:
 
 def normalised(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """Return `(x / 255 - mean) / std`, float32, of uint8 RGB images (N, 3, H, W)."""
-    centre = torch.tensor(mean, device=images.device).view(1, 3, 1, 1)
-    spread = torch.tensor(std, device=images.device).view(1, 3, 1, 1)
+    centre, spread = (_of_channels(tuple(values), images.device) for values in (mean, std))
     return (images.float() / 255 - centre) / spread
+
+
+@cache
+def _of_channels(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Return a value a channel, kept on the device: a copy a batch would make a GPU wait."""
+    with torch.inference_mode(False):  # so that it serves in training, too
+        return torch.tensor(values, device=device).view(1, -1, 1, 1)
 
 
 def even_validation(labels: NDArray[np.floating[Any]], fraction: float) -> NDArray[np.bool_]:

@@ -12,6 +12,7 @@ sub-folder for each person, is a manifest too.
 """
 
 import logging
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,8 @@ from train.data.identities import check_identity, identities_from_folders
 from train.data.tables import check_table_path, numbers, read_table, where, write_table
 
 __all__ = [
-    "Manifest", "check_table_path", "make_manifest", "parse_landmarks", "read_manifest", "read_table", "write_table",
+    "Manifest", "check_table_path", "make_manifest", "parse_landmarks", "read_manifest", "read_table", "table_for",
+    "write_table",
 ]  # fmt: skip
 
 logger = logging.getLogger(__name__)
@@ -111,7 +113,7 @@ class Manifest:
             height, width = image.shape[:2]
             raise ImageError(
                 f"{path} is {width} x {height} and has no landmarks, wanted an aligned 112 x 112 crop; "
-                "add a column 'landmarks' to the manifest or align the image first"
+                "`fiqa-train prepare` makes crops of photos"
             )
         return image, landmarks
 
@@ -201,6 +203,35 @@ def _names_below(folder: Path) -> list[str]:
 def make_manifest(rows: Iterable[dict[str, Any]], root: Path) -> Manifest:
     """Make a manifest from rows of plain values."""
     return Manifest(_with_identity(pa.Table.from_pylist(list(rows))), root)
+
+
+def table_for(manifest: Manifest, folder: Path) -> pa.Table:
+    """Return a manifest's table as it is written into a folder: with paths that lead to the images from there.
+
+    Args:
+        manifest: Images.
+        folder: Where the table will be. In the manifest's own folder the table is as it is. Elsewhere the columns
+            `path` and `original` are relative to it, and the names that the images had are kept in a column `source`,
+            where there is none.
+    """
+    root, there = os.path.realpath(manifest.root), os.path.realpath(folder)
+    table = manifest.table
+    if root == there:
+        return table
+
+    def moved(path: str) -> str:
+        if not path or os.path.isabs(path):
+            return path
+        try:
+            return os.path.relpath(os.path.join(root, path), there).replace(os.sep, "/")
+        except ValueError:  # on another drive of Windows
+            return os.path.join(root, path)
+
+    for index, name in enumerate(table.column_names):
+        if name in ("path", "original"):
+            values = [moved(path or "") for path in table[name].to_pylist()]
+            table = table.set_column(index, name, pa.array(values, pa.string()))
+    return table if "source" in table.column_names else table.append_column("source", manifest.table["path"])
 
 
 def _with_identity(table: pa.Table) -> pa.Table:

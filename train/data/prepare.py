@@ -1,7 +1,7 @@
 """Make aligned crops and graded damaged copies of images, split by person.
 
 Writes `<out>/<split>/<identity>/<image>.png` and `manifest.csv`, so that the crops can be looked at and labelled,
-trained on and evaluated like any other folder of faces.
+trained on and evaluated like any other folder of faces. Faces of photos without landmarks are detected.
 """
 
 import logging
@@ -24,12 +24,14 @@ from sdk.files import check_outputs, make_folder, write_file, write_json
 from sdk.parallel import bounded_map
 from train.data.crops import crop_stems, picture_edge, share_outside
 from train.data.manifest import Manifest, make_manifest, write_table
+from train.data.sources.photos import NoFaceError, Photo, PhotoReader
+from train.data.sources.prepared import Prepared, PreparedJournal, write_report
 from train.data.sources.source import Source, joined, read_source, unpacked
 from train.degradations.graded import LANDMARK_SHIFT, MISALIGNED, VERSION, Damage, degrade, describe, draw_damages
 from train.degradations.landmarks import perturb
 from train.lock import locked
 from train.recipes import check_least
-from train.run_state import RunRecord, read_record
+from train.run_state import RunRecord, digest, read_record
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +49,8 @@ class PrepareSettings:
         validation: Fraction of all the people who are kept for validation.
         seed: Of the split and of the damage.
         border: What crops show outside their image, see `sdk.align`.
+        detector: Finds the faces of photos without landmarks, see `train.data.sources.photos`.
+        aligned: Take images without landmarks as aligned crops of any size.
     """
 
     copies: int = 3
@@ -56,6 +60,8 @@ class PrepareSettings:
     validation: float = 0.05
     seed: int = 0
     border: Border = "black"
+    detector: str = "fiqa-detector"
+    aligned: bool = False
 
     def __post_init__(self) -> None:
         check_border(self.border)
@@ -66,7 +72,9 @@ class PrepareSettings:
 
 
 def prepare(sources: Sequence[Source], out: Path, settings: PrepareSettings) -> Path:
-    """Make crops, copies and their manifest; an image that cannot be read is logged and left out.
+    """Make crops, copies and their manifest. A run that was stopped goes on when it is started again.
+
+    An image that cannot be read, or shows no face, is left out: the log says how many, `left-out.csv` names them.
 
     Args:
         sources: Where the images come from, one or several.
@@ -79,12 +87,14 @@ def prepare(sources: Sequence[Source], out: Path, settings: PrepareSettings) -> 
         the clean crop that lies outside the image, see `share_outside`), edge (where there is such a share, the image's
         corners in the clean crop, see `picture_edge`), degradation (empty for a clean crop) and
         degradations_version (see `train.degradations.graded.VERSION`). Where it exists already, nothing is done;
-        `prepare.json` beside it keeps the settings and the names of sources and landmarks.
+        `prepare.json` beside it keeps the settings and the names of sources and landmarks. `landmarks.csv` has the
+        landmarks that were detected, by `source`, and the number of faces in each photo.
 
     Raises:
-        InputError: A source cannot be read or holds no image with landmarks, the crops in the folder were made with
-            other settings, or another run is writing there.
-        OutputError: The disk is full; started again, the run begins anew.
+        InputError: A source cannot be read or holds no face, the crops in the folder were made with other settings, or
+            another run is writing there.
+        ModelError: The detector cannot be loaded.
+        OutputError: The disk is full; started again, the run goes on.
     """
     check_outputs({"--out": out}, [source.source for source in sources])
     check_outputs({"--out": out / "manifest.csv"}, [file for source in sources for file in source.files])
@@ -106,35 +116,54 @@ def _prepare(sources: Sequence[Source], out: Path, settings: PrepareSettings) ->
     folders = [f"{splits[identity]}/{identity}" for identity in identities]
     marks = {split: _marks(split, settings) for split in set(splits.values())}
     marks_of = [marks[splits[identity]] for identity in identities]
-    stems = crop_stems(manifest.column("source"), folders, marks_of)
+    names = manifest.column("source")
+    stems = crop_stems(names, folders, marks_of)
     _check_inputs_stay(manifest, out, folders, stems, marks_of)
+    reader = PhotoReader(manifest, settings.detector, settings.aligned)
 
-    def crops_of(row: int) -> list[dict[str, Any]]:
+    def crops_of(row: int) -> Prepared:
         try:
-            return _write_crops(manifest, row, splits[identities[row]], stems[row], out, settings)
+            photo = reader.read(row)
+            rows = _write_crops(photo, names[row], identities[row], splits[identities[row]], stems[row], out, settings)
         except ImageError as error:
-            logger.warning("left out: %s", error)
-            return []
+            return Prepared(names[row], error=str(error), faceless=isinstance(error, NoFaceError))
+        found = photo.landmarks.ravel().tolist() if photo.landmarks is not None and photo.found else ()
+        return Prepared(names[row], rows, found, photo.found)
 
-    rows, left_out = [], 0
-    with ThreadPoolExecutor() as pool, progress_bar("crops", len(manifest)) as advance:
-        for made in bounded_map(pool, crops_of, range(len(manifest)), 64):
-            rows += made
-            left_out += not made
-            advance(1)
-    if not rows:
-        names = ", ".join(str(source.source) for source in sources)
-        raise InputError(f"no image of {names} could be read; see the log for each one's reason")
-    if left_out:
-        logger.warning("%d of %d images could not be read and are left out", left_out, len(manifest))
-    write_json(kept, record.as_dict())
-    write_table(make_manifest(rows, out).table, target)
+    begun = RunRecord(record.settings, {"images": digest(_described(manifest))})
+    with PreparedJournal(out / "prepare.journal", begun, names) as journal:
+        left = [row for row in range(len(manifest)) if row not in journal.done]
+        if len(left) < len(manifest):
+            logger.info("%d of %d images are done already", len(manifest) - len(left), len(manifest))
+        with ThreadPoolExecutor() as pool, progress_bar("crops", len(manifest)) as advance:
+            advance(len(manifest) - len(left))
+            for row, made in zip(left, bounded_map(pool, crops_of, left, 64), strict=True):
+                journal.add(row, made)
+                advance(1)
+        done = [journal.done[row] for row in range(len(manifest))]
+        write_report(done, out)
+        rows = [row for prepared in done for row in prepared.rows]
+        if not rows:
+            journal.remove()
+            named = ", ".join(str(source.source) for source in sources)
+            raise InputError(f"no image of {named} can be used; the first one: {done[0].error}")
+        write_json(kept, record.as_dict())
+        write_table(make_manifest(rows, out).table, target)
+        journal.remove()
     return target
+
+
+def _described(manifest: Manifest) -> Iterator[str]:
+    """Give what is known of each image: a journal goes on only with the same."""
+    columns = [name for name in ("source", "identity", "landmarks") if name in manifest.table.column_names]
+    for values in zip(*(manifest.column(name) for name in columns), strict=True):
+        yield f"{values}\n"
 
 
 def _check_same(record: RunRecord, path: Path) -> None:
     if path.exists():
-        record.check(read_record(path), path, "give another --out")
+        known = {**asdict(PrepareSettings()), **read_record(path)}  # a setting that is newer than the file
+        record.check(known, path, "give another --out")
     else:
         logger.warning("%s is gone, so nothing says how the crops beside it were made", path)
 
@@ -188,11 +217,10 @@ def split_people(identities: Iterable[str], settings: PrepareSettings) -> dict[s
 
 
 def _write_crops(
-    manifest: Manifest, row: int, split: str, stem: str, out: Path, settings: PrepareSettings
+    photo: Photo, name: str, identity: str, split: str, stem: str, out: Path, settings: PrepareSettings
 ) -> list[dict[str, Any]]:
     """Write an image's crops, and return their rows of the manifest."""
-    name, identity = manifest.table["source"][row].as_py(), manifest.table["identity"][row].as_py()
-    image, landmarks = manifest.load_image(row)
+    image, landmarks = photo.image, photo.landmarks
     outside, edge = 0.0, ""
     if landmarks is not None and (outside := share_outside(landmarks, *image.shape[:2])):
         edge = " ".join(map(str, picture_edge(landmarks, *image.shape[:2])))

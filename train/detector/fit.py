@@ -24,7 +24,7 @@ from train.detector.loss import detection_loss
 from train.detector.matching import confidence_at, match
 from train.detector.network import FaceCells, Head
 from train.detector.photos import find_faces, read_photos
-from train.fitting.settings import FREE, FitSettings
+from train.fitting.settings import FREE, FitSettings, recorded
 from train.fitting.supervised import Supervised, parameter_group
 from train.fitting.task import Batch, Terms
 from train.networks import load_state, read_state, save_network
@@ -110,7 +110,7 @@ def fit_detector(recipe: Recipe, source: Path, landmarks: Path | None, out: Path
     groups = [parameter_group(list(network.parameters()), training.groups[0], training.optimiser)]
     task = Supervised(network, _Cells, groups, VARIANT.mean, VARIANT.std, train_set, _loss, training)
     learned = replace(scenes, precision=0.0)  # which is reached afterwards
-    settings = {"scenes": asdict(learned), "prepare": asdict(people), "training": asdict(training)}
+    settings = {"scenes": asdict(learned), "prepare": asdict(people), "training": recorded(training)}
     record = RunRecord(settings, {"photos": digest([found.read_bytes()])}, FREE)
     best = task.fit(validation_set, out / "fit", record)
     load_state(network, read_state(best), str(best))

@@ -1,8 +1,8 @@
 """Inputs of an evaluation, embeddings and quality scores: read from files, or made by models."""
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +34,13 @@ class EmbeddingSource:
             `train.networks.recognition.load_recognition_model`.
         weights: Checkpoint of that model, where it is one of our networks.
         name: Name of the judge in results; by default that of the file or of the model.
+        given: What is known of the model's input: `mean`, `std`, `colour`, `size`, see there.
     """
 
     source: str
     weights: Path | None = None
     name: str = ""
+    given: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_model(self) -> bool:
@@ -58,7 +60,7 @@ class EmbeddingSource:
         elif path.suffix.lower() == ".npz":
             vectors = _read_by_name(path, part)
         else:
-            vectors = _embed(self.source, self.weights, part, out)
+            vectors = _embed(self, part, out)
         # A comparison with an infinite embedding means nothing, so such an embedding counts as missing.
         _check_complete(np.asarray(~np.isfinite(vectors).all(axis=1)), part, f"no embedding in {self.source}")
         return vectors
@@ -85,7 +87,7 @@ def method_scores(manifest: Manifest, columns: Sequence[str], models: Sequence[s
         for name in models:
             model = SDKModel(name)
             table = label_manifest(scored, model, out / "scores.parquet", {"model": name}, 32)
-            scored = Manifest(table, manifest.root)
+            scored = Manifest(table, out)
             scores[model.name] = _numbers(scored, model.name)
     if not scores:
         raise InputError("no method to evaluate; name columns with --methods, or quality models with --models")
@@ -113,16 +115,21 @@ def _read_by_name(path: Path, manifest: Manifest) -> Vectors:
     return np.asarray(vectors["embeddings"][[rows[name] for name in manifest.paths]])
 
 
-def _embed(model: str, weights: Path | None, manifest: Manifest, out: Path) -> Vectors:
+def _embed(source: EmbeddingSource, manifest: Manifest, out: Path) -> Vectors:
     from train.labelling.embedder import embed_manifest
-    from train.networks.recognition import is_onnx, load_recognition_model
+    from train.networks.recognition import is_file, load_recognition_model
 
-    network = load_recognition_model(model, weights, gradients=False)
-    file = Path(model) if is_onnx(model) else weights
+    model = source.source
+    network = load_recognition_model(model, source.weights, gradients=False, **source.given)
+    file = Path(model) if is_file(model) else source.weights
     inputs = {"images": digest(["\n".join(str((manifest.root / name).resolve()) for name in manifest.paths)])}
     if file is not None:
-        inputs["weights"] = digest([read_file(file, ModelError, "give a .safetensors, .pth or .onnx file")])
-    record, vectors, kept = RunRecord({"model": model}, inputs), out / "embeddings.npy", out / "embeddings.json"
+        inputs["weights"] = digest([read_file(file, ModelError, "give a .safetensors, .pth, .onnx, .pt or .pt2 file")])
+    record, vectors, kept = (
+        RunRecord({"model": model, **source.given}, inputs),
+        out / "embeddings.npy",
+        out / "embeddings.json",
+    )
     if kept.exists():
         if not record.difference(read_record(kept)):
             logger.info("%s has the embeddings already", vectors)

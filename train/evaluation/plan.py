@@ -21,7 +21,7 @@ from train.evaluation.results.summary import Part, write_summary
 from train.evaluation.run import Methods, Protocol, evaluate
 from train.evaluation.selection import ALL_IMAGES, Selection
 from train.evaluation.sets import SETS
-from train.networks.recognition import is_onnx
+from train.networks.recognition import is_file, recognition_names
 from train.recipes import settings_from, text_of
 from train.run_state import RunRecord, digest, read_record
 
@@ -104,16 +104,28 @@ def evaluate_plan(plan: EvaluationPlan, scores: Path, teacher: Path, methods: Me
         InputError: See `train.evaluation.run.evaluate`.
         OutputError: The disk is full.
     """
-    embeddings = {
-        judge: teacher if source == TEACHER else _embed(source, scores, out / "judges" / judge)
-        for judge, source in plan.judges.items()
-    }
+    embeddings = embed_judges(plan, scores, teacher, out)
     parts = list(plan.parts(out / "evaluation"))
     for part in parts:
         protocol = Protocol(scores, None, plan.sets, part.split, plan.protocols[part.protocol])
         recognition = EmbeddingSource(str(embeddings[part.judge]), name=part.judge or TEACHER)
         _evaluate(protocol, recognition, methods, plan, part.folder)
     write_summary(parts, out / "evaluation")
+
+
+def embed_judges(plan: EvaluationPlan, scores: Path, teacher: Path, out: Path) -> dict[str, Path]:
+    """Return the embeddings of all rows by each judge, `.npy`; what was embedded already is left.
+
+    Args:
+        plan: See `EvaluationPlan`.
+        scores: Manifest.
+        teacher: Embeddings of its rows by the recipe's teacher.
+        out: The run's folder.
+    """
+    return {
+        judge: teacher if source == TEACHER else _embed(source, scores, out / "judges" / judge)
+        for judge, source in plan.judges.items()
+    }
 
 
 def _evaluate(
@@ -168,9 +180,12 @@ def _judge(judges: dict[str, Any], name: str, data: Path) -> str:
     source = text_of(judges, name, "evaluate.judges")
     if source == TEACHER or ":" in source:
         return source
-    if not is_onnx(source):
+    if source in recognition_names():
+        return source
+    if not is_file(source):
         raise InputError(
-            f"evaluate.judges.{name} is {shortened(repr(source))}, wanted {TEACHER}, an .onnx file or module:function"
+            f"evaluate.judges.{name} is {shortened(repr(source))}, wanted {TEACHER}, an .onnx file, a name in the "
+            "catalogue or module:function"
         )
     if not os.path.lexists(data / source):
         raise InputError(

@@ -1,5 +1,6 @@
 """Evaluation from files to files: what `fiqa-train evaluate` and `evaluate-video` do."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from sdk.decision.vectors import cosines
 from sdk.errors import InputError
 from sdk.files import check_outputs, make_folder
 from train.data.manifest import Manifest, read_manifest
+from train.evaluation.accuracy import FOLDS, ten_fold_accuracy
 from train.evaluation.by_group.grouping import Grouping, evaluate_groups
 from train.evaluation.by_group.tables import write_groups
 from train.evaluation.curves import EvaluationSettings, Scores, SetResult, evaluate_set
@@ -24,6 +26,8 @@ from train.evaluation.selection import ALL_IMAGES, Selection
 from train.evaluation.sets import rows_without_errors, set_rows
 from train.evaluation.tracks import VideoResult, evaluate_tracks
 from train.lock import locked
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,19 +132,25 @@ def _evaluate(
     part = manifest.select(used)
     vectors = recognition.read(manifest, used, out)
     scores = method_scores(part, methods.columns, methods.models, out)
-    results, by_group = [], []
+    results, accuracies, by_group = [], [], []
     for name, (rows, pairs) in compared.items():
         local = np.searchsorted(used, rows)
+        if protocol.pairs is not None and min(len(pairs.mated), len(pairs.non_mated)) >= FOLDS:
+            mean, deviation = ten_fold_accuracy(pairs, vectors[local])
+            accuracies.append(f"{name} {mean:.2%} (deviation {deviation:.2%})")
         of_set = {method: values[local] for method, values in scores.items()}
         images = part.select(local)
         result = evaluate_set(name, pairs, images.identities, vectors[local], of_set, settings)
         results.append(result)
         if grouping is not None:
-            mated = cosines(pairs.mated, vectors[local])
+            mated = cosines(pairs.mated, vectors[local]).astype(np.float64)
             by_group.append(evaluate_groups(name, images, pairs, mated, result.points, of_set, grouping, settings))
     if grouping is not None:
         write_groups(by_group, grouping.threshold, out)
-    write_results(results, protocol_note(manifest, protocol, recognition, settings), out)
+    notes = protocol_note(manifest, protocol, recognition, settings)
+    if accuracies:
+        notes["accuracy on ten folds"] = ", ".join(accuracies)
+    write_results(results, notes, out)
     for name, (rows, _) in compared.items():
         local = np.searchsorted(used, rows)
         _draw_faces(name, part.select(local), {method: values[local] for method, values in scores.items()}, out)
@@ -178,9 +188,37 @@ def protocol_note(
     return {
         "judge": recognition.name or Path(recognition.source).name,
         "comparisons": protocol.pairs.name if protocol.pairs else drawn,
+        "split": protocol.split or "all",
         "degradations": f"version {', '.join(sorted(versions))}" if damaged else "none",
         "bootstrap": f"{settings.repetitions} draws of identities, seed {settings.seed}",
     }
+
+
+ALL_ROWS = "all"
+"""Value of `--split` that takes every row."""
+
+
+def chosen_split(source: Path, pairs: Path | None, split: str | None) -> str | None:
+    """Return the split that a command evaluates: `test` where there is one and neither split nor pairs are given.
+
+    Args:
+        source: See `Protocol`.
+        pairs: See `Protocol`; a list of pairs names its images.
+        split: What is asked for; `ALL_ROWS` for every row, None for the default.
+
+    Returns:
+        See `Protocol.split`. The log names a split that is chosen here.
+
+    Raises:
+        InputError: The manifest cannot be read.
+    """
+    if split is not None or pairs is not None or source.suffix.lower() not in (".csv", ".parquet"):
+        return None if split == ALL_ROWS else split
+    table = read_manifest(source).table
+    if "split" not in table.column_names or "test" not in table["split"].to_pylist():
+        return None
+    logger.info("only the people of the split 'test' are compared; --split %s compares all of them", ALL_ROWS)
+    return "test"
 
 
 def _draw_faces(name: str, part: Manifest, scores: Scores, out: Path) -> None:

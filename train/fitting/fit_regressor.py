@@ -16,7 +16,7 @@ from train.data.embeddings import read_rows
 from train.data.labelled import LabelledFaces, read_labelled
 from train.fitting.quality import quality_task
 from train.fitting.regressor import FitFiles, RegressorRecipe, Split
-from train.fitting.settings import FREE
+from train.fitting.settings import FREE, recorded
 from train.fitting.trainer import STATE
 from train.fitting.warm_up import head_inputs, warm_up_head
 from train.networks import QualityNetwork, create_network, get_variant, load_checkpoint, save_network
@@ -46,7 +46,9 @@ def fit_regressor(recipe: RegressorRecipe, files: FitFiles, out: Path) -> Path:
     network = _network(recipe, files.backbone)
     objective = recipe.method.objective(read_labelled(files.labels, recipe.method.label, files.embeddings))
     data = objective.data
-    _check_width(recipe.network, data)
+    head = recipe.warm_up.epochs and not get_variant(recipe.network).early
+    if head or "teacher" in objective.targets:
+        _check_width(recipe.network, data)
     label = recipe.method.targets(data, recipe.targets)
     held = _validation(data, label.reshape(len(label), -1).mean(axis=1), recipe.method.validation)
     if recipe.warm_up.epochs and not (out / STATE).exists():  # else the run goes on from its own weights
@@ -91,7 +93,7 @@ def _record(
         recipe.name: asdict(recipe.method),
         "targets": asdict(recipe.targets),
         "warm_up": asdict(recipe.warm_up),
-        "training": asdict(recipe.training),
+        "training": recorded(recipe.training),
     }
     paths = data.manifest.paths
     inputs = {"images": digest(["\n".join(paths[row] for row in data.rows)]), "labels": digest([label.tobytes()])}

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import GradScalerKwargs, send_to_device
+from accelerate.utils import DataLoaderConfiguration, GradScalerKwargs, send_to_device
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -24,13 +24,16 @@ class Learner:
         ema: Decay of the averaged weights; 0 for none.
         passes: Passes an epoch and process.
         accelerator: See `make_accelerator`.
+        compiled: Compile the network's body.
     """
 
-    def __init__(self, task: Task, ema: float, passes: int, accelerator: Accelerator) -> None:
+    def __init__(self, task: Task, ema: float, passes: int, accelerator: Accelerator, compiled: bool = False) -> None:
         self._task, self.accelerator = task, accelerator
         if accelerator.device.type == "cpu":
             speed_up_depthwise(task.network)
-        task.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        task.network.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if compiled:
+            task.body.compile(dynamic=False)
         self.optimisation = task.optimisation(passes)
         self._module, self._optimiser = accelerator.prepare(task.module_of(task.network), self.optimisation.optimiser)
         self._rates = [group["lr"] for group in self._optimiser.param_groups]
@@ -82,7 +85,8 @@ class Learner:
         module = self._task.module_of(network)
 
         def forward(*inputs: Tensor) -> tuple[Tensor, ...]:
-            with self.accelerator.autocast():
+            # Compiled, validation would be compiled again for each of its shapes.
+            with self.accelerator.autocast(), torch.compiler.set_stance("force_eager"):
                 outputs = module(*inputs)
             return tuple(output.float() for output in outputs)
 
@@ -105,7 +109,9 @@ class Learner:
     def load(self, state: dict[str, Any]) -> None:
         """Go on from a `state`."""
         self.network.load_state_dict(state["model"])
-        self._optimiser.load_state_dict(state["opt"])
+        groups = zip(state["opt"]["param_groups"], self._optimiser.param_groups, strict=True)
+        rates = [{**past, "fused": group.get("fused")} for past, group in groups]  # of this device, not of that one
+        self._optimiser.load_state_dict({**state["opt"], "param_groups": rates})
         if self._average is not None:
             self._average.load_state_dict(state["ema"])
         if self.accelerator.scaler is not None:
@@ -125,7 +131,10 @@ def make_accelerator(precision: str, out: Path, loss_scale: float) -> Accelerato
     """
     scaler = GradScalerKwargs(init_scale=loss_scale)
     try:
-        made = Accelerator(mixed_precision=precision, log_with="tensorboard", project_dir=out, kwargs_handlers=[scaler])
+        made = Accelerator(
+            mixed_precision=precision, log_with="tensorboard", project_dir=out, kwargs_handlers=[scaler],
+            dataloader_config=DataLoaderConfiguration(non_blocking=True),
+        )  # fmt: skip
     except ValueError as error:
         raise InputError(f"precision is {precision}: {error}; write bf16 or no in the recipe") from error
     if precision == "fp16" and made.device.type == "cpu":  # accelerate trains in fp32 then, and says nothing

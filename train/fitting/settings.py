@@ -4,7 +4,8 @@ What depends on nothing but the step is the same in a run that was interrupted.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from sdk.errors import InputError
 from train.recipes import check_least
@@ -20,6 +21,10 @@ FREE = frozenset({"workers", "cache", "save_every"})
 """Settings that decide no weight: a run that goes on may have other values of them."""
 
 
+WORKERS = 8
+"""Most processes that load images for a GPU, by default."""
+
+
 @dataclass(frozen=True, slots=True)
 class TrainerSettings:
     """Settings that the trainer needs, whatever is trained.
@@ -30,8 +35,11 @@ class TrainerSettings:
         ema: Decay of the averaged weights, which are kept; 0 for none.
         flip: Probability of a left-right flip.
         seed: Decides all that is random.
-        workers: Processes that load images.
+        workers: Processes that load images. None takes up to `WORKERS` where the network is on a GPU, which would wait
+            for them, and none on a CPU.
         cache: Keep decoded crops in memory.
+        compile: Compile the network with torch.compile. It takes a minute or more, and steps on a GPU are faster from
+            then on. Results differ by rounding.
         save_every: Steps between checkpoints to resume from.
     """
 
@@ -40,8 +48,9 @@ class TrainerSettings:
     ema: float = 0.0
     flip: float = 0.0
     seed: int = 0
-    workers: int = 0
+    workers: int | None = None
     cache: bool = False
+    compile: bool = False
     save_every: int = 500
 
     def __post_init__(self) -> None:
@@ -49,7 +58,15 @@ class TrainerSettings:
         if not 0 <= self.ema < 1:
             raise InputError(f"ema is {self.ema}, wanted 0 or more, below 1")
         check_least(self, 1, "batch_size", "save_every")
-        check_least(self, 0, "workers", "seed")
+        check_least(self, 0, "seed", *(["workers"] if self.workers is not None else []))
+
+
+def recorded(settings: TrainerSettings) -> dict[str, Any]:
+    """Return the settings for the record of a run. Runs that do not compile go on from those of earlier versions."""
+    values = asdict(settings)
+    if not settings.compile:
+        del values["compile"]
+    return values
 
 
 @dataclass(frozen=True, slots=True)

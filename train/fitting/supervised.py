@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from train.data.dataset import normalised
 from train.fitting.settings import FitSettings, Group, learning_rate, validation_due
-from train.fitting.task import Batch, Optimisation, Terms
+from train.fitting.task import Batch, Optimisation, Terms, fused
 from train.fitting.trainer import Trainer
 from train.fitting.validation import Validation
 from train.run_state import RunRecord
@@ -53,6 +53,13 @@ class Supervised:
         """See `Task`."""
         return self.settings.loss_scale
 
+    @property
+    def body(self) -> nn.Module:
+        """See `Task`."""
+        backbone = getattr(self.network, "base_model", self.network)
+        assert isinstance(backbone, nn.Module)
+        return backbone
+
     def module_of(self, network: nn.Module) -> nn.Module:
         """See `Task`."""
         return self.module(network)
@@ -67,7 +74,7 @@ class Supervised:
         def rate(base: float, step: int) -> float:
             return learning_rate(settings, base, step, steps)
 
-        optimiser = _OPTIMISERS[settings.optimiser](self.groups)
+        optimiser = _OPTIMISERS[settings.optimiser](self.groups, fused=fused(self.network) or None)
         return Optimisation(optimiser, steps, rate=rate, clip=settings.clip, averages=averages)
 
     def terms(self, module: Callable[..., Any], batch: Batch, training: bool) -> Terms:

@@ -44,6 +44,11 @@ class Optimisation:
     averages: Callable[[int], bool] = _always
 
 
+def fused(network: nn.Module) -> bool:
+    """Tell whether an optimiser of the network runs as few large kernels: on a GPU."""
+    return next(network.parameters()).is_cuda
+
+
 class Task(Protocol):
     """What is trained, on what, with which loss."""
 
@@ -58,6 +63,10 @@ class Task(Protocol):
     @property
     def loss_scale(self) -> float:
         """The first loss scale of fp16."""
+
+    @property
+    def body(self) -> nn.Module:
+        """The part of the network that takes nearly all of the time: `compile` compiles it."""
 
     def module_of(self, network: nn.Module) -> nn.Module:
         """Return a module whose `forward` gives what the loss takes: wrappers for several devices call only that."""

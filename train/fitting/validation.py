@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from sdk.errors import InputError
 from sdk.files import write_file
 from train.data.dataset import EpochBatches
+from train.fitting.batches import loading
 from train.fitting.learner import Learner
 from train.fitting.settings import FitSettings, validation_due
 from train.fitting.task import Terms
@@ -78,7 +79,8 @@ class Validation:
         count = len(self._data)  # type: ignore[arg-type]
         batches = list(EpochBatches(count, self._settings.batch_size, False))
         share = batches[learner.accelerator.process_index :: learner.accelerator.num_processes]
-        return DataLoader(self._data, batch_sampler=share, num_workers=self._settings.workers)
+        options = {**loading(self._settings, learner.accelerator.device), "persistent_workers": False}
+        return DataLoader(self._data, batch_sampler=share, **options)
 
     def _tell(self, learner: Learner, means: dict[str, float]) -> None:
         described = "  ".join(f"{name} {value:.4f}" for name, value in means.items())

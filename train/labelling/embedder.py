@@ -8,17 +8,20 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from sdk.errors import InputError
 from sdk.files import check_suffix, make_folder
 from train.data.dataset import rgb_images
 from train.data.embeddings import open_vectors
 from train.data.manifest import Manifest
+from train.device.batches import OnDevice
 from train.labelling.executors import open_engine
+from train.labelling.parameters import Colour, Mean, RecognitionName, Size, Std, Weights
 from train.labelling.runner import compute
 from train.lazy import Lazy
 from train.lock import locked
-from train.networks.recognition import OnnxNetwork, RecognitionModel, fingerprint
+from train.networks.recognition import OnnxNetwork, RecognitionModel, fingerprint, load_recognition_model
 
 
 class Embedder:
@@ -32,14 +35,36 @@ class Embedder:
     name = "norm"
 
     def __init__(self, network: RecognitionModel, device: str = "cpu") -> None:
-        self.device = device
+        self.record = {"weights": fingerprint(network)}
         self._network = Lazy(partial(_placed, network, device))
+        self._batches = OnDevice(self._embed, torch.device(device))
+
+    def __call__(self, faces: NDArray[np.uint8], keys: Sequence[str]) -> dict[str, NDArray[Any]]:
+        norms, vectors = self._batches(self._batches.pinned(rgb_images(faces)))
+        return {self.name: norms, "embedding": vectors}
 
     @torch.inference_mode()
-    def __call__(self, faces: NDArray[np.uint8], keys: Sequence[str]) -> dict[str, NDArray[Any]]:
-        images = rgb_images(faces).to(self.device)
+    def _embed(self, images: Tensor) -> tuple[Tensor, Tensor]:
         vectors = self._network()(images.float() / 255)
-        return {self.name: vectors.norm(dim=1).cpu().numpy(), "embedding": vectors.cpu().numpy()}
+        return vectors.norm(dim=1), vectors
+
+
+def norm_labeller(
+    model: RecognitionName = "mobilefacenet128",
+    weights: Weights = None,
+    mean: Mean = None,
+    std: Std = None,
+    colour: Colour = None,
+    size: Size = None,
+    device: str = "cpu",
+    embed: bool = True,
+) -> Embedder:
+    """Make a labeller of the options of `fiqa-train label norm`: `norm`, and the embeddings where they are wanted."""
+    network = load_recognition_model(model, weights, mean, std, False, colour, size)
+    if isinstance(network.network, OnnxNetwork):
+        network.network.use(device)
+        device = "cpu"
+    return Embedder(network, device)
 
 
 def _placed(network: RecognitionModel, device: str) -> RecognitionModel:
@@ -62,7 +87,7 @@ def embed_manifest(
         network: Face-recognition model, see `train.networks.recognition.load_recognition_model`.
         out: `.npy` to write.
         batch: Faces in a batch.
-        device: `auto`, `cpu`, `cuda`, ...; an ONNX file is run on the CPU only.
+        device: `auto`, `cpu`, `cuda`, ...
         engine: Name of the engine, see `train.labelling.executors.open_engine`.
         callers: Threads or processes, see there.
 
@@ -71,25 +96,20 @@ def embed_manifest(
         is read as it is used.
 
     Raises:
-        InputError: The file has another ending, no image could be read, another run is writing the file, or another
-            device than the CPU is wanted for an ONNX file.
+        InputError: The file has another ending, no image could be read, or another run is writing the file.
+        DeviceError: The device is not there.
         OutputError: The disk is full.
     """
     check_suffix("--out", out, (".npy",))
     make_folder(out.parent)
-    settings = {"weights": fingerprint(network)}
-    with locked(out), open_engine(engine, callers, _device_for(network, device)) as opened:
-        journal = compute(manifest, Embedder(network, opened.device), out, settings, batch, out, opened)
+    if isinstance(network.network, OnnxNetwork):  # it takes and gives tensors on the CPU, and computes on the device
+        network.network.use(device)
+        device = "cpu"
+    with locked(out), open_engine(engine, callers, device) as opened:
+        embedder = Embedder(network, opened.device)
+        journal = compute(manifest, embedder, out, embedder.record, batch, out, opened)
         journal.remove()
         if not journal.has_values:
             raise InputError(f"no image of {manifest.root} could be embedded; the first one: {journal.errors[0]}")
     vectors: NDArray[np.float32] = open_vectors(out)
     return vectors
-
-
-def _device_for(network: RecognitionModel, device: str) -> str:
-    if not isinstance(network.network, OnnxNetwork):
-        return device
-    if device not in ("auto", "cpu"):
-        raise InputError(f"device is {device!r}, but an ONNX file is run on the CPU here; give cpu or auto")
-    return "cpu"

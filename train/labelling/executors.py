@@ -20,6 +20,10 @@ BATCHES_A_BLOCK = 16
 """Most batches in a block, which a Ray worker takes at once. Few keep the journal up to date, many cost Ray less."""
 
 
+PREPARING = 8
+"""Most threads that load faces and draw noise for a GPU, by default. DifFIQA takes 56 ms of one for a face."""
+
+
 class Engine(Protocol):
     """Computes a table in batches. `device` is the torch device of the work: `cpu`, `cuda`, ..."""
 
@@ -104,7 +108,8 @@ def open_engine(name: str, callers: int | None = None, device: str | None = None
     Args:
         name: `plain` or `ray`. Ray connects to the cluster of RAY_ADDRESS, else to one on this machine, else it starts
             one here.
-        callers: Threads or processes; by default one a core of the machine or the cluster, 2 a GPU.
+        callers: Threads or processes; by default one a core of the machine or the cluster; for a GPU up to
+            `PREPARING` threads, or 2 processes of Ray.
         device: `auto`, `cpu`, `cuda`, ...; None where the work does not use torch.
 
     Raises:
@@ -131,7 +136,7 @@ def _threads(callers: int | None, device: str | None) -> Iterator[Engine]:
     from train.networks.recognition import device_of
 
     found = device_of(device)
-    callers = callers or (cores if found.type == "cpu" else 2)
+    callers = callers or (cores if found.type == "cpu" else min(cores, PREPARING))
     threads = torch.get_num_threads()
     if found.type == "cpu":
         torch.set_num_threads(max(1, threads // callers))

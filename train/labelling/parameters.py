@@ -10,18 +10,24 @@ Out = Annotated[Path, typer.Option(help="Labelled manifest to write (.csv, .parq
 Embeddings = Annotated[Path | None, typer.Option(help="Also write the embeddings here (.npy).")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 
-RecognitionName = Annotated[str, typer.Option(help="FR model: name of a network, or module:function of your own.")]
-Weights = Annotated[Path | None, typer.Option(help="Checkpoint of the FR model; not for one of your own.")]
+RecognitionName = Annotated[
+    str, typer.Option("--model", "--fr", help="FR model: name, ONNX file, file of torch, or module:function of yours.")
+]
+Weights = Annotated[Path | None, typer.Option(help="Checkpoint of the FR model, where it is one of our networks.")]
 Mean = Annotated[
     tuple[float, float, float] | None, typer.Option(help="Mean that the FR model subtracts, RGB in [0, 1].")
 ]
 Std = Annotated[tuple[float, float, float] | None, typer.Option(help="Deviation that the FR model divides by.")]
 
+Colour = Annotated[str | None, typer.Option(help="Order of the channels that the FR model takes: RGB or BGR.")]
+Size = Annotated[int | None, typer.Option(help="Side of the faces that the FR model takes, pixels; by default 112.")]
+
 Batch = Annotated[int, typer.Option(min=1, help="Faces in a batch.")]
 MethodBatch = Annotated[int | None, typer.Option(min=1, help="Faces in a batch; by default what suits the method.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 Callers = Annotated[
-    int | None, typer.Option(min=1, help="Threads, or processes of Ray; by default one a core, 2 on a GPU.")
+    int | None,
+    typer.Option(min=1, help="Threads, or processes of Ray; by default one a core. On a GPU: 8, or 2 of Ray."),
 ]
 EngineName = Annotated[
     str, typer.Option("--engine", help="plain: threads. ray: Ray Data on the cluster of RAY_ADDRESS.")

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from sdk.commands.console import progress_bar
 from sdk.errors import InputError
-from train.data.manifest import Manifest, check_table_path, write_table
+from train.data.manifest import Manifest, check_table_path, table_for, write_table
 from train.labelling.embeddings_writer import EmbeddingsWriter
 from train.labelling.executors import Engine, Threads
 from train.labelling.journal import Journal
@@ -35,6 +35,8 @@ def label_manifest(
     engine: Engine | None = None,
 ) -> pa.Table:
     """Label every image, and write the manifest with a column `labeller.name` and a column `error`.
+
+    In another folder than the manifest's its paths lead to the same images, see `train.data.manifest.table_for`.
 
     Args:
         manifest: Images.
@@ -59,7 +61,7 @@ def label_manifest(
         decides = getattr(labeller, "record", {}) if settings is None else settings
         decides = {**decides, "labeller": labeller.name, "embeddings": embeddings is not None}
         journal = compute(manifest, labeller, out, decides, batch_size, embeddings, engine or Threads())
-        table = _labelled(manifest.table, labeller.name, journal)
+        table = _labelled(table_for(manifest, out.parent), labeller.name, journal)
         write_table(table, out)
         journal.remove()
     return table

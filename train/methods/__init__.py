@@ -6,6 +6,14 @@ LABELLERS = {
         "train.methods.diffiqa:diffiqa_labeller",
         "DifFIQA (IJCB 2023); needs a diffusion model and a face-recognition model.",
     ),
+    "froq": (
+        "train.methods.froq:froq_labeller",
+        "FROQ (2025): layers of the face-recognition model, in one pass.",
+    ),
+    "norm": (
+        "train.labelling.embedder:norm_labeller",
+        "Baseline: length of the embedding; any face-recognition model will do.",
+    ),
     "sharpness": ("train.methods.baselines:Sharpness", "Baseline: sharpness, the variance of the Laplacian."),
     "detector": ("train.methods.baselines:DetectorConfidence", "Baseline: confidence of the face detector."),
     "lightqnet": ("train.methods.baselines:LightQNet", "Baseline: LightQNet (SPL 2021)."),

@@ -26,7 +26,8 @@ from torch import Tensor, nn
 
 from sdk.errors import InputError
 from train.data.dataset import normalised, rgb_images
-from train.labelling.parameters import Mean, RecognitionName, Seed, Std, Weights
+from train.device.batches import OnDevice
+from train.labelling.parameters import Colour, Mean, RecognitionName, Seed, Size, Std, Weights
 from train.lazy import Lazy
 from train.methods.diffusion import TRAINED_STEPS, Diffusion, load_diffusion
 from train.networks.attack import frozen_for_attack
@@ -130,9 +131,9 @@ def noised_and_restored(diffusion: Diffusion, images: Tensor, noise: Tensor) -> 
     return noisy, diffusion.restore(noisy, t, others)
 
 
-def _frozen(diffusion: Diffusion, device: torch.device) -> Diffusion:
+def _frozen(diffusion: Diffusion, device: torch.device, dtype: torch.dtype = torch.float32) -> Diffusion:
     frozen = copy.deepcopy(diffusion).eval().requires_grad_(False)
-    frozen.model = frozen_unet(frozen.model)
+    frozen.model = frozen_unet(frozen.model.to(device), dtype)
     return frozen.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
@@ -145,7 +146,7 @@ class DifFIQALabeller:
         settings: The published values by default.
         seed: Seed of all noise.
         device: Where to compute.
-        precision: Of the diffusion model: `no` (float32), `bf16` or `fp16` (autocast).
+        precision: Of the diffusion model: `no` (float32), `bf16` or `fp16`; None for bf16 on a GPU, `no` elsewhere.
         images: Images that the UNet restores at once; halved whenever memory does not suffice. By default 8 on a CPU,
             where more are not faster, and 256 elsewhere.
         embed: Return embeddings, too.
@@ -161,20 +162,25 @@ class DifFIQALabeller:
         settings: DifFIQASettings | None = None,
         seed: int = 0,
         device: torch.device | None = None,
-        precision: str = "no",
+        precision: str | None = None,
         images: int | None = None,
         embed: bool = True,
     ) -> None:
+        self.device = device or torch.device("cpu")
+        on_gpu = self.device.type == "cuda"
+        precision = precision or ("bf16" if on_gpu else "no")
         if precision not in PRECISIONS:
             raise InputError(f"precision is {precision!r}, wanted one of: {', '.join(PRECISIONS)}")
-        self.device = device or torch.device("cpu")
         self.settings = settings or DifFIQASettings()
         self.record: dict[str, Any] = {**asdict(self.settings), "seed": seed, "precision": precision}
         self.record |= {"weights": fingerprint(model), "diffusion": fingerprint(diffusion)}
         self.images = images or (8 if self.device.type == "cpu" else 256)
-        self._seed, self._type, self._embed = seed, PRECISIONS[precision], embed
-        self._diffusion = Lazy(partial(_frozen, diffusion, self.device))
+        self._seed, self._embed, dtype = seed, embed, PRECISIONS[precision]
+        # Elsewhere autocast casts as it goes, which is as fast there, and keeps labels as they were.
+        self._autocast = torch.float32 if on_gpu else dtype
+        self._diffusion = Lazy(partial(_frozen, diffusion, self.device, dtype if on_gpu else torch.float32))
         self._model = Lazy(partial(frozen_for_attack, model, self.device))
+        self._batches = OnDevice(self._label, self.device, self.batch_size)
 
     @property
     def batch_size(self) -> int:
@@ -191,11 +197,15 @@ class DifFIQALabeller:
         Returns:
             `diffiqa` float32 (N,) and, where asked for, `embedding` float32 (N, D).
         """
-        images = rgb_images(faces).to(self.device)
-        noise = torch.from_numpy(np.stack([self._noise(key, faces.shape[1:3]) for key in keys])).to(self.device)
+        noise = self._batches.empty(len(faces), *self._shape, *faces.shape[1:3])
+        for row, key in zip(noise, keys, strict=True):
+            self._draw(key, row.numpy())
+        labels, *embeddings = self._batches(self._batches.pinned(rgb_images(faces)), noise)
+        return {self.name: labels, **({"embedding": embeddings[0]} if embeddings else {})}
+
+    def _label(self, images: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
         result = diffiqa(self._restore, self._model(), normalised(images, HALF, HALF), noise)
-        labels = {self.name: result.quality.cpu().numpy()}
-        return labels | {"embedding": result.embeddings.cpu().numpy()} if self._embed else labels
+        return (result.quality, result.embeddings) if self._embed else (result.quality,)
 
     def _restore(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Return `noised_and_restored` of all images, computed in parts that fit into memory."""
@@ -205,7 +215,7 @@ class DifFIQALabeller:
             tried = self.images
             part = slice(start, start + tried)
             try:
-                with torch.autocast(self.device.type, self._type, enabled=self._type != torch.float32):
+                with torch.autocast(self.device.type, self._autocast, enabled=self._autocast != torch.float32):
                     noisy[part], restored[part] = noised_and_restored(self._diffusion(), images[part], noise[part])
             except RuntimeError as error:
                 if tried == 1 or not should_reduce_batch_size(error):
@@ -217,10 +227,19 @@ class DifFIQALabeller:
             start = part.stop
         return noisy, restored
 
+    @property
+    def _shape(self) -> tuple[int, int, int, int]:
+        return 2, self.settings.repetitions, self.settings.t, 3
+
     def _noise(self, key: str, size: tuple[int, ...]) -> NDArray[np.float32]:
+        noise = np.empty((*self._shape, *size), np.float32)
+        self._draw(key, noise)
+        return noise
+
+    def _draw(self, key: str, out: NDArray[np.float32]) -> None:
+        """Fill an array with the noise of an image: normal, of deviation 1."""
         rng = np.random.default_rng([self._seed, zlib.crc32(key.encode())])
-        shape = (2, self.settings.repetitions, self.settings.t, 3, *size)
-        return rng.standard_normal(shape, dtype=np.float32)
+        rng.standard_normal(out=out, dtype=np.float32)
 
 
 _PUBLISHED = DifFIQASettings()
@@ -232,12 +251,17 @@ def diffiqa_labeller(
     weights: Weights = None,
     mean: Mean = None,
     std: Std = None,
+    colour: Colour = None,
+    size: Size = None,
     t: Annotated[int, typer.Option("-t", "--t", help="Step that faces are noised to, 1 to 99.")] = _PUBLISHED.t,
     n: Annotated[
         int, typer.Option("-n", "--n", help="Noisy copies of each face and of its flip.")
     ] = _PUBLISHED.repetitions,
     seed: Seed = 0,
-    precision: Annotated[str, typer.Option(help="Precision of the diffusion model: no, bf16 or fp16.")] = "no",
+    precision: Annotated[
+        str | None,
+        typer.Option(help="Precision of the diffusion model: no, bf16 or fp16; by default bf16 on a GPU, else no."),
+    ] = None,
     device: str = "cpu",
     embed: bool = True,
 ) -> DifFIQALabeller:
@@ -248,7 +272,7 @@ def diffiqa_labeller(
         ModelError: A checkpoint does not fit.
     """
     settings = DifFIQASettings(t, n)
-    networks = load_diffusion(diffusion), load_recognition_model(model, weights, mean, std)
+    networks = load_diffusion(diffusion), load_recognition_model(model, weights, mean, std, True, colour, size)
     labeller = DifFIQALabeller(*networks, settings, seed, torch.device(device), precision, embed=embed)
     labeller.record |= {"model": model, "mean": mean, "std": std}
     return labeller

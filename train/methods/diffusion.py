@@ -65,7 +65,8 @@ class Diffusion(nn.Module):
             clean = self.model(x, steps).float().clamp(-1, 1)
             if following < 0:
                 break
-            here, there = self.get_buffer("alphas_cumprod")[[step, following]]
+            remaining = self.get_buffer("alphas_cumprod")
+            here, there = remaining[step], remaining[following]
             variance = (1 - here / there) * (1 - there) / (1 - here)
             grain = x - self._at("sqrt_alphas_cumprod", steps) * clean
             grain = grain / self._at("sqrt_one_minus_alphas_cumprod", steps)

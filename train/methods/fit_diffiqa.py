@@ -8,7 +8,7 @@ import json
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,8 @@ from train.data.dataset import FaceDataset, Item, normalised
 from train.data.manifest import Manifest, read_manifest
 from train.degradations.bsrgan import degrade_face
 from train.fitting.learner import Learner
-from train.fitting.settings import FREE, TrainerSettings
-from train.fitting.task import Batch, Optimisation, Terms
+from train.fitting.settings import FREE, TrainerSettings, recorded
+from train.fitting.task import Batch, Optimisation, Terms, fused
 from train.fitting.trainer import Trainer
 from train.methods.diffusion import TRAINED_STEPS, Diffusion
 from train.networks import save_network
@@ -59,7 +59,7 @@ class DiffusionSettings(TrainerSettings):
     batch_size: int = 16
     ema: float = 0.995
     flip: float = 0.5
-    workers: int = 4
+    workers: int | None = 4
     width: int = 128
     steps: int = 100_000
     accumulate: int = 4
@@ -120,7 +120,7 @@ def fit_diffiqa(settings: DiffusionSettings, source: Path, out: Path) -> Path:
     pairs = PairDataset(manifest, rows, {}, settings.flip, settings.seed, settings.cache)
     paths = manifest.paths
     inputs = {"images": digest(["\n".join(paths[row] for row in rows)])}
-    record = RunRecord({**asdict(settings), "faces": len(rows)}, inputs, FREE | {"steps", "sample_every"})
+    record = RunRecord({**recorded(settings), "faces": len(rows)}, inputs, FREE | {"steps", "sample_every"})
     Trainer(Restoration(pairs, settings), Samples(pairs, settings, out), settings, out, record).run()
     return out / "diffusion.safetensors"
 
@@ -151,6 +151,11 @@ class Restoration:
             torch.manual_seed(settings.seed)
             self.network = Diffusion(settings.width)
 
+    @property
+    def body(self) -> nn.Module:
+        """See `Task`."""
+        return self.network.model
+
     def module_of(self, network: nn.Module) -> nn.Module:
         """See `Task`."""
         return _Loss(network)
@@ -158,7 +163,7 @@ class Restoration:
     def optimisation(self, passes: int) -> Optimisation:
         """See `Task`."""
         how = self._settings
-        optimiser = torch.optim.Adam(self.network.parameters(), how.lr, how.betas)
+        optimiser = torch.optim.Adam(self.network.parameters(), how.lr, how.betas, fused=fused(self.network) or None)
         return Optimisation(optimiser, how.steps, how.accumulate, averages=lambda step: step % how.ema_every == 0)
 
     def terms(self, module: Callable[..., Any], batch: Batch, training: bool) -> Terms:

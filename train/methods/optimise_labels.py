@@ -18,7 +18,7 @@ from sdk.decision.vectors import Indices
 from sdk.errors import InputError
 from train.data.embeddings import open_embeddings, read_rows
 from train.data.label_targets import label_column
-from train.data.manifest import Manifest, check_table_path, read_manifest, write_table
+from train.data.manifest import Manifest, check_table_path, read_manifest, table_for, write_table
 from train.lock import locked
 from train.methods.label_optimisation import BLOCK, OptimisationSettings, ReadRows, cluster_people, optimise
 
@@ -65,7 +65,8 @@ def optimise_manifest(
         clusters = cluster_people(people, lambda chosen: read(rows[chosen]), settings, kept)
         logger.info("%d images of %d people are clustered", len(rows), people[-1] + 1)
         improved[rows] = optimise(labels[rows], people, clusters, lambda chosen: read(rows[chosen]), settings)
-        others = manifest.table.select([column for column in manifest.table.column_names if column != name])
+        moved = table_for(manifest, out.parent)
+        others = moved.select([column for column in moved.column_names if column != name])
         table = others.append_column(name, pa.array(improved, from_pandas=True))
         write_table(table, out)
         kept.unlink()

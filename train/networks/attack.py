@@ -4,33 +4,56 @@ import copy
 import logging
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
 
 from train.networks.depthwise import speed_up_depthwise
+from train.networks.recognition import RecognitionModel
 
 logger = logging.getLogger(__name__)
 
 
-def frozen_for_attack(network: nn.Module, device: torch.device) -> nn.Module:
+def frozen_for_attack(network: nn.Module, device: torch.device, dtype: torch.dtype = torch.float32) -> nn.Module:
     """Return a copy of a network in evaluation mode, without gradients of its parameters, with fast input gradients.
 
     Batch norms are folded into their convolutions, and on a CPU depthwise convolutions get a faster backward pass, see
     `train.networks.depthwise`. Both are exact up to rounding.
 
     Args:
-        network: Any module. One that `torch.fx` cannot trace keeps its batch norms.
+        network: Any module. One that `torch.fx` cannot trace keeps its batch norms. With another `dtype` than float32
+            a `RecognitionModel`; it goes on to normalise in float32.
         device: Device of the copy.
+        dtype: Of its weights and activations.
 
     Returns:
         The copy, in channels-last layout.
     """
     frozen = copy.deepcopy(network).eval().requires_grad_(False)
-    try:
-        frozen = fuse(frozen)
-    except Exception as error:  # noqa: BLE001 - tracing a user's module can fail in any way, and only costs speed
-        logger.info("batch norms stay unfused: %s", error)
+    if dtype != torch.float32:
+        assert isinstance(frozen, RecognitionModel)
+        frozen.network = _Cast(_fused(frozen.network), dtype)
+    else:
+        frozen = _fused(frozen)
     frozen = frozen.requires_grad_(False).to(device)
     if device.type == "cpu":
         speed_up_depthwise(frozen)
     return frozen.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _fused(network: nn.Module) -> nn.Module:
+    try:
+        return fuse(network)
+    except Exception as error:  # noqa: BLE001 - tracing a user's module can fail in any way, and only costs speed
+        logger.info("batch norms stay unfused: %s", error)
+        return network
+
+
+class _Cast(nn.Module):
+    """A network in another precision, which takes float32."""
+
+    def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.network, self._dtype = network.to(dtype), dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(x.to(self._dtype))

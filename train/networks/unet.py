@@ -58,7 +58,7 @@ class UNet(nn.Module):
         self.final_conv = nn.Conv2d(width, 3, 1)
 
     def forward(self, images: Tensor, steps: Tensor) -> Tensor:
-        x = start = self.init_conv(images)
+        x = start = self.init_conv(images.to(self.init_conv.weight.dtype))
         time = self.time_mlp(steps)
         skips = []
         for level in self.downs:
@@ -83,12 +83,13 @@ class StepEmbedding(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.width = width
+        self.dtype = torch.float32
 
     def forward(self, steps: Tensor) -> Tensor:
         half = self.width // 2
         exponents = torch.arange(half, device=steps.device) * (-math.log(10_000) / (half - 1))
         angles = steps[:, None].float() * exponents.exp()
-        return torch.cat([angles.sin(), angles.cos()], 1)
+        return torch.cat([angles.sin(), angles.cos()], 1).to(self.dtype)
 
 
 class StandardisedConv2d(nn.Conv2d):
@@ -118,6 +119,26 @@ class Block(nn.Module):
         return F.silu(x)
 
 
+class _HalfBlock(Block):
+    """The same in half precision and channels-last, where PyTorch's own group norm would copy to float32 and back."""
+
+    def forward(self, x: Tensor, scale: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
+        x = self.proj(x)
+        (count, width), groups = x.shape[:2], self.norm.num_groups
+        values = x.permute(0, 2, 3, 1).reshape(count, -1, groups, width // groups)
+        mean = values.mean((1, 3), dtype=torch.float32)
+        squares = torch.linalg.vector_norm(values, dim=(1, 3), dtype=torch.float32).square()
+        variance = squares / (values.shape[1] * values.shape[3]) - mean.square()
+        spread = (variance.clamp(min=0) + self.norm.eps).rsqrt()
+        gain = spread.repeat_interleave(width // groups, 1) * self.norm.weight
+        offset = self.norm.bias - mean.repeat_interleave(width // groups, 1) * gain
+        if scale is not None and shift is not None:
+            factor = scale[..., 0, 0].float() + 1
+            gain, offset = gain * factor, offset * factor + shift[..., 0, 0]
+        gain, offset = (value.to(x.dtype)[..., None, None] for value in (gain, offset))
+        return F.silu(torch.addcmul(offset, x, gain), inplace=True)
+
+
 class ResidualBlock(nn.Module):
     """Two blocks, the first one scaled and shifted by the step."""
 
@@ -139,9 +160,11 @@ class ChannelNorm(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.g = nn.Parameter(torch.ones(1, width, 1, 1))
+        self.epsilon: float | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        last = F.layer_norm(x.permute(0, 2, 3, 1), (x.shape[1],), self.g.flatten(), None, epsilon_of(x))
+        epsilon = self.epsilon or epsilon_of(x)
+        last = F.layer_norm(x.permute(0, 2, 3, 1), (x.shape[1],), self.g.flatten(), None, epsilon)
         return last.permute(0, 3, 1, 2)
 
 
@@ -210,18 +233,34 @@ def _image(values: Tensor, like: Tensor) -> Tensor:
     return values.permute(0, 2, 1, 3).reshape(len(like), *like.shape[2:], INNER).permute(0, 3, 1, 2)
 
 
-def frozen_unet(unet: UNet) -> UNet:
-    """Return a copy for inference, in which the filters are scaled once and not in each call."""
+def frozen_unet(unet: UNet, dtype: torch.dtype = torch.float32) -> UNet:
+    """Return a copy for inference, in which the filters are scaled once and not in each call.
+
+    Args:
+        unet: The network.
+        dtype: Of the copy's weights and activations. Half precision is for GPUs; it keeps the epsilons of float32, and
+            norms are computed in float32 without leaving half precision in memory.
+    """
     frozen = copy.deepcopy(unet).eval().requires_grad_(False)
     for module in frozen.modules():
         if isinstance(module, Block):
             module.proj = _plain(module.proj)
+    if dtype != torch.float32:
+        for module in frozen.to(dtype).modules():
+            if isinstance(module, Block):
+                module.__class__ = _HalfBlock
+            elif isinstance(module, StepEmbedding):
+                module.dtype = dtype
+            elif isinstance(module, ChannelNorm):
+                module.epsilon = epsilon_of(torch.empty(0))
     return frozen
 
 
 def _plain(conv: nn.Conv2d) -> nn.Conv2d:
     if not isinstance(conv, StandardisedConv2d):
         return conv
-    plain = nn.Conv2d(conv.in_channels, conv.out_channels, 3, padding=1).requires_grad_(False)
+    device, dtype = conv.weight.device, conv.weight.dtype
+    plain = nn.Conv2d(conv.in_channels, conv.out_channels, 3, padding=1, device=device, dtype=dtype)
+    plain.requires_grad_(False)
     plain.load_state_dict({"weight": conv.standardised(), "bias": conv.bias})
     return plain

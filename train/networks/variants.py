@@ -41,8 +41,10 @@ class Variant:
 
 
 _IRESNET18 = partial(IResNet, (2, 2, 2, 2))
+_IRESNET34 = partial(IResNet, (3, 4, 6, 3))
 _IRESNET50 = partial(IResNet, (3, 4, 14, 3))
 _IRESNET100 = partial(IResNet, (3, 13, 30, 3))
+_IRESNET200 = partial(IResNet, (6, 26, 60, 6))
 
 VARIANTS = {
     "fiqa-nano": Variant(MobileFaceNet128, 128, 128, early=512, mean=IMAGENET_MEAN, std=IMAGENET_STD),
@@ -58,8 +60,10 @@ VARIANTS = {
     "mobilefacenet128": Variant(MobileFaceNet128, 128, mean=IMAGENET_MEAN, std=IMAGENET_STD),
     "mobilefacenet": Variant(MobileFaceNet, 512),
     "iresnet18": Variant(_IRESNET18, 512),
+    "iresnet34": Variant(_IRESNET34, 512),
     "iresnet50": Variant(_IRESNET50, 512),
     "iresnet100": Variant(_IRESNET100, 512),
+    "iresnet200": Variant(_IRESNET200, 512),
 }
 
 

@@ -23,6 +23,13 @@ AVERAGE_PREFIXES = ("ema_model.", "ema.", "model_ema.")
 PREFIXES = (*AVERAGE_PREFIXES, "_orig_mod.", "module.", "model.", "net.", "network.", "online_model.")
 """Prefixes of keys, by torch.compile, wrappers for several devices or for averages, Lightning and others."""
 
+PUBLISHED = {
+    "base.": "base_model.", "linear.": "mlp.",  # DifFIQA(R)
+    "regressor.": "mlp.",  # transfer learning
+    "feature_extractor.": "base_model.", "quality_head.": "mlp.",  # AI-KD
+}  # fmt: skip
+"""Names of backbones and heads in published checkpoints -> ours, which are eDifFIQA's."""
+
 _DEEPEST = 8
 _MOST = 256
 
@@ -52,6 +59,7 @@ def candidates(loaded: object) -> list[Candidate]:
         found += _without_prefixes(candidate)
         if len(found) > _MOST:
             break
+    found += [renamed for candidate in found if (renamed := _renamed(candidate)) is not None]
     return sorted(found, key=lambda candidate: not candidate.averaged)
 
 
@@ -79,6 +87,19 @@ def _without_prefixes(candidate: Candidate, depth: int = 0) -> Iterator[Candidat
         }
         if state:
             yield from _without_prefixes(Candidate((*candidate.place, prefix), state), depth + 1)
+
+
+def _renamed(candidate: Candidate) -> Candidate | None:
+    """Return a candidate with our names of backbone and head; None where it has no others."""
+    names = {key: _our_name(key) for key in candidate.state}
+    if all(key == name for key, name in names.items()) or len(set(names.values())) < len(names):
+        return None
+    return Candidate(candidate.place, {names[key]: value for key, value in candidate.state.items()})
+
+
+def _our_name(key: str) -> str:
+    prefix = next((prefix for prefix in PUBLISHED if key.startswith(prefix)), "")
+    return PUBLISHED.get(prefix, "") + key.removeprefix(prefix)
 
 
 def choose(found: list[Candidate], fits: Fits, first: tuple[str, ...] = ()) -> tuple[Candidate | None, list[Candidate]]:

@@ -34,7 +34,9 @@ def compare(
     part, embeddings = manifest.select(rows), np.asarray(open_vectors(files.embeddings)[rows])
     _score(recipe, settings, plan, peers, part, embeddings, files)
     labels = settings.method.label.split(",")
-    methods = dict.fromkeys([settings.network, *labels, "target", *(peer.name for peer in peers), "norm"])
+    methods = dict.fromkeys(
+        [recipe.get("name", settings.network), *labels, "target", *(peer.name for peer in peers), "norm"]
+    )
     evaluate_plan(plan, files.scores, files.scores_embeddings, Methods(list(methods)), files.folder)
 
 
@@ -60,7 +62,8 @@ def _score(
         write_json(kept, record.as_dict())
     network = load_network(settings.network, files.weights)
     assert isinstance(network, QualityNetwork)
-    for labeller in (NetworkScores(settings.network, network, get_variant(settings.network)), *peers):
+    name = recipe.get("name", settings.network)
+    for labeller in (NetworkScores(name, network, get_variant(settings.network)), *peers):
         scored = read_manifest(files.scores)
         if labeller.name not in scored.table.column_names:
             label_manifest(scored, labeller, files.scores, {}, 32)

@@ -19,8 +19,8 @@ from train.labelling.labeller import Labeller
 from train.labelling.method import RunOptions, label_images
 from train.labelling.runner import label_manifest
 from train.methods.faceqan import FaceQANLabeller, FaceQANSettings
-from train.networks.recognition import load_recognition_model
 from train.pipeline.files import Files
+from train.pipeline.teacher import Teacher
 from train.recipes import Recipe, settings_from
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ WRONG_NAME = "mislabelled"
 """Split of images that carry another person's name."""
 
 
-def label(recipe: Recipe, model: str, weights: Path, files: Files) -> None:
+def label(recipe: Recipe, teacher: Teacher, files: Files) -> None:
     """Embed all images, with FaceQAN's labels where the recipe has its section, and mark wrong names."""
     if files.labels.exists():
         logger.info("%s is there already", files.labels)
@@ -37,21 +37,22 @@ def label(recipe: Recipe, model: str, weights: Path, files: Files) -> None:
     manifest, unchecked = files.crops, files.labels.with_stem("labels-unchecked")
     if "faceqan" in recipe:
         if not unchecked.exists():
-            _label_faceqan(dict(recipe["faceqan"] or {}), model, weights, unchecked, files)
+            _label_faceqan(dict(recipe["faceqan"] or {}), teacher, unchecked, files)
         manifest = unchecked
     else:
-        embed_manifest(read_manifest(manifest), load_recognition_model(model, weights), files.embeddings)
+        embed_manifest(read_manifest(manifest), teacher.load(), files.embeddings)
     write_table(_without_wrong_names(read_manifest(manifest), open_vectors(files.embeddings)), files.labels)
     unchecked.unlink(missing_ok=True)
 
 
-def _label_faceqan(section: dict[str, Any], model: str, weights: Path, out: Path, files: Files) -> None:
+def _label_faceqan(section: dict[str, Any], teacher: Teacher, out: Path, files: Files) -> None:
     bf16, batch = section.pop("bf16", False), section.pop("batch", 16)
     if not isinstance(bf16, bool) or type(batch) is not int or batch < 1:
         raise InputError(
             f"faceqan has bf16={bf16!r}, batch={batch!r}; wanted true or false, and a whole number above 0"
         )
-    options = {"settings": settings_from(FaceQANSettings, section), "model": model, "weights": weights, "bf16": bf16}
+    options = {"settings": settings_from(FaceQANSettings, section), "model": teacher.model, "weights": teacher.weights}
+    options |= {"bf16": bf16, **teacher.given}
     label_images(FaceQANLabeller.load, options, files.crops, out, files.embeddings, RunOptions(batch))
 
 

@@ -20,14 +20,20 @@ from train.fitting.regressor import FitFiles, RegressorRecipe
 from train.labelling.labeller import Labeller
 from train.labelling.network_scores import NetworkScores, rescale
 from train.networks import QualityNetwork, get_variant, load_network, save_network
+from train.pipeline.calibrate import CalibrateSettings, calibrate_network
 from train.pipeline.compare import compare
 from train.pipeline.files import Files
 from train.pipeline.labels import add_label, label
 from train.pipeline.peers import load_peers
-from train.recipes import Recipe, text_of, training_commit
+from train.pipeline.start import PACKAGED, packaged_backbone
+from train.pipeline.teacher import Teacher
+from train.recipes import Recipe, settings_from, training_commit
 from train.run_state import RunRecord, read_record
 
 logger = logging.getLogger(__name__)
+
+LATER = ("peers", "evaluate", "calibrate")
+"""Sections that may change between two starts of a run: nothing that was made before depends on them."""
 
 SCALE_QUANTILES = (0.005, 0.995)
 """Validation scores that become 0 and 1: the worst and the best faces, but for a few outliers."""
@@ -55,27 +61,41 @@ def run_recipe(recipe: Recipe, data: Path, out: Path) -> Path:
     files = Files(out)
     outputs = (files.labels, files.scores, files.embeddings, files.weights, out / "recipe.json")
     _check_same(recipe, out / "recipe.json")
-    teacher = recipe["teacher"] or {}
-    model, weights = text_of(teacher, "model", "teacher"), data / text_of(teacher, "weights", "teacher")
+    if recipe.get("start", PACKAGED) != PACKAGED:
+        raise InputError(f"start is {recipe['start']!r}, wanted {PACKAGED}")
+    teacher = Teacher.from_recipe(recipe["teacher"] or {}, data)
+    if "start" not in recipe and teacher.weights is None:
+        raise InputError(
+            "the recipe has neither teacher.weights nor 'start', so there is no backbone to start from; give one"
+        )
     sources = sources_of_recipe(recipe["prepare"] or {}, data)
-    check_outputs({path.name: path for path in outputs}, [weights, *(file for item in sources for file in item.files)])
+    read = [*teacher.files, *(file for item in sources for file in item.files)]
+    check_outputs({path.name: path for path in outputs}, read)
     settings = RegressorRecipe.from_recipe(recipe)
     plan = EvaluationPlan.from_recipe(recipe.get("evaluate"), data)
+    calibration = None if "calibrate" not in recipe else settings_from(CalibrateSettings, recipe["calibrate"])
+    if calibration is not None:
+        calibration.check(plan)
     prepare(sources, out / "faces", settings.prepare)
-    peers = load_peers(recipe.get("peers") or {}, data, settings.network)
-    label(recipe, model, weights, files)
+    peers = load_peers(recipe.get("peers") or {}, data, recipe.get("name", settings.network))
+    label(recipe, teacher, files)
     for name in filter(None, (*settings.method.label.split(","), settings.targets.average)):
         add_label(name, peers, files)
-    inputs = FitFiles(files.labels, weights, files.embeddings, unpacked(sources, out / "faces"))
+    backbone = teacher.weights if teacher.weights and "start" not in recipe else None
+    if backbone is None:
+        backbone = packaged_backbone(settings.network, out / "backbone.safetensors")
+    inputs = FitFiles(files.labels, backbone, files.embeddings, unpacked(sources, out / "faces"))
     best = fit_regressor(settings, inputs, out / "fit")
     _scale(settings, best, files, dict(recipe.get("card") or {}))
     compare(recipe, settings, plan, peers, files)
+    if calibration is not None:
+        calibrate_network(calibration, plan, settings.network, files, recipe.get("name", ""))
     return files.weights
 
 
 def _check_same(recipe: Recipe, path: Path) -> None:
     """Keep the recipe beside its results, and refuse to mix results of two."""
-    record = RunRecord({name: section for name, section in recipe.items() if name not in ("card", "peers", "evaluate")})
+    record = RunRecord({name: section for name, section in recipe.items() if name not in ("card", *LATER)})
     if path.exists():
         record.check(read_record(path), path, "give another --out")
     else:

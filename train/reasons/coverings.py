@@ -22,7 +22,8 @@ def cover(face: Crop, rng: Generator) -> Crop:
     colour = rng.uniform(0, 255, 3) if rng.random() < 0.5 else np.full(3, rng.uniform(0, 255))
     if mask[: CROP_SIZE // 2].any() and rng.random() < 0.8:  # most sunglasses are dark
         colour = colour * 0.25
-    shade = np.linspace(*rng.uniform(0.6, 1.4, 2), CROP_SIZE, dtype=np.float32)
+    first, last = rng.uniform(0.6, 1.4, 2).tolist()
+    shade = np.linspace(first, last, CROP_SIZE, dtype=np.float32)
     cloth = colour.astype(np.float32) * (shade[:, None, None] if rng.random() < 0.5 else shade[None, :, None])
     cloth = np.broadcast_to(cloth, face.shape) + rng.normal(0, 3, face.shape).astype(np.float32)
     opacity = rng.uniform(0.85, 1)

@@ -32,6 +32,8 @@ class DamageSettings:
         sharpened: Share of the clean faces that are sharpened, as cameras and large pictures made smaller are.
         validation_copies: Damaged copies of each validation face.
         profiles: Pattern of the names of profiles.
+        often: Kinds that are drawn more often than others.
+        times: How much more often.
     """
 
     counts: tuple[float, ...] = (0.25, 0.45, 0.2, 0.1)
@@ -43,10 +45,14 @@ class DamageSettings:
     sharpened: float = 0.3
     validation_copies: int = 2
     profiles: str = "*/profile_*"
+    often: tuple[str, ...] = KINDS
+    times: float = 1.0
 
     def __post_init__(self) -> None:
         check_least(self, 0, "moves")
-        check_least(self, 1, "validation_copies")
+        check_least(self, 1, "validation_copies", "times")
+        if unknown := [kind for kind in self.often if kind not in KINDS]:
+            raise InputError(f"often has {unknown[0]!r}, wanted some of: {', '.join(KINDS)}")
         for name in ("least", "reduction", "covered", "cuts", "sharpened"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is {getattr(self, name)}, wanted a share from 0 to 1")
@@ -93,10 +99,12 @@ class DamagedFaces(Dataset[Item]):
         }
 
     def _draw(self, rng: Generator) -> list[Damage]:
-        """Draw kinds, all of them equally often, and grades."""
+        """Draw kinds and grades."""
         how = self._settings
         count = int(rng.choice(len(how.counts), p=how.counts))
-        kinds = set(rng.choice(KINDS, count, replace=False).tolist())
+        odds = np.array([how.times if kind in how.often else 1.0 for kind in KINDS])
+        even = bool(np.ptp(odds) == 0)
+        kinds = set(rng.choice(KINDS, count, replace=False, p=None if even else odds / odds.sum()).tolist())
         reduction = 1.0 if count < 2 else how.reduction
         return [(kind, reduction * rng.uniform(how.least, 1)) for kind in KINDS if kind in kinds]
 

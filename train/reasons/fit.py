@@ -4,6 +4,7 @@ import json
 import logging
 from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +28,14 @@ from train.recipes import Recipe, settings_from, training_commit
 from train.run_state import RunRecord, digest
 
 logger = logging.getLogger(__name__)
+
+
+class Stage(NamedTuple):
+    """A training: the folder's name, what is done to faces, and how the network is trained."""
+
+    name: str
+    damage: DamageSettings
+    training: FitSettings
 
 
 class _Logits(nn.Module):
@@ -59,7 +68,8 @@ def fit_reasons(recipe: Recipe, data: Path, out: Path) -> Path:
     """Train, see `train.fitting.supervised.Supervised.fit`.
 
     Args:
-        recipe: Sections `prepare` (sources, and how people are divided), `damage` and `training`.
+        recipe: Sections `prepare` (sources, and how people are divided), `damage` and `training`; and `refine`, where
+            it is trained a second time, with what differs in its own `damage` and `training`.
         data: Folder that the recipe's paths are relative to.
         out: Folder to write; started again, the run goes on there.
 
@@ -72,24 +82,51 @@ def fit_reasons(recipe: Recipe, data: Path, out: Path) -> Path:
     section = dict(recipe.get("prepare") or {})
     sources = sources_of_recipe(section, data)
     people = settings_from(PrepareSettings, {name: section[name] for name in section if name != "sources"})
-    damage = settings_from(DamageSettings, recipe.get("damage"))
-    training = settings_from(FitSettings, recipe.get("training"))
+    stages = _stages(recipe)
     make_folder(out)
     manifest = joined([read_source(source) for source in unpacked(sources, out)])
-    train_faces, validation_faces = _split(manifest, people, damage)
-    train_set = DamagedFaces(train_faces, damage, 1, training.flip, training.seed)
-    validation_set = DamagedFaces(validation_faces, damage, damage.validation_copies, 0, training.seed + 1)
-    torch.manual_seed(training.seed)
+    faces = _split(manifest, people, stages[0].damage)
+    torch.manual_seed(stages[0].training.seed)
     network = DamageNet()
-    groups = [parameter_group(list(network.parameters()), training.groups[0], training.optimiser)]
-    task = Supervised(network, _Logits, groups, HALF, HALF, train_set, damage_loss, training)
-    settings = {"damage": asdict(damage), "prepare": asdict(people), "training": asdict(training)}
-    record = RunRecord(settings, {"images": digest(["\n".join(manifest.column("source"))])}, FREE)
-    best = task.fit(validation_set, out / "fit", record)
-    load_state(network, read_state(best), str(best))
+    images = digest(["\n".join(manifest.column("source"))])
+    for stage in stages:
+        best = _train(network, faces, stage, people, images, out / stage.name)
+        load_state(network, read_state(best), str(best))
     card = {**(recipe.get("card") or {}), "training_commit": training_commit()}
     save_network(network, out / "weights.safetensors", {METADATA_KEY: json.dumps(card)})
     return out / "weights.safetensors"
+
+
+def _stages(recipe: Recipe) -> list[Stage]:
+    """Read how the network is trained, and how it is trained again."""
+    parts = {name: recipe.get(name) or {} for name in ("damage", "training")}
+    refine = recipe.get("refine") or {}
+    if unknown := sorted(set(refine) - set(parts)):
+        raise InputError(f"refine has no section {unknown[0]!r}, wanted damage and training")
+    refined = {name: {**part, **(refine.get(name) or {})} for name, part in parts.items()}
+    return [
+        Stage(name, settings_from(DamageSettings, part["damage"]), settings_from(FitSettings, part["training"]))
+        for name, part in (("fit", parts), ("refine", refined))
+        if name == "fit" or refine
+    ]
+
+
+def _train(
+    network: DamageNet,
+    faces: tuple[CleanFaces, CleanFaces],
+    stage: Stage,
+    people: PrepareSettings,
+    images: str,
+    out: Path,
+) -> Path:
+    """Train the network in place; returns the path of the best weights."""
+    damage, training = stage.damage, stage.training
+    train_set = DamagedFaces(faces[0], damage, 1, training.flip, training.seed)
+    validation_set = DamagedFaces(faces[1], damage, damage.validation_copies, 0, training.seed + 1)
+    groups = [parameter_group(list(network.parameters()), training.groups[0], training.optimiser)]
+    task = Supervised(network, _Logits, groups, HALF, HALF, train_set, damage_loss, training)
+    settings = {"damage": asdict(damage), "prepare": asdict(people), "training": asdict(training)}
+    return task.fit(validation_set, out, RunRecord(settings, {"images": images}, FREE))
 
 
 def _split(manifest: Manifest, people: PrepareSettings, damage: DamageSettings) -> tuple[CleanFaces, CleanFaces]:

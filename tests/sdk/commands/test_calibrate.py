@@ -106,6 +106,9 @@ def test_without_people_a_share_decides(photos: Path, tiny_path: Path, tmp_path:
         (("--fr", "fr.onnx", "--fr-mean", "a"), "--fr-mean is 'a'"),
         (("--fr", "fr.onnx", "--fr-colour", "red"), "--fr-colour is red"),
         (("--fr", "none.onnx"), "none.onnx"),
+        (("--fr", "yunet-2026may"), "yunet-2026may is a model for detection, wanted one for recognition"),
+        (("--fr", "net.pth"), "net.pth is neither an ONNX file nor one of: mobilefacenet128, w600k_mbf"),
+        (("--fr", "mobilefacenet128"), "is not on this machine and FIQA_OFFLINE forbids the network"),
     ],
 )
 def test_wrong_options_are_named(

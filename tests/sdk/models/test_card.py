@@ -149,3 +149,16 @@ def test_whole_numbers_become_floats() -> None:
     card = ModelCard("tiny", score_range=(0, 100))
     assert card.score_range == (0.0, 100.0)
     assert all(type(number) is float for number in card.score_range)
+
+
+def test_a_calibration_is_a_part_of_the_card_and_a_wrong_one_is_refused() -> None:
+    curve = {"model": "mine", "scores": [0.1, 0.9], "rates": [0.2, 1.0]}
+    card = ModelCard("mine", calibration=curve)  # type: ignore[arg-type]
+    assert card.calibration is not None
+    assert card.calibration.quality(0.5) == 60
+    assert ModelCard.from_json(card.to_json()) == card
+    assert "calibration" not in ModelCard("mine").to_dict()
+    with pytest.raises(ModelError, match="a model card's calibration is wrong: rates of a calibration is"):
+        ModelCard("mine", calibration={**curve, "rates": [0.5, 0.2]})  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match="a model card's calibration is 3, wanted a table"):
+        ModelCard("mine", calibration=3)  # type: ignore[arg-type]

@@ -203,6 +203,7 @@ def test_catalogue() -> None:
     assert list(catalog()) == [
         "fiqa-nano",
         "fiqa-detector",
+        "fiqa-reasons",
         "ediffiqa-t",
         "ediffiqa-t-yakhyo",
         "ediffiqa-s",
@@ -210,6 +211,9 @@ def test_catalogue() -> None:
         "ediffiqa-l",
         "yunet",
         "yunet-2026may",
+        "mobilefacenet128",
+        "w600k_mbf",
+        "w600k_r50",
     ]
     files = [one.file for one in catalog().values()]
     assert len(set(files)) == len(files)
@@ -222,7 +226,7 @@ def test_catalogue() -> None:
         assert all(catalog()[other].card.variant == one.card.variant for other in one.alternatives)
 
 
-EMBEDDED = {"fiqa-nano": 5_000_000, "fiqa-detector": 600_000}
+EMBEDDED = {"fiqa-nano": 5_000_000, "fiqa-detector": 600_000, "fiqa-reasons": 500_000}
 """Models of the package, and their largest sizes, bytes."""
 
 

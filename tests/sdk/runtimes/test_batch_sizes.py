@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sdk import InputError, ModelError, QualityScorer
-from sdk.runtimes.batch_sizes import TRIES, BatchSizes, consecutive_slices
+from sdk.runtimes.batch_sizes import TRIES, BatchSizes, consecutive_slices, split
 from tests.support.tiny_models import faces
 
 
@@ -28,6 +28,21 @@ def test_parts_are_the_whole(most: int, count: int, callers: int) -> None:
     assert all(1 <= part <= most for part in parts)
     slices = consecutive_slices(parts)
     assert np.concatenate([np.empty(0, int), *(np.arange(count)[part] for part in slices)]).tolist() == [*range(count)]
+
+
+@pytest.mark.parametrize(
+    ("count", "parts"),
+    [
+        (0, []), (1, [1]), (2, [2]), (8, [8]), (9, [8, 1]), (16, [8, 8]), (63, [63]), (65, [64, 1]), (32, [32]),
+        (72, [64, 8]), (256, [256]), (300, [256, 44]), (1024, [256] * 4), (1030, [*[256] * 4, 6]),
+    ],
+)  # fmt: skip
+def test_parts_where_batches_are_filled_up(count: int, parts: list[int]) -> None:
+    assert split(count, (1, 8, 64, 256)) == parts
+
+
+def test_a_single_size_is_never_exceeded() -> None:
+    assert split(70, (32,)) == [32, 32, 6]
 
 
 def test_the_fastest_size_is_taken_and_kept(own_store: Path) -> None:

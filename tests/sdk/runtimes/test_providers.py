@@ -13,7 +13,7 @@ from sdk import DeviceError, ModelError, QualityScorer
 from sdk.models.loading import Model, load_model
 from sdk.runtimes import onnxruntime as runtime
 from sdk.runtimes import providers
-from sdk.runtimes.onnxruntime import DeviceBuffers, OnnxRuntime
+from sdk.runtimes.onnxruntime import OnnxRuntime
 from sdk.runtimes.registry import open_runtime, parse_device
 from tests.support.tiny_models import faces
 
@@ -53,8 +53,8 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> type[Fake]:
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: available)
     monkeypatch.setattr(onnxruntime, "InferenceSession", Fake)
     monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None, raising=False)
-    # Without a GPU the same code runs with buffers in main memory.
-    monkeypatch.setattr(runtime, "DeviceBuffers", lambda *args: DeviceBuffers(*args[:3], "cpu"))
+    monkeypatch.setattr(runtime, "MEMORY", "cpu")  # without a GPU the same code runs with buffers in main memory
+    monkeypatch.setattr(runtime, "gpu_memory", lambda number: 16 << 30)
     monkeypatch.setattr(providers, "library_version", lambda names: "101300")
     monkeypatch.setattr(providers, "gpu_architecture", lambda number: "8.6")
     Fake.running, Fake.nodes = available, dict.fromkeys(NAMES.values(), 1)
@@ -111,7 +111,8 @@ def test_two_wheels_are_named_where_a_provider_is_missing(tiny_path: Path, monke
 
 def test_options(tiny_path: Path, fake: type[Fake], own_store: Path) -> None:
     model = load_model(tiny_path)
-    assert providers.provider_options("cuda", 1, model) == {"use_tf32": "0", "device_id": "1"}
+    search = {"cudnn_conv_algo_search": "HEURISTIC"}
+    assert providers.provider_options("cuda", 1, model) == {"use_tf32": "0", "device_id": "1", **search}
     found = providers.provider_options("tensorrt", 0, model)
     assert found["trt_profile_min_shapes"] == "image:1x112x112x3"
     assert found["trt_profile_max_shapes"] == "image:64x112x112x3"
@@ -157,15 +158,6 @@ def test_memory_that_is_not_enough(words: str, tiny_path: Path) -> None:
 def test_input_of_another_shape(tiny_path: Path) -> None:
     with pytest.raises(ModelError, match="onnxruntime cannot run the model on cpu"):
         OnnxRuntime(load_model(tiny_path), "cpu").run(faces(1)[:, :50])
-
-
-def test_buffers_stay(tiny_path: Path) -> None:
-    session = Session(str(tiny_path), providers=["CPUExecutionProvider"])
-    buffers = DeviceBuffers(session, "image", "quality", "cpu")
-    for count in (1, 2, 3, 4, 5, 3, 1):
-        expected = session.run(["quality"], {"image": faces(count, count)})[0]
-        np.testing.assert_allclose(buffers.run(faces(count, count)), expected, rtol=0, atol=1e-5)
-    assert sorted(buffers._own.bound) == [1, 2, 4, 8]
 
 
 @pytest.mark.parametrize(

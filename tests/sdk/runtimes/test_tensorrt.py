@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from sdk import DeviceError, ModelError, QualityScorer
-from sdk.runtimes import cuda_memory
-from sdk.runtimes.cuda_memory import Cuda
-from sdk.runtimes.providers import gpu_architecture
+from sdk.runtimes.cuda import with_bindings
+from sdk.runtimes.cuda.driver import gpu_architecture
+from sdk.runtimes.cuda.packages import open_cuda
+from sdk.runtimes.cuda.with_bindings import BindingsCuda
 from sdk.runtimes.tensorrt_library import LIBRARIES, load_library
 from tests.support import fake_gpu
 from tests.support.fake_gpu import Driver, Library, install, write_engine
@@ -175,7 +176,8 @@ def test_without_the_libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         QualityScorer(write_engine(tmp_path), trust=True)
     monkeypatch.setitem(sys.modules, "tensorrt", Library("tensorrt", Driver()))  # type: ignore[misc]
     monkeypatch.setitem(sys.modules, "cuda.bindings.driver", None)  # type: ignore[arg-type]
-    with pytest.raises(DeviceError, match="cuda-python is not installed"):
+    monkeypatch.setitem(sys.modules, "pycuda.driver", None)  # type: ignore[arg-type]
+    with pytest.raises(DeviceError, match="neither cuda-bindings nor pycuda can be loaded"):
         QualityScorer(write_engine(tmp_path), trust=True)
 
 
@@ -184,12 +186,12 @@ def test_without_a_gpu() -> None:
     if gpu_architecture(0) is not None:
         pytest.skip("there is a GPU")
     with pytest.raises(DeviceError, match="cuda:0 was asked for, but there is no CUDA here"):
-        Cuda(0)
+        BindingsCuda(0)
 
 
 def test_the_stand_in_has_the_functions_of_the_real_driver() -> None:
     driver = pytest.importorskip("cuda.bindings.driver", reason="needs cuda-bindings (fiqa[tensorrt-rtx])")
-    called = re.findall(r'"(cu[A-Z]\w+)"', Path(cuda_memory.__file__).read_text())
+    called = re.findall(r'"(cu[A-Z]\w+)"', Path(with_bindings.__file__).read_text())
     assert len(called) > 15
     for name in called:
         parameters = len(inspect.signature(getattr(Driver, name)).parameters) - 1
@@ -216,7 +218,7 @@ def test_an_engine_on_a_real_gpu(style: str, tmp_path: Path) -> None:
     """Build an engine of the tiny model for this machine's GPU, and compare its scores with onnxruntime's."""
     try:
         load_library(style)
-        cuda = Cuda(0)
+        cuda = open_cuda(0)
     except DeviceError as error:
         pytest.skip(str(error))
     cuda.close()

@@ -14,10 +14,16 @@ from train.data.manifest import read_manifest, read_table
 from train.methods import LABELLERS
 
 OPTIONS = {
-    "faceqan": "source --out --model --weights --mean --std --k --iterations -l --epsilon --p --clip-to-image --seed "
+    "faceqan": "source --out --model --fr --weights --mean --std --colour --size --k "
+    "--iterations -l --epsilon --p --clip-to-image --seed "
     "--bf16 --embeddings --batch --device --callers --engine",
-    "diffiqa": "source --out --diffusion --model --weights --mean --std -t --t -n --n --seed --precision --embeddings "
+    "diffiqa": "source --out --diffusion --model --fr --weights --mean --std --colour --size -t --t -n --n "
+    "--seed --precision --embeddings "
     "--batch --device --callers --engine",
+    "froq": "source --out --layers --calibration --model --fr --weights --mean --std --colour --size --noise --images "
+    "--seed --batch --device --callers --engine",
+    "norm": "source --out --model --fr --weights --mean --std --colour --size --embeddings --batch --device --callers "
+    "--engine",
     "sharpness": "source --out --batch --callers --engine",
     "detector": "source --out --model --batch --callers --engine",
     "lightqnet": "source --out --weights --batch --engine",
@@ -97,7 +103,7 @@ def means(channel: int = 0) -> np.ndarray:
 @pytest.mark.parametrize("name", LABELLERS)
 def test_options_of_each_method(name: str) -> None:
     text = CliRunner().invoke(app, ["label", name, "--help"], env={"COLUMNS": "200"}).output
-    words = {word.strip(",│").split("/")[0] for word in text.split()}
+    words = {part for word in text.split() for part in word.strip(",│").split("/")[0].split(",")}
     assert set(OPTIONS[name].split()) <= words
     assert LABELLERS[name][1].split()[0] in text
 

@@ -20,7 +20,7 @@ from train.data.label_targets import (
     make_targets,
     mid_rank,
 )
-from train.data.manifest import Manifest, make_manifest, read_manifest
+from train.data.manifest import Manifest, make_manifest, read_manifest, read_table
 from train.data.prepare import PrepareSettings, prepare, split_people
 from train.data.sources.source import Source
 from train.degradations.graded import (
@@ -219,15 +219,15 @@ def test_damaged_landmarks(archive: tuple[Path, Path], tmp_path: Path, spoil: Ca
         prepare_one(archive[0], tmp_path / "out", PrepareSettings(), archive[1])
 
 
-def test_landmarks_that_are_no_numbers_name_their_image(
-    archive: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_landmarks_that_are_no_numbers_name_their_image(archive: tuple[Path, Path], tmp_path: Path) -> None:
     with np.load(archive[1]) as file:
         names, landmarks = file["names"], file["landmarks"]
     landmarks[7, 2, 0] = np.nan
     np.savez(archive[1], names=names, landmarks=landmarks)
     prepare_one(archive[0], tmp_path / "out", PrepareSettings(copies=0, test_copies=0), archive[1])
-    assert f"{names[7]} hold NaN or infinity" in caplog.text
+    left = read_table(tmp_path / "out/left-out.csv").to_pylist()
+    assert [row["path"] for row in left] == [names[0], names[7]]
+    assert f"{names[7]} hold NaN or infinity" in left[1]["error"]
 
 
 def test_split_is_by_name_not_by_company() -> None:

@@ -22,11 +22,12 @@ from tests.support.tiny_models import embedding_model
 from tests.support.weights import tame_network
 from train.cli import app
 from train.data.manifest import Manifest, make_manifest, read_manifest, read_table, write_table
+from train.evaluation import curves
 from train.evaluation.curves import EvaluationSettings, evaluate_set
 from train.evaluation.inputs import EmbeddingSource, method_scores
 from train.evaluation.pairs import read_pairs
 from train.evaluation.results.tables import markdown, rows_of, terminal_table
-from train.evaluation.run import Protocol, pairs_of_set
+from train.evaluation.run import Protocol, chosen_split, pairs_of_set
 from train.evaluation.selection import Selection
 from train.evaluation.sets import set_rows
 from train.networks import save_network
@@ -81,7 +82,22 @@ def test_a_dozen_comparisons_by_hand() -> None:
     np.testing.assert_allclose(loose.methods[0].curve.fnmr, [2 / 8, 1 / 7, 1 / 6, 0.5 / 5, 0, 0, 0, 0], atol=1e-12)
 
 
-def test_rows_and_tables_have_every_figure() -> None:
+def test_few_errors_are_counted_and_give_no_figures() -> None:
+    result = worked_example(EvaluationSettings(fmr=(0.5, 0.25), rates=(0.2,), repetitions=50))
+    assert [(row["errors"], row["method"]) for row in rows_of([result])] == [
+        (2, "q"), (2, "constant"), (3, "q"), (3, "constant"),
+    ]  # fmt: skip
+    text = markdown([result])
+    assert "| method | hand, pAUC@0.2 (3 errors) |" in text
+    assert "| q | too few errors to tell |" in text
+    assert "0.911" not in text
+    table = terminal_table([result])
+    assert list(table.columns[2].cells) == ["2", "2", "3", "3"]
+    assert list(table.columns[4].cells) == ["too few errors to tell"] * 4
+
+
+def test_rows_and_tables_have_every_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(curves, "FEWEST_ERRORS", 1)
     result = worked_example(EvaluationSettings(fmr=(0.5, 0.25, 0.01), rates=(0.2,), repetitions=50))
     assert result.not_shown == (0.01,)
     rows = rows_of([result])
@@ -94,7 +110,7 @@ def test_rows_and_tables_have_every_figure() -> None:
     assert rows[2]["difference@0.2"] == 0
     assert 0.5 < rows[3]["first_better@0.2"] <= 1
     text = markdown([result])
-    assert "| method | hand, pAUC@0.2 |" in text
+    assert "| method | hand, pAUC@0.2 (3 errors) |" in text
     assert "| q | **0.911** (" in text
     assert "wanted 100" in text
     assert "| constant | 0.089 (" in text  # 1 - 0.911, the difference from the first
@@ -121,7 +137,8 @@ def test_a_good_method_is_first_and_the_difference_says_so() -> None:
     assert result.spearman[0, 2] == pytest.approx(1) == result.kendall[2, 0]
 
 
-def test_no_false_non_match_is_no_figure() -> None:
+def test_no_false_non_match_is_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(curves, "FEWEST_ERRORS", 0)
     embeddings = np.repeat(np.eye(4), 2, axis=0)
     people = np.repeat(list("abcd"), 2)
     pairs = Pairs(mated_pairs(people), non_mated_pairs(people))
@@ -393,6 +410,20 @@ def test_command_compares_the_images_that_are_named(faces: Path, tmp_path: Path)
     assert "such as 'P_0/P_0_0001.png'" in output
     pairs = ("--pairs", pairs_txt(faces / "pairs.txt"), "--images", "*1.png")
     assert "lists its pairs" in run(faces / "labels.csv", *options, *pairs, "--out", out / "d", code=2)
+
+
+def test_test_people_are_compared_where_there_are_any(faces: Path, tmp_path: Path) -> None:
+    manifest = read_manifest(faces / "labels.csv")
+    splits = ["test" if name < "P_5" else "train" for name in manifest.identities]
+    write_table(manifest.table.append_column("split", pa.array(splits)), faces / "split.csv")
+    options = ("--embeddings", faces / "e.npy", "--methods", "good", "--fmr", "0.1", "--bootstrap", "20")
+    for given, split, people in ((), "test", 5), (("--split", "train"), "train", 5), (("--split", "all"), "all", 10):
+        run(faces / "split.csv", *options, *given, "--out", tmp_path / split)
+        row = read_table(tmp_path / split / "table.csv").to_pylist()[0]
+        assert (row["split"], row["identities"]) == (split, people)
+    assert chosen_split(faces / "split.csv", faces / "pairs.txt", None) is None
+    assert chosen_split(faces / "labels.csv", None, None) is None
+    assert chosen_split(faces, None, None) is None
 
 
 def test_copies_are_selected_by_the_name_of_their_original(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def test_every_row_gets_its_label(crops: Path, tmp_path: Path, suffix: str, call
     out = tmp_path / f"labels{suffix}"
     label_manifest(manifest, Brightness(), out, {}, 5, tmp_path / "e.npy", Threads(callers))
     table = read_table(out)
-    assert table["path"].to_pylist() == manifest.paths
+    assert table["path"].to_pylist() == [f"crops/{path}" for path in manifest.paths]
     assert table["identity"].to_pylist() == manifest.identities
     np.testing.assert_allclose(table["brightness"].to_pylist(), expected(manifest))
     np.testing.assert_allclose(np.load(tmp_path / "e.npy")[:, 1], [-value for value in expected(manifest)], rtol=1e-6)
@@ -40,8 +40,8 @@ def test_unreadable_images_become_rows(crops: Path, tmp_path: Path) -> None:
     (crops / "person0" / "0.png").write_bytes(b"text")
     (crops / "person1" / "3.png").write_bytes((crops / "person2" / "6.png").read_bytes()[:2000])
     table = label_manifest(read_manifest(crops), Brightness(), tmp_path / "l.csv", {}, 4, tmp_path / "e.npy")
-    labels = dict(zip(table["path"].to_pylist(), table["brightness"].to_pylist(), strict=True))
-    reasons = dict(zip(table["path"].to_pylist(), table["error"].to_pylist(), strict=True))
+    labels = dict(zip(table["source"].to_pylist(), table["brightness"].to_pylist(), strict=True))
+    reasons = dict(zip(table["source"].to_pylist(), table["error"].to_pylist(), strict=True))
     errors = {path: error for path, error in reasons.items() if error}
     assert set(errors) == {"person0/0.png", "person1/3.png"} == {path for path in labels if labels[path] is None}
     assert "0.png" in errors["person0/0.png"]
@@ -156,3 +156,16 @@ def test_damaged_journals(crops: Path, tmp_path: Path, line: str) -> None:
     journal.write_bytes(b"\xff\xfe\n")
     with pytest.raises(InputError, match="is damaged"):
         label_manifest(read_manifest(crops), Broken(0.5, 1), out, {}, 4)
+
+
+def test_paths_lead_to_the_images_from_another_folder(crops: Path, tmp_path: Path) -> None:
+    first = label_manifest(read_manifest(crops), Sharpness(), tmp_path / "elsewhere/deep/labels.csv")
+    found = read_manifest(tmp_path / "elsewhere/deep/labels.csv")
+    assert found.paths[0] == "../../crops/person0/0.png"
+    assert found.column("source")[0] == "person0/0.png"
+    assert found.identities == read_manifest(crops).identities
+    np.testing.assert_array_equal(found.load_face(0), read_manifest(crops).load_face(0))
+    again = label_manifest(found, Sharpness(), tmp_path / "labels.csv")
+    assert again["sharpness"].to_pylist() == first["sharpness"].to_pylist()
+    back = read_manifest(tmp_path / "labels.csv")
+    assert (back.paths[0], back.column("source")[0]) == ("crops/person0/0.png", "person0/0.png")

@@ -21,6 +21,7 @@ from tests.support.diffusion import SETTINGS
 from tests.support.processes import start_two
 from tests.support.weights import golden_image, golden_noise, tame_diffusion, tame_network
 from train.data.manifest import make_manifest
+from train.fitting.settings import recorded
 from train.methods import fit_diffiqa as module
 from train.methods.diffusion import Diffusion, ddim_transitions, load_diffusion, schedule
 from train.methods.fit_diffiqa import DiffusionSettings, PairDataset, clean_rows, diffusion_settings, fit_diffiqa
@@ -298,7 +299,7 @@ def test_a_checkpoint_of_the_first_version_goes_on(whole: tuple[Path, Path], tmp
     fit_diffiqa(dataclasses.replace(SETTINGS, steps=3), faces, tmp_path)
     state = torch.load(tmp_path / "state.pt", weights_only=True)
     images = hashlib.sha256(b"0.png\n1.png\n2.png\n3.png\n4.png").hexdigest()
-    settings = dataclasses.asdict(dataclasses.replace(SETTINGS, steps=3, workers=7))
+    settings = recorded(dataclasses.replace(SETTINGS, steps=3, workers=7))
     torch.save({**state, "settings": {**settings, "faces": 5, "images": images}}, tmp_path / "state.pt")
     fit_diffiqa(SETTINGS, faces, tmp_path)
     assert_same(out, tmp_path)
@@ -365,3 +366,20 @@ def test_recipes() -> None:
     assert diffusion_settings(read_recipe("diffiqa-small")).width == 16
     with pytest.raises(InputError, match="no section 'diffusion'"):
         diffusion_settings(read_recipe("ediffiqa-t"))
+
+
+def test_the_frozen_network_is_whole_on_its_device() -> None:
+    """The device `meta` stands for a GPU; a copy in half precision is whole, too."""
+    frozen = frozen_unet(tame_diffusion(8).model.to("meta"), torch.bfloat16)
+    assert {(value.device.type, value.dtype) for value in frozen.parameters()} == {("meta", torch.bfloat16)}
+
+
+def test_half_precision_is_nearer_to_float32_than_autocast() -> None:
+    model, step = tame_diffusion(8).model, torch.tensor([4])
+    image = torch.from_numpy(golden_image("diffusion", (1, 3, 112, 112))).contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        exact = frozen_unet(model)(image, step)
+        half = frozen_unet(model, torch.bfloat16)(image, step).float()
+        with torch.autocast("cpu", torch.bfloat16):
+            cast = frozen_unet(model)(image, step).float()
+    assert float((half - exact).abs().mean()) < 0.6 * float((cast - exact).abs().mean())

@@ -29,6 +29,28 @@ def test_checkpoints_load(suffix: str, tmp_path: Path) -> None:
     assert identify(read_state(path)) == "fiqa-nano"
 
 
+@pytest.mark.parametrize(
+    ("name", "backbone", "head"),
+    [
+        ("mobilefacenet-linear", "base.", "linear."),  # DifFIQA(R)
+        ("mobilefacenet-linear", "base_model.", "regressor."),  # transfer learning
+        ("ediffiqa-t", "feature_extractor.", "quality_head."),  # AI-KD
+    ],
+)
+def test_checkpoints_with_the_names_of_published_ones_load(name: str, backbone: str, head: str, tmp_path: Path) -> None:
+    state = tame_network(name).state_dict()
+    renamed = {
+        key.replace("base_model.", backbone, 1)
+        if key.startswith("base_model.")
+        else key.replace("mlp.", head, 1): value
+        for key, value in state.items()
+    }
+    assert renamed.keys() != state.keys()
+    torch.save(renamed, tmp_path / "w.pth")
+    loaded = load_network(name, tmp_path / "w.pth").state_dict()
+    assert all(torch.equal(value, loaded[key]) for key, value in state.items())
+
+
 def test_wrong_variant_says_which_it_is(tmp_path: Path) -> None:
     save_network(tame_network("fiqa-nano"), tmp_path / "nano.safetensors")
     with pytest.raises(ModelError, match=r"missing keys, first 'base_model.conv1.conv.weight'") as raised:

@@ -11,8 +11,10 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
+from sdk.calibrating.embedding_session import read_recognition
 from sdk.errors import InputError, ModelError
-from tests.support.tiny_models import embedding_model, tiny_model
+from sdk.models.card import METADATA_KEY, InputSpec, ModelCard
+from tests.support.tiny_models import embedding_model, tiny_card, tiny_model
 from train.networks.recognition import OnnxNetwork, fingerprint, load_recognition_model
 
 
@@ -64,6 +66,28 @@ def second_output(model: onnx.ModelProto) -> None:
     model.graph.output.append(helper.make_tensor_value_info("flat", TensorProto.FLOAT, ["batch", 147]))
 
 
+def grey(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "channels"
+
+
+def test_the_output_embedding_is_taken_of_several(tmp_path: Path) -> None:
+    alone = load_recognition_model(str(saved(tmp_path, embedding_model())), gradients=False)
+    both = load_recognition_model(str(saved(tmp_path, changed(second_output))), gradients=False)
+    faces = torch.rand((2, 3, 112, 112))
+    torch.testing.assert_close(both(faces), alone(faces))
+
+
+def test_a_card_says_how_the_input_wants_pixels(tmp_path: Path) -> None:
+    card = ModelCard("fr", task="recognition", input=InputSpec(colour="BGR", mean=(0.1, 0.2, 0.3)))
+    model = embedding_model()
+    helper.set_model_props(model, {METADATA_KEY: card.to_json()})
+    found = load_recognition_model(str(saved(tmp_path, model)), gradients=False)
+    plain = load_recognition_model(str(saved(tmp_path, embedding_model())), mean=(0.1, 0.2, 0.3), gradients=False)
+    faces = torch.rand((2, 3, 112, 112))
+    mean = torch.tensor([0.1, 0.2, 0.3]).view(3, 1, 1)
+    torch.testing.assert_close(found(faces), plain.network(((faces - mean) / 0.5).flip(1)))
+
+
 def custom_operator(model: onnx.ModelProto) -> None:
     model.graph.node[0].domain = "evil"
 
@@ -76,8 +100,9 @@ def external_weights(model: onnx.ModelProto) -> None:
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (tiny_model(), r"takes image uint8 \(N, 112, 112, 3\); wanted one input, faces float32 \(N, 3, 112, 112\)"),
-        (changed(second_output), r"gives embedding float32 \(N, 8\) and flat float32 \(N, 147\); wanted one output"),
+        (tiny_model(), r"gives quality float32 \(N, 1\); wanted one output, embeddings .* face-recognition model"),
+        (tiny_model(tiny_card(), outputs=2), r"gives quality .* and features .* and is for quality; wanted one output"),
+        (changed(grey), r"takes faces float32 \(N, N, 112, 112\); wanted one input, faces \(N, 3, H, W\)"),
         (embedding_model(0), "takes 0 faces a call, wanted 1 to 1024"),
         (changed(custom_operator), "fr.onnx: the ONNX file uses the custom operator evil.AveragePool"),
         (changed(external_weights), "fr.onnx: the ONNX file keeps weights in other files"),
@@ -85,16 +110,14 @@ def external_weights(model: onnx.ModelProto) -> None:
 )
 def test_other_files_are_refused(model: onnx.ModelProto, message: str, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=message):
-        OnnxNetwork(saved(tmp_path, model))
+        OnnxNetwork(read_recognition(saved(tmp_path, model)))
 
 
 def test_what_is_no_file_and_what_needs_gradients(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"absent.onnx cannot be read"):
-        OnnxNetwork(tmp_path / "absent.onnx")
+        read_recognition(tmp_path / "absent.onnx")
     path = saved(tmp_path, embedding_model())
-    with pytest.raises(InputError, match="gives no gradients, wanted a torch network, such as mobilefacenet128"):
-        load_recognition_model(str(path))
     with pytest.raises(InputError, match="loads its own weights; leave out"):
         load_recognition_model(str(path), path, gradients=False)
     with pytest.raises(InputError, match="gives no gradients"):
-        OnnxNetwork(path)(torch.rand((1, 3, 112, 112), requires_grad=True))
+        OnnxNetwork(read_recognition(path))(torch.rand((1, 3, 112, 112), requires_grad=True))

@@ -1,5 +1,6 @@
 """Face-recognition models by name, a user's own, and devices."""
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,9 @@ import torch
 from torch import nn
 
 from sdk.errors import InputError, ModelError
-from train.networks.recognition import device_of, load_recognition_model
+from tests.support.weights import tame_network
+from train.networks import QualityNetwork, save_network
+from train.networks.recognition import device_of, fingerprint, load_recognition_model
 
 VALUE = "a value, and no function"
 
@@ -30,9 +33,16 @@ def test_own_network() -> None:
 @pytest.mark.parametrize(
     ("name", "error", "message"),
     [
-        ("mobilefacenet128", InputError, "needs its weights"),
-        ("ediffiqa-t", InputError, "quality network"),
-        ("nothing", InputError, "unknown network"),
+        ("iresnet50", InputError, "needs its weights"),
+        ("ediffiqa-t", InputError, "ediffiqa-t needs its weights"),
+        ("fiqa-nano", InputError, "fiqa-nano is a quality network that gives no embeddings"),
+        (
+            "nothing",
+            InputError,
+            "unknown model 'nothing', wanted one of: ediffiqa-t, .*mobilefacenet128, .*w600k_r50, an ONNX file",
+        ),
+        ("yunet-2026may", ModelError, "is a model for detection, wanted one for recognition: mobilefacenet128"),
+        ("absent.pt", ModelError, "absent.pt cannot be read"),
         ("no_such_module:f", InputError, "there is no module 'no_such_module'"),
         (f"{__name__}:absent", InputError, "has no 'absent'"),
         (f"{__name__}:VALUE", InputError, "wanted a function"),
@@ -42,6 +52,63 @@ def test_own_network() -> None:
 def test_bad_models(name: str, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         load_recognition_model(name)
+
+
+FACES = torch.rand((3, 3, 112, 112), generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("ending", [".pt", ".pt2"])
+def test_files_of_torch(ending: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network, path = own_network().eval(), tmp_path / f"fr{ending}"
+    if ending == ".pt":
+        torch.jit.save(torch.jit.trace(network, FACES), path)
+    else:
+        torch.export.save(torch.export.export(network, (FACES[:2],)), path)
+    model = load_recognition_model(str(path), mean=(0.25,) * 3).eval()
+    wanted = network((FACES - 0.25) / 0.5)
+    torch.testing.assert_close(model(FACES), wanted)
+    torch.testing.assert_close(copy.deepcopy(model)(FACES), wanted)
+    assert fingerprint(model) != fingerprint(load_recognition_model(str(path)))
+    faces = FACES.clone().requires_grad_()
+    model(faces).sum().backward()
+    assert faces.grad is not None
+    assert faces.grad.abs().sum() > 0
+    with pytest.raises(InputError, match="loads its own weights"):
+        load_recognition_model(str(path), path)
+
+
+def test_a_distilled_network_embeds(tmp_path: Path) -> None:
+    network = tame_network("ediffiqa-t")
+    save_network(network, tmp_path / "t.safetensors")
+    model = load_recognition_model("ediffiqa-t", tmp_path / "t.safetensors").eval()
+    assert isinstance(network, QualityNetwork)
+    with torch.inference_mode():
+        torch.testing.assert_close(model(FACES), network.features_and_quality(2 * FACES - 1)[0])
+
+
+def test_weights_alone_are_no_model(tmp_path: Path) -> None:
+    torch.save(own_network().state_dict(), tmp_path / "w.pt")
+    with pytest.raises(ModelError, match=r"is no TorchScript file\. If it holds weights only, give the network's name"):
+        load_recognition_model(str(tmp_path / "w.pt"))
+
+
+def test_size_and_colour() -> None:
+    model = load_recognition_model(
+        f"{__name__}:shows_its_input", mean=(0.0,) * 3, std=(1.0,) * 3, colour="BGR", size=64
+    )
+    assert model(FACES).shape == (3, 3 * 64 * 64)
+    blue, red = model(FACES)[:, 0], FACES[:, 2, :2, :2].mean((1, 2))
+    torch.testing.assert_close(blue, red, atol=0.2, rtol=0)
+    plain = load_recognition_model(f"{__name__}:shows_its_input")
+    assert fingerprint(plain) != fingerprint(model)
+    for wrong, message in (({"colour": "red"}, "wanted RGB or BGR"), ({"size": 5}, "wanted 16 to 1024")):
+        with pytest.raises(InputError, match=message):
+            load_recognition_model(f"{__name__}:shows_its_input", **wrong)  # type: ignore[arg-type]
+
+
+def shows_its_input() -> nn.Module:
+    return nn.Flatten()
 
 
 def test_missing_checkpoints_and_devices(tmp_path: Path) -> None:

@@ -2,10 +2,11 @@
 
 - `.npz`: `names` (N,) and `landmarks` (N, 5, 2).
 - Table, CSV or Parquet: the image in a column `path` or `file`; its landmarks in a column `landmarks`, as in a
-  manifest, or in the ten columns `COLUMNS`. Further columns may name the people.
+  manifest, or in the ten columns `COLUMNS`. Further columns may name the people. A table of `fiqa score` has a column
+  `face` and a row a face: the row of face 0, the largest one, is taken.
 
 Landmarks are in pixels of the image; the left eye is the one that is left in the image. An image's name is its path
-relative to the folder of images, or begins with that folder's name.
+relative to the folder of images, or begins with that folder's name, or is a path that leads to the image.
 """
 
 import logging
@@ -59,12 +60,16 @@ def with_landmarks(manifest: Manifest, path: Path, identity: str | None = None) 
 
 
 def _relative(names: list[str], manifest: Manifest) -> list[str]:
-    """Return names relative to the folder of images, where all begin with the folder's name and so fit more images."""
+    """Return names relative to the folder of images, in the reading that fits most images."""
+    root = os.path.abspath(manifest.root)
     top = f"{name_of(manifest.root)}/"
-    if not all(name.startswith(top) for name in names):
-        return names
+    readings = (
+        names,
+        [name.removeprefix(top) for name in names],
+        [os.path.abspath(name).removeprefix(f"{root}{os.sep}").replace(os.sep, "/") for name in names],
+    )
     known = set(manifest.paths)
-    return max(names, [name.removeprefix(top) for name in names], key=lambda found: len(known & set(found)))
+    return max(readings, key=lambda found: len(known & set(found)))
 
 
 def name_of(folder: Path) -> str:
@@ -86,6 +91,8 @@ def _read_table(path: Path, identity: str | None) -> tuple[list[str], list[Row]]
     column = next((name for name in ("path", "file") if name in columns), None)
     if column is None:
         raise InputError(f"{path} has no column 'path' or 'file', only {shortened(', '.join(columns))}")
+    if "face" in columns:
+        table = table.filter(pa.array(~(numbers(table, "face") > 0)))  # an image without a face has an empty field
     names = table[column].to_pylist()
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise InputError(f"{path} names {shortened(twice[0])!r} more than once, wanted one row an image")

@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from sdk.files import write_file
 from train.data.manifest import read_table, write_table
-from train.evaluation.curves import Interval
-from train.evaluation.results.tables import interval_cell, table_lines
+from train.evaluation.curves import FEWEST_ERRORS, Interval
+from train.evaluation.results.tables import TOO_FEW, UNKNOWN, interval_cell, table_lines
 
 Row = dict[str, Any]
 
@@ -51,7 +51,8 @@ def _rows(part: Part) -> Iterable[Row]:
         if row["method"]:  # else the row is a note on an FMR that cannot be shown
             figures = {name: _number(value) for name, value in row.items() if name.partition("@")[0] in FIGURES}
             names = {"split": part.split, "judge": part.judge, "protocol": part.protocol}
-            yield {**names, "set": row["set"], "fmr": row["fmr"], "method": str(row["method"]), **figures}
+            told = {"set": row["set"], "fmr": row["fmr"], "errors": row.get("errors")}
+            yield {**names, **told, "method": str(row["method"]), **figures}
 
 
 def _markdown(rows: Sequence[Row]) -> Iterable[str]:
@@ -63,7 +64,8 @@ def _markdown(rows: Sequence[Row]) -> Iterable[str]:
     for (split, judge, fmr), group in groupby(rows, lambda row: (row["split"], row["judge"], row["fmr"])):
         judged = f", judged by {judge}" if judge else ""
         yield from (f"## {split}{judged}, FMR {fmr:g}", "")
-        yield from table_lines(["protocol", "set", "method", *(f"pAUC@{rate}" for rate in rates)], _cells(group, rates))
+        heads = ["protocol", "set", "errors", "method", *(f"pAUC@{rate}" for rate in rates)]
+        yield from table_lines(heads, _cells(group, rates))
 
 
 def _cells(rows: Iterable[Row], rates: Sequence[str]) -> Iterable[list[str]]:
@@ -72,7 +74,11 @@ def _cells(rows: Iterable[Row], rates: Sequence[str]) -> Iterable[list[str]]:
         best = [min(_known(row[f"pauc@{rate}"]) for row in methods) for rate in rates]
         for index, row in enumerate(methods):
             cells = [_cell(row, rate, low, index > 0) for rate, low in zip(rates, best, strict=True)]
-            yield [protocol, name, row["method"], *cells]
+            errors = row["errors"]
+            few = errors is not None and errors < FEWEST_ERRORS
+            yield [protocol, name, UNKNOWN if errors is None else str(errors), row["method"]] + (
+                [TOO_FEW] * len(cells) if few else cells
+            )
 
 
 def _cell(row: Row, rate: str, best: float, other: bool) -> str:

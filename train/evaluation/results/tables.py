@@ -10,10 +10,14 @@ from rich.table import Table
 
 from sdk.commands.console import cell
 from sdk.files import write_file
+from sdk.text import count
 from train.data.manifest import write_table
-from train.evaluation.curves import Interval, MethodResult, SetResult
+from train.evaluation.curves import Interval, MethodResult, Point, SetResult
 from train.evaluation.results.plots import plot_edc
 from train.evaluation.tracks import VideoResult
+
+TOO_FEW = "too few errors to tell"
+"""Stands for the figures of fewer than `FEWEST_ERRORS` errors."""
 
 UNKNOWN = "–"  # noqa: RUF001 - tables show a dash where nothing can be measured
 
@@ -43,6 +47,7 @@ def rows_of(results: Iterable[SetResult]) -> list[dict[str, Any]]:
         counts |= {"mated": result.mated, "non_mated": result.non_mated}
         for point in result.points:
             measured = {"fmr": point.fmr, "threshold": round(point.threshold, 6), "fnmr": round(point.fnmr, 6)}
+            measured["errors"] = point.errors
             rows += [{**counts, **measured, **_figures(method)} for method in point.methods]
         for fmr in result.not_shown:
             rows.append({**counts, "fmr": fmr, "note": not_shown_note(result, fmr)})
@@ -78,17 +83,18 @@ def markdown(results: Sequence[SetResult]) -> str:
     lines: list[str] = []
     for fmr in sorted({point.fmr for result in results for point in result.points}, reverse=True):
         shown = [(result, point) for result in results for point in result.points if point.fmr == fmr]
-        columns = [(result.name, rate, point.methods) for result, point in shown for rate in point.methods[0].pauc]
-        heads = [f"{name}, pAUC@{rate:g}" for name, rate, _ in columns]
+        columns = [(result.name, rate, point) for result, point in shown for rate in point.methods[0].pauc]
+        heads = [f"{name}, pAUC@{rate:g} ({count('error', point.errors)})" for name, rate, point in columns]
         lines += [f"FMR {fmr:g}:", ""]
         lines += table_lines(["method", *heads], _pauc_cells(columns))
         for result, point in shown:
             lines.append(
                 f"- {result.name}: {result.images} images of {result.identities} people, {result.mated} mated and "
-                f"{result.non_mated} non-mated comparisons, FNMR {point.fnmr:.4f} at threshold {point.threshold:.4f}"
+                f"{result.non_mated} non-mated comparisons, {count('error', point.errors)}, FNMR {point.fnmr:.4f} at "
+                f"threshold {point.threshold:.4f}"
             )
-        first = columns[0][2][0].method
-        if len(columns[0][2]) > 1:
+        first = columns[0][2].methods[0].method
+        if len(columns[0][2].methods) > 1:
             lines += ["", f"pAUC less that of {first}, and share of the draws in which {first} is better:", ""]
             lines += table_lines(["method", *heads], _difference_cells(columns))
     for result in results:
@@ -99,28 +105,28 @@ def markdown(results: Sequence[SetResult]) -> str:
     return "\n".join(lines).replace("\n\n\n", "\n\n")
 
 
-Column = tuple[str, float, list[MethodResult]]
-"""Set, discard rate, methods."""
+Column = tuple[str, float, Point]
+"""Set, discard rate, and the methods at a threshold."""
 
 
 def _pauc_cells(columns: Sequence[Column]) -> Iterable[list[str]]:
-    best = [min((item.pauc[rate].value for item in methods), default=math.nan) for _, rate, methods in columns]
-    for index, first in enumerate(columns[0][2]):
-        values = [methods[index].pauc[rate] for _, rate, methods in columns]
-        yield [
-            first.method,
-            *(interval_cell(value, value.value == low) for value, low in zip(values, best, strict=True)),
-        ]
+    best = [min((item.pauc[rate].value for item in point.methods), default=math.nan) for _, rate, point in columns]
+    for index, first in enumerate(columns[0][2].methods):
+        cells = [first.method]
+        for (_, rate, point), low in zip(columns, best, strict=True):
+            value = point.methods[index].pauc[rate]
+            cells.append(interval_cell(value, value.value == low) if point.tells else TOO_FEW)
+        yield cells
 
 
 def _difference_cells(columns: Sequence[Column]) -> Iterable[list[str]]:
-    for index, first in list(enumerate(columns[0][2]))[1:]:
+    for index, first in list(enumerate(columns[0][2].methods))[1:]:
         cells = [first.method]
-        for _, rate, methods in columns:
-            share = methods[index].first_better[rate]
-            cells.append(
-                f"{interval_cell(methods[index].difference[rate])}; {UNKNOWN if math.isnan(share) else f'{share:.3f}'}"
-            )
+        for _, rate, point in columns:
+            method = point.methods[index]
+            share = method.first_better[rate]
+            text = f"{interval_cell(method.difference[rate])}; {UNKNOWN if math.isnan(share) else f'{share:.3f}'}"
+            cells.append(text if point.tells else TOO_FEW)
         yield cells
 
 
@@ -151,15 +157,15 @@ def table_lines(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str
 def terminal_table(results: Sequence[SetResult]) -> Table:
     """Return the pAUCs as a table for a terminal."""
     rates = list(results[0].points[0].methods[0].pauc)
-    table = Table("set", "FMR", "method", *(f"pAUC@{rate:g} (95 %)" for rate in rates), title="lower is better")
+    heads = (f"pAUC@{rate:g} (95 %)" for rate in rates)
+    table = Table("set", "FMR", "errors", "method", *heads, title="lower is better")
     for result in results:
         for point in result.points:
             for method in point.methods:
-                table.add_row(
-                    cell(result.name), f"{point.fmr:g}", cell(method.method), *map(interval_cell, method.pauc.values())
-                )
+                figures = [interval_cell(value) if point.tells else TOO_FEW for value in method.pauc.values()]
+                table.add_row(cell(result.name), f"{point.fmr:g}", str(point.errors), cell(method.method), *figures)
         for fmr in result.not_shown:
-            table.add_row(cell(result.name), f"{fmr:g}", not_shown_note(result, fmr))
+            table.add_row(cell(result.name), f"{fmr:g}", "", not_shown_note(result, fmr))
     return table
 
 

@@ -1,6 +1,17 @@
-"""Face-recognition models: torch networks and ONNX files, with their normalisation."""
+"""Face-recognition models of every kind, with their input."""
 
-from train.networks.recognition.models import RecognitionModel, device_of, fingerprint, load_recognition_model
-from train.networks.recognition.onnx_network import OnnxNetwork, is_onnx
+from train.networks.recognition.face_input import FaceInput
+from train.networks.recognition.models import (
+    RecognitionModel,
+    device_of,
+    fingerprint,
+    is_file,
+    load_recognition_model,
+    recognition_names,
+)  # fmt: skip
+from train.networks.recognition.onnx_network import OnnxNetwork
 
-__all__ = ["OnnxNetwork", "RecognitionModel", "device_of", "fingerprint", "is_onnx", "load_recognition_model"]
+__all__ = [
+    "FaceInput", "OnnxNetwork", "RecognitionModel", "device_of", "fingerprint", "is_file", "load_recognition_model",
+    "recognition_names",
+]  # fmt: skip

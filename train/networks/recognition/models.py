@@ -2,43 +2,59 @@
 
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from sdk.alignment import CROP_SIZE
+from sdk.calibrating.embedding_session import read_recognition
 from sdk.errors import InputError
+from sdk.models.card import InputSpec
+from sdk.models.catalog import catalog
+from sdk.models.store import fetch_model
 from sdk.text import shortened
-from train.networks import get_variant, load_network
-from train.networks.recognition.onnx_network import OnnxNetwork, is_onnx
-from train.networks.variants import HALF
+from train.networks import QualityNetwork, get_variant, load_network
+from train.networks.recognition.face_input import RGB_FACES, FaceInput, as_taken
+from train.networks.recognition.onnx_network import OnnxNetwork
+from train.networks.recognition.onnx_torch import torch_network
+from train.networks.recognition.torch_files import SUFFIXES, TorchFile, is_torch_file
+from train.networks.variants import VARIANTS
 from train.references import resolve
 
 EXAMPLE = "such as mobilefacenet128"
 
 
 class RecognitionModel(nn.Module):
-    """A face-recognition network with its normalisation: RGB faces (N, 3, 112, 112) in [0, 1] -> embeddings (N, D).
+    """A face-recognition network with its input: RGB faces (N, 3, 112, 112) in [0, 1] -> embeddings (N, D).
 
     Noise that is added to its input is thus on the scale of pixels.
 
     Args:
-        network: Takes normalised faces.
+        network: Takes faces as `spec` says.
         mean: Subtracted from RGB in [0, 1].
         std: Divides what is left.
+        spec: Size, colour and layout that the network takes; its mean and deviation are not used.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(
+        self, network: nn.Module, mean: Sequence[float], std: Sequence[float], spec: InputSpec = RGB_FACES
+    ) -> None:
         super().__init__()
         self.network = network
+        self._spec = spec
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
+        form = (spec.height, spec.width, spec.colour == "BGR")
+        if form != (CROP_SIZE, CROP_SIZE, False):  # a part of the fingerprint
+            self.register_buffer("form", torch.tensor(form))
 
     def forward(self, faces: Tensor) -> Tensor:
-        return self.network((faces - self.mean) / self.std)
+        return self.network(as_taken((faces - self.mean) / self.std, self._spec))
 
 
 def load_recognition_model(
@@ -47,38 +63,91 @@ def load_recognition_model(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     gradients: bool = True,
+    colour: str | None = None,
+    size: int | None = None,
 ) -> RecognitionModel:
-    """Load one of our networks, or a user's own.
+    """Load a face-recognition model of any kind.
 
     Args:
-        name: A variant without a head (`mobilefacenet128`, `iresnet100`, ...); or `module:function`, see
-            `train.references`: the function takes nothing and returns a torch module with its weights; or an ONNX file,
-            see `OnnxNetwork`.
+        name: One of these:
+
+            - a variant (`mobilefacenet128`, `iresnet100`, ...; of a quality network such as `ediffiqa-t` its backbone),
+              with `weights`; without them the file of the catalogue's entry of that name is fetched;
+            - another name in the catalogue with the task `recognition`, such as `w600k_r50`;
+            - an ONNX file, see `sdk.calibrating.embedding_session.read_recognition`;
+            - a file of `torch.jit.save` or `torch.export.save`, see `train.networks.recognition.torch_files`;
+            - `module:function`, see `train.references`: the function takes nothing and returns a torch module with its
+              weights.
         weights: Checkpoint of one of our networks.
-        mean: Subtracted from RGB in [0, 1]; by default our network's own, 0.5 for a user's.
-        std: Divides what is left; by default our network's own, 0.5 for a user's.
-        gradients: Refuse an ONNX file, for it gives no gradients. Give False where the model only embeds faces.
+        mean: Subtracted from RGB in [0, 1]; by default that of the model's card or of our network, 0.5 for others.
+        std: Divides what is left; the default is as that of the mean.
+        gradients: An ONNX file becomes a torch network, see `train.networks.recognition.onnx_torch`. Give False where
+            the model only embeds faces: then onnxruntime runs the file.
+        colour: Order of the channels; RGB where neither this nor a card says otherwise.
+        size: Side of the faces that the network takes; 112 where neither this nor the file says otherwise.
 
     Raises:
-        InputError: The name is unknown, the weights are missing, the user's function returns no module, or gradients
-            are wanted of an ONNX file.
-        ModelError: The checkpoint or the ONNX file does not fit.
+        InputError: The name is unknown, the weights are missing, or the user's function returns no module.
+        ModelError: A file cannot be fetched or does not fit, or has an operator that has no gradient here.
     """
+    given = FaceInput(mean, std, colour, size)
     own = ":" in name
-    if (own or is_onnx(name)) and weights is not None:
+    if (own or is_file(name)) and weights is not None:
         raise InputError(f"{name} loads its own weights; leave out {weights}")
-    if is_onnx(name):
-        if gradients:
-            raise InputError(f"{name} is an ONNX file, which gives no gradients, wanted a torch network, {EXAMPLE}")
-        return RecognitionModel(OnnxNetwork(Path(name)), mean or HALF, std or HALF)
     if own:
-        return RecognitionModel(_own_network(name), mean or HALF, std or HALF)
+        return _model(_own_network(name), given.applied(RGB_FACES))
+    if is_torch_file(name):
+        return _model(TorchFile(Path(name)), given.applied(RGB_FACES))
+    if name in VARIANTS:
+        return _our_model(name, weights, given)
+    if not is_onnx(name) and name not in catalog():
+        names = [*(known for known, variant in VARIANTS.items() if not variant.early), *recognition_names()]
+        raise InputError(
+            f"unknown model {name!r}, wanted one of: {', '.join(dict.fromkeys(names))}, an ONNX file, a file of torch "
+            f"({', '.join(SUFFIXES)}), or module:function"
+        )
+    file = read_recognition(name)
+    network = OnnxNetwork(file)
+    spec = given.applied(network.input)
+    if not gradients:
+        return _model(network, spec)
+    if spec.dtype == "uint8":  # the same numbers, not rounded, for rounding has no gradient
+        spec = replace(spec, dtype="float32", mean=(0.0, 0.0, 0.0), std=(1 / 255, 1 / 255, 1 / 255))
+    return _model(torch_network(file, network), spec)
+
+
+def _model(network: nn.Module, spec: InputSpec) -> RecognitionModel:
+    if spec.dtype == "uint8":  # the network normalises pixels itself
+        return RecognitionModel(network, (0, 0, 0), (1, 1, 1), spec)
+    return RecognitionModel(network, spec.mean, spec.std, spec)
+
+
+def _our_model(name: str, weights: Path | None, given: FaceInput) -> RecognitionModel:
     variant = get_variant(name)
-    if variant.hidden is not None:
-        raise InputError(f"{name} is a quality network, wanted a face-recognition network, {EXAMPLE}")
+    if variant.early:
+        raise InputError(f"{name} is a quality network that gives no embeddings, wanted another, {EXAMPLE}")
     if weights is None:
-        raise InputError(f"{name} needs its weights; give a .safetensors or .pth file")
-    return RecognitionModel(load_network(name, weights), mean or variant.mean, std or variant.std)
+        if name not in recognition_names():
+            raise InputError(f"{name} needs its weights; give a .safetensors or .pth file")
+        weights = fetch_model(name)
+    spec = given.applied(replace(RGB_FACES, mean=variant.mean, std=variant.std))
+    network = load_network(name, weights)
+    return _model(network.base_model if isinstance(network, QualityNetwork) else network, spec)
+
+
+def recognition_names() -> list[str]:
+    """Return the names of the face-recognition models in the catalogue."""
+    return [name for name, entry in catalog().items() if entry.card.task == "recognition"]
+
+
+def is_file(name: str) -> bool:
+    """Tell whether the name of a face-recognition model is that of a file, which has its weights."""
+    return is_onnx(name) or is_torch_file(name)
+
+
+def is_onnx(name: str) -> bool:
+    """Tell whether the name of a face-recognition model is that of an ONNX file."""
+    return name.lower().endswith(".onnx")
 
 
 def _own_network(reference: str) -> nn.Module:

@@ -1,67 +1,55 @@
-"""Face-recognition networks in ONNX files: they embed faces, and give no gradients."""
+"""Face-recognition networks in ONNX files, run by onnxruntime: they embed faces, and give no gradients."""
 
 from functools import partial
-from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sdk.calibrating.embedding_session import EmbeddingSession, listed
-from sdk.errors import InputError, ModelError
-from sdk.files import read_file
-from sdk.models.loading import LARGEST
+from sdk.calibrating.embedding_session import EmbeddingSession
+from sdk.errors import InputError
+from sdk.models.card import InputSpec
+from sdk.models.loading import Model
 from train.lazy import Lazy
 
 
-def is_onnx(name: str) -> bool:
-    """Tell whether the name of a face-recognition model is that of an ONNX file."""
-    return name.lower().endswith(".onnx")
-
-
 class OnnxNetwork(nn.Module):
-    """A network in an ONNX file: normalised RGB faces, float32 (N, 3, 112, 112) -> embeddings, float32 (N, D).
+    """A network in an ONNX file: faces as the file takes them -> embeddings, float32 (N, D).
 
-    onnxruntime runs it on the CPU. Several threads may call it at once; each call uses one core. A pickled copy opens
-    the file's content again.
+    Several threads may call it at once; on the CPU each call uses one core. A pickled copy opens the file's content
+    again. Faces and embeddings are tensors on the CPU, whatever the device.
 
     Args:
-        path: The file, with one input and one output of these types and shapes. A fixed batch size will do.
+        model: See `sdk.calibrating.embedding_session.read_recognition`. A fixed batch size will do.
+
+    Attributes:
+        input: How the file takes faces, see `EmbeddingSession.input`.
 
     Raises:
-        ModelError: The file cannot be read, is not safe to load (see `check_onnx`), or has other inputs or outputs.
+        ModelError: The file cannot be loaded, or has other inputs or outputs than a face-recognition model.
     """
 
     content: Tensor
     """The file's bytes. As a buffer, they are a part of the fingerprint of a network."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, model: Model) -> None:
         super().__init__()
-        data = read_file(path, ModelError, "give the .onnx file of a face-recognition model", LARGEST)
-        self.register_buffer("content", torch.frombuffer(bytearray(data), dtype=torch.uint8))
-        self._session = Lazy(partial(_session, data, path))
-        self._session()  # a wrong file is an error here, not at the first face
+        self.register_buffer("content", torch.frombuffer(bytearray(model.data), dtype=torch.uint8))
+        self._model = model
+        self.use("cpu")  # a wrong file is an error here, not at the first face
+        self.input: InputSpec = self._session().input
+
+    def use(self, device: str) -> None:
+        """Run on a device: `auto`, `cpu`, `cuda`, `cuda:1`.
+
+        Raises:
+            DeviceError: It is not there.
+        """
+        self._session = Lazy(partial(EmbeddingSession, self._model, device))
+        self._session()
 
     def forward(self, faces: Tensor) -> Tensor:
         if faces.requires_grad:
-            raise InputError("an ONNX file gives no gradients; give a torch network")
-        return torch.from_numpy(self._session().run(faces.float().contiguous().numpy()))
-
-
-def _session(data: bytes, path: Path) -> EmbeddingSession:
-    """Open a file; see `OnnxNetwork`."""
-    session = EmbeddingSession(data, path)
-    inputs, outputs = session.inputs, session.outputs
-    if len(inputs) != 1 or not _fits(inputs[0], (3, 112, 112)):
-        raise ModelError(f"{path} takes {listed(inputs)}; wanted one input, faces float32 (N, 3, 112, 112)")
-    if len(outputs) != 1 or not _fits(outputs[0], (None,)):
-        raise ModelError(f"{path} gives {listed(outputs)}; wanted one output, embeddings float32 (N, D)")
-    return session
-
-
-def _fits(tensor: Any, sizes: tuple[int | None, ...]) -> bool:
-    """Tell whether a tensor is float32 (N, *sizes). A size that the file leaves open fits any."""
-    if tensor.dtype != "float32" or tensor.shape is None:
-        return tensor.dtype == "float32"
-    pairs = zip(tensor.shape[1:], sizes, strict=False)
-    return len(tensor.shape) == len(sizes) + 1 and all(None in pair or pair[0] == pair[1] for pair in pairs)
+            raise InputError("onnxruntime gives no gradients; load the model with gradients=True")
+        dtype = np.uint8 if self.input.dtype == "uint8" else np.float32
+        return torch.from_numpy(self._session().run(faces.contiguous().numpy().astype(dtype, copy=False)))

@@ -1,4 +1,4 @@
-"""CUDA: a GPU's memory, copies, stream and graphs, through NVIDIA's cuda-python (driver API)."""
+"""A `Cuda` through cuda-bindings, NVIDIA's own package (driver API)."""
 
 import ctypes
 from collections.abc import Callable
@@ -8,44 +8,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from sdk.errors import DeviceError
 from sdk.runtimes.base import is_out_of_memory
+from sdk.runtimes.cuda.memory import failed, full, no_cuda, no_such_gpu
 
 
-class Cuda:
-    """One GPU: its primary context, one stream, and buffers that live until `close`.
-
-    One thread must make, use and close it, because a CUDA context belongs to a thread.
+class BindingsCuda:
+    """See `sdk.runtimes.cuda.memory.Cuda`.
 
     Args:
         number: Number of the GPU.
 
-    Attributes:
-        architecture: Compute capability of the GPU, for example `8.6`.
-        stream: Handle of the stream, for TensorRT.
-
     Raises:
-        DeviceError: cuda-python, the driver or this GPU is missing.
+        DeviceError: The driver or this GPU is missing, or its memory is full.
     """
 
     def __init__(self, number: int) -> None:
         self._name, self._undo = f"cuda:{number}", list[Callable[[], object]]()
-        try:
-            self._driver: Any = import_module("cuda.bindings.driver")
-        except ImportError as error:
-            raise DeviceError(
-                f"cuda-python is not installed ({error}): pip install cuda-bindings, or use an .onnx file on the cpu"
-            ) from error
+        self._driver: Any = import_module("cuda.bindings.driver")
         try:
             self._call("cuInit", 0)
             count = self._call("cuDeviceGetCount")
-        except (RuntimeError, OSError) as error:  # cuda-python's error if there is no driver
-            raise DeviceError(
-                f"{self._name} was asked for, but there is no CUDA here ({error}); install NVIDIA's driver, or use an "
-                ".onnx file on the cpu"
-            ) from error
+        except (RuntimeError, OSError) as error:  # cuda-bindings' error if there is no driver
+            raise no_cuda(self._name, error) from error
         if number >= count:
-            raise DeviceError(f"{self._name} was asked for, but there are {count} GPUs, numbered from 0")
+            raise no_such_gpu(self._name, count)
         device = self._call("cuDeviceGet", number)
         kinds = self._driver.CUdevice_attribute
         self.architecture = ".".join(
@@ -67,13 +53,13 @@ class Cuda:
         self.stream = int(self._stream)
 
     def allocate(self, size: int) -> int:
-        """Allocate `size` bytes on the GPU; return their address."""
+        """See `Cuda.allocate`."""
         address = self._call("cuMemAlloc", size)
         self._undo.append(lambda: self._call("cuMemFree", address))
         return int(address)
 
     def pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-        """Allocate an array in pinned memory, for `upload` and `download`. It must not be used after `close`."""
+        """See `Cuda.pinned`."""
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         address = self._call("cuMemHostAlloc", size, 0)
         self._undo.append(lambda: self._call("cuMemFreeHost", address))
@@ -81,26 +67,19 @@ class Cuda:
         return values.reshape(shape)
 
     def upload(self, target: int, source: NDArray[Any]) -> None:
-        """Enqueue a copy of a pinned array to an address on the GPU."""
+        """See `Cuda.upload`."""
         self._call("cuMemcpyHtoDAsync", target, source.ctypes.data, source.nbytes, self._stream)
 
     def download(self, target: NDArray[Any], source: int) -> None:
-        """Enqueue a copy from an address on the GPU to a pinned array."""
+        """See `Cuda.download`."""
         self._call("cuMemcpyDtoHAsync", target.ctypes.data, source, target.nbytes, self._stream)
 
     def synchronize(self) -> None:
-        """Wait until everything that was enqueued is done."""
+        """See `Cuda.synchronize`."""
         self._call("cuStreamSynchronize", self._stream)
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
-        """Record what `work` enqueues as a CUDA graph.
-
-        Returns:
-            A function that enqueues the same work again, in a single launch.
-
-        Raises:
-            DeviceError: CUDA cannot record `work`.
-        """
+        """See `Cuda.capture`."""
         # Thread-local: CUDA calls of other threads neither enter the graph nor disturb it.
         self._call(
             "cuStreamBeginCapture", self._stream, self._driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
@@ -115,7 +94,7 @@ class Cuda:
         return lambda: self._call("cuGraphLaunch", ready, self._stream)
 
     def close(self) -> None:
-        """Free everything, in reverse order."""
+        """See `Cuda.close`."""
         while self._undo:
             self._undo.pop()()
 
@@ -129,9 +108,6 @@ class Cuda:
         if int(result):
             words = getattr(result, "name", str(result))
             if is_out_of_memory(words):
-                raise DeviceError(
-                    f"{self._name} has not enough memory ({name}: {words}); end other programs on it, or build the "
-                    "engine for smaller batches (fiqa-export --batch)"
-                )
-            raise DeviceError(f"{self._name}: {name} failed: {words}; run `nvidia-smi` to see the state of the GPU")
+                raise full(self._name, f"{name}: {words}")
+            raise failed(self._name, f"{name} failed: {words}")
         return values[0] if values else None

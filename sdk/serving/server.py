@@ -1,0 +1,154 @@
+"""The server round the application: connections that cost nothing, and an end that finishes what was accepted."""
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from sdk.serving.app import Service
+from sdk.serving.problems import MEDIA_TYPE, as_json, document
+from sdk.video.web.listening import address_of, listen
+
+logger = logging.getLogger(__name__)
+
+SILENT_SECONDS = 5.0
+"""Time in which the head of a request must be whole, and in which a connection may be idle between two."""
+
+HEAD_BYTES = 16384
+"""Most bytes of the head of a request."""
+
+SPARE_FILES = 64
+"""Open files that are left for other things than connections."""
+
+
+class _Connection(H11Protocol):
+    """A connection that ends when no request comes: a client cannot keep it by sending nothing, or drop by drop."""
+
+    most = 1024
+    """Most connections; then the one that has waited longest without a request ends."""
+
+    _silent: asyncio.TimerHandle | None = None
+    _waiting: dict["_Connection", None] = {}  # noqa: RUF012 - of all connections, the oldest first
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        # asyncio does so only where the listener names its protocol; head and body of an answer would wait 40 ms else.
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if len(self.connections) > self.most:
+            oldest = next(iter(self._waiting), self)
+            oldest._end()
+            if oldest is self:
+                return
+        self._await_head()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._stop_waiting()
+        elif self._silent is None:
+            self._await_head()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.cycle.response_complete and self._silent is None:
+            self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP."""
+        body = as_json(document(400, "bad-request", "this is no HTTP/1.1 request"))
+        head = [("content-type", MEDIA_TYPE), ("content-length", str(len(body))), ("connection", "close")]
+        for event in (h11.Response(status_code=400, headers=head), h11.Data(data=body), h11.EndOfMessage()):
+            with suppress(h11.LocalProtocolError):  # an answer has begun already
+                self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
+    def _await_head(self) -> None:
+        self._waiting[self] = None
+        self._silent = self.loop.call_later(SILENT_SECONDS, self._end)
+
+    def _stop_waiting(self) -> None:
+        self._waiting.pop(self, None)
+        if self._silent is not None:
+            self._silent.cancel()
+            self._silent = None
+
+    def _end(self) -> None:
+        self._stop_waiting()
+        self.transport.abort()
+
+
+class _Server(uvicorn.Server):
+    """A server that ends in order at SIGINT and SIGTERM, with exit code 0."""
+
+    def __init__(self, config: uvicorn.Config, stopping: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._stopping = stopping
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        def hear(number: int, frame: Any) -> None:
+            self._stopping()
+            self.handle_exit(number, frame)
+
+        before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def serve(service: Service, host: str, port: int, seconds: float, tell: Callable[[str], None]) -> None:
+    """Serve until SIGINT or SIGTERM; then finish the requests that have begun.
+
+    Args:
+        service: What is served.
+        host: Address or name of this machine.
+        port: 0 for any that is free.
+        seconds: Time that requests get to finish in.
+        tell: Told the service's address once it listens.
+
+    Raises:
+        InputError: Host and port cannot be used.
+    """
+    listener = listen(host, port)
+    connection = type("Connection", (_Connection,), {"most": _raise_limit_of_files(), "_waiting": {}})
+
+    def stop() -> None:
+        service.stopping = True
+
+    config = uvicorn.Config(
+        service.app(), http=connection, ws="none", lifespan="off", log_config=None, access_log=False,
+        server_header=False, proxy_headers=False, h11_max_incomplete_event_size=HEAD_BYTES,
+        timeout_keep_alive=int(SILENT_SECONDS), timeout_graceful_shutdown=int(seconds) + 1,
+    )  # fmt: skip
+    tell(address_of(listener))
+    with listener:
+        _Server(config, stop).run([listener])
+
+
+def _raise_limit_of_files() -> int:
+    """Let the process open as many files as it may; return how many connections that is."""
+    if sys.platform == "win32":
+        return _Connection.most
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            soft = wanted
+    return max(16, min(4096, (wanted if soft == resource.RLIM_INFINITY else soft) - SPARE_FILES))

@@ -1,0 +1,93 @@
+"""The service behind a real socket: clients that drip, idle, send too much or leave, and an end under load."""
+
+import http.client
+import json
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("fastapi", reason="needs the extra serve")
+
+PHOTO = (Path(__file__).parents[3] / "examples/media/astronaut.jpg").read_bytes()
+HEAD = b"POST /v1/score HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n"
+
+Start = Callable[..., tuple["subprocess.Popen[str]", int]]
+
+
+def connect(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=20)
+
+
+def read_all(connection: socket.socket) -> bytes:
+    """Everything until the server ends the connection."""
+    found = b""
+    try:
+        while part := connection.recv(65536):
+            found += part
+    except ConnectionResetError:
+        pass
+    return found
+
+
+def score(port: int, body: bytes = PHOTO) -> tuple[int, dict[str, object]]:
+    asked = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    asked.request("POST", "/v1/score", body)
+    answer = asked.getresponse()
+    return answer.status, json.loads(answer.read())
+
+
+def test_bad_clients_do_not_disturb_others(start: Start) -> None:
+    _, port = start("--seconds", "1.5", "--max-bytes", "100000")
+    idle = [connect(port) for _ in range(300)]
+    drips, leaves, large = connect(port), connect(port), connect(port)
+    drips.sendall(HEAD % 1000 + b"x")
+    leaves.sendall(HEAD % 1000 + b"x")
+    leaves.close()
+    large.sendall(HEAD % (65 << 20) + b"x" * 1000)
+    begun = time.monotonic()
+    assert score(port)[0] == 200
+    assert time.monotonic() - begun < 2
+    answer = read_all(large)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b'"type":"urn:fiqa:problem:too-large"' in answer
+    answer = read_all(drips)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b'"type":"urn:fiqa:problem:slow"' in answer
+    assert [read_all(one) for one in idle] == [b""] * len(idle)
+    assert time.monotonic() - begun < 15
+    assert score(port)[0] == 200
+
+
+def test_no_http(start: Start) -> None:
+    _, port = start()
+    asked = connect(port)
+    asked.sendall(b"\x16\x03\x01 hello\r\n\r\n")
+    answer = read_all(asked)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"application/problem+json" in answer
+
+
+def test_an_end_finishes_what_was_accepted(start: Start) -> None:
+    process, port = start()
+    with ThreadPoolExecutor(8) as pool:
+        wanted = score(port)
+        asked = [connect(port) for _ in range(8)]
+        for one in asked:
+            one.sendall(HEAD % len(PHOTO) + PHOTO)
+        time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        answers = list(pool.map(read_all, asked))
+    assert process.wait(10) == 0
+    bodies = [json.loads(answer.partition(b"\r\n\r\n")[2]) for answer in answers]
+    assert bodies == [wanted[1]] * 8
+
+
+def test_other_machines_need_a_key(start: Start) -> None:
+    with pytest.raises(AssertionError, match="can be reached from other machines"):
+        start("--host", "0.0.0.0")

@@ -1,0 +1,170 @@
+"""The calibration of a recipe's network: what its scores mean, and how far that holds for other people."""
+
+import hashlib
+import io
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdk.decision.calibrate import Measured, Targets, calibrate
+from sdk.decision.calibration import Calibration
+from sdk.decision.fitting import Outcomes, calibration_error, reliability
+from sdk.errors import InputError
+from sdk.files import make_folder, read_file, write_file
+from sdk.models.card import METADATA_KEY
+from train.data.manifest import read_manifest
+from train.evaluation.plan import TEACHER, EvaluationPlan, embed_judges
+from train.evaluation.sets import SETS, set_rows
+from train.networks import QualityNetwork, load_network, save_network
+from train.pipeline.files import Files
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrateSettings:
+    """The section `calibrate` of a recipe; without it the card gets no calibration.
+
+    Attributes:
+        judge: Name of a judge of the section `evaluate`: the face-recognition model that decides which comparisons
+            match.
+        set: Images of the first of the splits: see `train.evaluation.sets.SETS`.
+        fmr: False-match rate of the judge's threshold.
+        fnmr: False-non-match rates of the operating points `enrol` and `identify`.
+    """
+
+    judge: str = ""
+    set: str = "mixed"
+    fmr: float = 1e-3
+    fnmr: tuple[float, ...] = (0.01, 0.05)
+
+    def __post_init__(self) -> None:
+        if self.set not in SETS:
+            raise InputError(f"calibrate.set is {self.set!r}, wanted one of: {', '.join(SETS)}")
+        Targets(self.fmr, self.fnmr)
+
+    def check(self, plan: EvaluationPlan) -> None:
+        """Refuse a judge that the plan does not have."""
+        if self.judge not in plan.judges:
+            known = ", ".join(plan.judges)
+            raise InputError(f"calibrate.judge is {self.judge!r}, wanted a name of evaluate.judges: {known}")
+
+
+@dataclass(frozen=True, slots=True)
+class Reliability:
+    """What a curve promises people that it was not fitted to, and what a judge finds.
+
+    Attributes:
+        judge: Name of the judge.
+        outcomes: Comparisons of both halves of the people.
+        promised: (M,) match rates by the curve of the other half.
+    """
+
+    judge: str
+    outcomes: Outcomes
+    promised: NDArray[np.float64]
+
+    @property
+    def error(self) -> float:
+        """Expected calibration error, 10 bins of equally many comparisons."""
+        return calibration_error(self.promised, self.outcomes)
+
+
+def calibrate_network(
+    settings: CalibrateSettings, plan: EvaluationPlan, network: str, files: Files, name: str = ""
+) -> None:
+    """Calibrate on the people of the plan's first split, and write the calibration into the card of the weights.
+
+    The folder `calibration` gets `calibration.json`, and `reliability.md` and `.png`: half of the people fits a curve,
+    the other half checks it, and the other way round; by the same judge, and by the others.
+
+    Args:
+        settings: See `CalibrateSettings`.
+        plan: The section `evaluate`.
+        network: The network's variant.
+        files: The run's files.
+        name: Name of the model, where it has one of its own: the column of its scores.
+
+    Raises:
+        InputError: See `sdk.decision.calibrate.calibrate`.
+    """
+    name = name or network
+    judges = embed_judges(plan, files.scores, files.scores_embeddings, files.folder)
+    manifest = read_manifest(files.scores)
+    rows = set_rows(manifest, settings.set, plan.splits[0])
+    scores, people = manifest.numbers(name)[rows], np.array(manifest.identities, dtype=str)[rows]
+    embeddings = {judge: np.load(path)[rows] for judge, path in judges.items()}
+    targets = Targets(settings.fmr, settings.fnmr)
+
+    def fit(judge: str, part: NDArray[np.bool_]) -> tuple[Calibration, Outcomes]:
+        measured = Measured(scores[part], people[part].tolist(), embeddings[judge][part])
+        fitted = calibrate((name, ""), (judge or TEACHER, _sha256(plan.judges[judge])), measured, targets)
+        assert fitted.outcomes is not None
+        return fitted.calibration, fitted.outcomes
+
+    found = fit(settings.judge, np.ones(len(rows), bool))[0]
+    names = np.unique(people)
+    first = np.isin(people, np.random.default_rng(0).permutation(names)[::2])
+    checked = []
+    for judge in sorted(plan.judges, key=lambda name: name != settings.judge):
+        halves = [(fit(settings.judge, ~half)[0], fit(judge, half)[1]) for half in (first, ~first)]
+        promised = [curve.match_rates(outcomes.score) for curve, outcomes in halves]
+        parts = [outcomes for _, outcomes in halves]
+        both = Outcomes(
+            np.concatenate([part.score for part in parts]),
+            np.concatenate([part.matched for part in parts]),
+            np.concatenate([parts[0].person, parts[0].people + parts[1].person]),
+        )
+        checked.append(Reliability(judge or TEACHER, both, np.concatenate(promised)))  # type: ignore[arg-type]
+        logger.info("calibration error by %s: %.3f of %d comparisons", judge, checked[-1].error, len(both.score))
+    _write(found, checked, files.folder / "calibration")
+    _into_card(found, network, files)
+
+
+def _sha256(judge: str) -> str:
+    if judge == TEACHER or ":" in judge:
+        return ""
+    return hashlib.sha256(read_file(Path(judge), InputError, "run the recipe again")).hexdigest()
+
+
+def _into_card(found: Calibration, name: str, files: Files) -> None:
+    from safetensors import safe_open
+
+    with safe_open(files.weights, "pt") as file:
+        card = json.loads((file.metadata() or {})[METADATA_KEY])
+    network = load_network(name, files.weights)
+    assert isinstance(network, QualityNetwork)
+    card["calibration"] = found.to_dict()
+    save_network(network, files.weights, {METADATA_KEY: json.dumps(card)})
+
+
+def _write(found: Calibration, checked: list[Reliability], folder: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    make_folder(folder)
+    found.write(folder / "calibration.json")
+    lines = ["| judge | comparisons | fail | calibration error |", "| --- | --- | --- | --- |"]
+    figure, axes = plt.subplots(
+        1, len(checked), figsize=(3.6 * len(checked), 3.6), squeeze=False, sharey=True, layout="constrained"
+    )
+    for place, (part, axis) in enumerate(zip(checked, axes[0], strict=True)):
+        outcomes = part.outcomes
+        lines.append(f"| {part.judge} | {len(outcomes.score)} | {outcomes.errors} | {part.error:.3f} |")
+        promised, real, _ = 100 * reliability(part.promised, outcomes).T
+        axis.plot((0, 100), (0, 100), color="#999999", linewidth=1)
+        axis.plot(promised, real, "o-", color="#1f3f66")
+        kind = "same judge" if place == 0 else "another judge"
+        axis.set(xlabel="quality (promised match rate, %)", title=f"{part.judge}: {kind}", xlim=(0, 100), ylim=(0, 100))
+    axes[0, 0].set_ylabel("comparisons that match, %")
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=120)
+    plt.close(figure)
+    write_file(folder / "reliability.md", ("\n".join(lines) + "\n").encode())
+    write_file(folder / "reliability.png", content.getvalue())
