@@ -306,7 +306,7 @@ def test_doctor_finds_clashing_wheels(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("score --model fi", {"fiqa-nano", "fiqa-detector"}),
+        ("score --model fi", {"fiqa-nano", "fiqa-detector", "fiqa-reasons"}),
         ("score --detector y", {"yunet", "yunet-2026may"}),
         ("models fetch ediffiqa-t", {"ediffiqa-t", "ediffiqa-t-yakhyo"}),
         ("bench a", {"a.onnx", "a-folder/"}),
