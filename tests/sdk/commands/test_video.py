@@ -159,7 +159,7 @@ def test_no_output_destroys_the_source(folder: Path, tmp_path: Path, option: str
         (["--keep", "0"], "count is 0"),
         (["--threshold", "nan"], "accept is nan"),
         (["--threshold", "1", "--accept", "enrol"], "--threshold and --accept both say what is accepted"),
-        (["--accept", "enrol"], "accept is 'enrol' and there is no calibration"),
+        (["--accept", "enroll"], "has no point 'enroll'"),
         (["--min-size", "nan"], "min_size is nan"),
         (["--serve", "0", "--host", "no.such.host.invalid"], "port 0 of no.such.host.invalid cannot be used"),
     ],

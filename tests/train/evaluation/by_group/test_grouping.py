@@ -30,7 +30,7 @@ def manifest(**columns: list[object]) -> Manifest:
 
 def evaluated(part: Manifest, grouping: Grouping) -> object:
     """Ann's comparison and Cid's fail."""
-    point = Point(0.5, 0.5, 0.5, [])
+    point = Point(0.5, 0.5, 0.5, [], 2)
     mated = np.array([0.2, 0.9, 0.1, 0.8])
     other = SCORES[::-1].copy()
     return evaluate_groups("clean", part, PAIRS, mated, [point], {"a": SCORES, "b": other}, grouping, SETTINGS)
@@ -111,6 +111,7 @@ def test_wrong_groups(columns: dict[str, list[object]], message: str) -> None:
 
 
 def test_options_of_groups_need_groups(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("path,identity,a\nx.png,p,0.5\n")
     options = ["--methods", "a", "--embeddings", "e.npy", "--out", str(tmp_path / "out"), "--threshold", "0.5"]
     result = CliRunner().invoke(app, ["evaluate", str(tmp_path / "a.csv"), *options])
     assert result.exit_code == 2
