@@ -132,7 +132,7 @@ class QualityScorer:
         if given is not None:
             given.check_model(loaded.card.name, loaded.sha256)
         self._calibration = loaded.card.calibration if given is None else given
-        self._threshold = _threshold(self._calibration, accept)
+        self._threshold = threshold_of(self._calibration, accept)
         self._device, self._precision = runtime.device, runtime.precision
         self._threads = callers if threads or self._device in ON_CPU else GPU_CALLERS
         reopen = partial(reopen_quality_model, settled, self._device, card, precision, callers, trust)
@@ -366,7 +366,17 @@ def _check_accept(accept: float | str | None) -> None:
         raise InputError(f"accept is {accept!r}, wanted a score, or 'enrol' or 'identify'")
 
 
-def _threshold(calibration: "Calibration | None", accept: float | str | None) -> float | None:
+def threshold_of(calibration: "Calibration | None", accept: float | str | None) -> float | None:
+    """Return the score from which on faces are accepted; None where that is left open.
+
+    Args:
+        calibration: It knows the operating points; None where there is none.
+        accept: A score, or the name of a point.
+
+    Raises:
+        InputError: It is neither, or the calibration lacks that point.
+    """
+    _check_accept(accept)
     if not isinstance(accept, str):
         return None if accept is None else float(accept)
     if calibration is None:

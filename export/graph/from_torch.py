@@ -15,6 +15,18 @@ from export.graph.front_end import OUTPUT
 from sdk.alignment import CROP_SIZE
 
 
+class TakesImages(nn.Module):
+    """A network with colour order, layout and normalisation to [-1, 1] inside."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Any:
+        """uint8 BGR (N, H, W, 3) -> what the network gives for RGB (N, 3, H, W)."""
+        return self.network(images.flip(-1).permute(0, 3, 1, 2).float() / 127.5 - 1)
+
+
 def trace_network(network: nn.Module) -> onnx.ModelProto:
     """Turn a quality network of torch into ONNX.
 

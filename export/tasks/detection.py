@@ -10,11 +10,11 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 from onnx import TensorProto
-from torch import Tensor, nn
+from torch import nn
 
 from export.graph.any_size import add_border
 from export.graph.ends import End, Ends
-from export.graph.from_torch import trace
+from export.graph.from_torch import TakesImages, trace
 from export.proof.compare import rounded
 from export.proof.crops import packaged_face
 from export.sources.source import Reference, Source, trained_facts
@@ -55,7 +55,7 @@ class DetectionSteps:
         digest = sha256(read_file(weights, ModelError, "give --weights a checkpoint")).hexdigest()
         spec = dataclasses.asdict(InputSpec(height=0, width=0))
         fixed = {"task": "detection", "input": spec, "output": ENDS.output.name}
-        model = add_border(_trace(_TakesImages(network.eval())), STRIDES[-1], ENDS)
+        model = add_border(_trace(TakesImages(network.eval())), STRIDES[-1], ENDS)
         return Source(weights, digest, model, ENDS, _reference(network), {**trained_facts(weights), **fixed})
 
     def compare(self, path: Path, card: ModelCard, images: Images, expected: Outputs) -> dict[str, Agreement]:
@@ -85,18 +85,6 @@ def compare_cells(found: NDArray[np.float32], expected: NDArray[np.float32]) -> 
     size = np.abs(apart)
     rank = spearman(found.reshape(-1), expected.reshape(-1))
     return Agreement(len(found), float(size.max()), float(size.mean()), float(apart.mean()), rank, True)
-
-
-class _TakesImages(nn.Module):
-    """The network with colour order, layout and normalisation inside."""
-
-    def __init__(self, network: FaceCells) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: Tensor) -> Tensor:
-        """uint8 BGR (N, H, W, 3) -> float32 (N, cells, 15)."""
-        return self.network(images.flip(-1).permute(0, 3, 1, 2).float() / 127.5 - 1)
 
 
 def _trace(network: nn.Module) -> onnx.ModelProto:

@@ -9,10 +9,9 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 from onnx import TensorProto
-from torch import Tensor, nn
 
 from export.graph.ends import End, Ends, finish_graph
-from export.graph.from_torch import trace
+from export.graph.from_torch import TakesImages, trace
 from export.proof.compare import rounded
 from export.proof.crops import verification_faces
 from export.sources.source import Reference, Source, trained_facts
@@ -50,7 +49,7 @@ class ReasonsSteps:
         fixed = {"task": "reasons", "input": dataclasses.asdict(InputSpec()), "output": ENDS.output.name}
         sample = torch.zeros(2, 112, 112, 3, dtype=torch.uint8)
         free = {0: torch.export.Dim("batch", min=1)}
-        model = trace(_TakesImages(network.eval()), sample, ENDS.source.name, ENDS.output.name, free)
+        model = trace(TakesImages(network.eval()), sample, ENDS.source.name, ENDS.output.name, free)
         finish_graph(model, list(model.graph.node), ENDS)
         return Source(weights, digest, model, ENDS, _reference(network), {**trained_facts(weights), **fixed})
 
@@ -71,18 +70,6 @@ class ReasonsSteps:
     def proof(self, images: Images, expected: Outputs, source_sha256: str) -> bytes | None:
         """Return None: `fiqa verify` scores faces."""
         return None
-
-
-class _TakesImages(nn.Module):
-    """The network with colour order, layout and normalisation inside."""
-
-    def __init__(self, network: DamageNet) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, faces: Tensor) -> Tensor:
-        """uint8 BGR (N, 112, 112, 3) -> float32 (N, 9)."""
-        return self.network(faces.flip(-1).permute(0, 3, 1, 2).float() / 127.5 - 1)
 
 
 def _reference(network: DamageNet) -> Reference:

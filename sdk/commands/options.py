@@ -60,11 +60,11 @@ TrustOption = Annotated[
 ]
 CalibrationOption = Annotated[
     Path | None,
-    typer.Option(help="What scores mean, as fiqa calibrate wrote it; gives each face its quality, 0 to 100."),
+    typer.Option(help="What scores mean, as fiqa calibrate wrote it, instead of what the model brings along."),
 ]
 ThresholdOption = Annotated[float | None, typer.Option(help="Accept faces from this score on.")]
 AcceptOption = Annotated[
-    str | None, typer.Option(help="Accept faces from an operating point of --calibration on: enrol or identify.")
+    str | None, typer.Option(help="Accept faces from an operating point of the calibration on: enrol or identify.")
 ]
 ReasonsOption = Annotated[bool, typer.Option("--reasons", help="Say what is wrong with each face; docs/reasons.md.")]
 ReasonsFileOption = Annotated[

@@ -20,7 +20,7 @@ KeyFile = Annotated[
 ]
 CalibrationOption = Annotated[Path | None, typer.Option(help="What scores mean, as fiqa calibrate wrote it.")]
 Accept = Annotated[
-    str | None, typer.Option(help="Accept faces from this score on; enrol or identify with --calibration.")
+    str | None, typer.Option(help="Accept faces from this score on, or from an operating point: enrol or identify.")
 ]
 Queue = Annotated[int, typer.Option(min=1, help="Most pictures that wait or are being scored; then the answer is 503.")]
 Seconds = Annotated[float, typer.Option(min=0.1, help="Time for a body to arrive, and again for its answer, seconds.")]
@@ -55,7 +55,7 @@ def serve(
         from sdk.scorer import QualityScorer
         from sdk.serving.app import Service
         from sdk.serving.server import serve as run
-        from sdk.serving.settings import ServeSettings, read_keys
+        from sdk.serving.settings import ServeSettings, read_accept, read_keys
         from sdk.serving.work import Work
 
         keys = read_keys(key_file)
@@ -67,7 +67,7 @@ def serve(
         settings = ServeSettings(keys, queue, seconds, max_bytes, 8 * max_bytes)
         finder = FaceDetector() if detector is None else FaceDetector(detector)
         with QualityScorer(
-            model, device, threads, detector=finder, calibration=calibration, accept=_threshold(accept),
+            model, device, threads, detector=finder, calibration=calibration, accept=read_accept(accept),
             max_pixels=max_pixels, max_bytes=max_bytes,
         ) as scorer:  # fmt: skip
             scorer.warmup()
@@ -87,10 +87,3 @@ def _is_local(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _threshold(accept: str | None) -> float | str | None:
-    try:
-        return accept if accept is None else float(accept)
-    except ValueError:
-        return accept

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import math
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import replace
@@ -21,13 +20,14 @@ from sdk import __version__
 from sdk.errors import FiqaError, ImageError, InputError
 from sdk.results_io.rows import to_row
 from sdk.results_io.scored_face import ScoredFace
+from sdk.scorer import threshold_of
 from sdk.serving.answers import BODY, ERRORS, Scores
 from sdk.serving.bodies import Bodies
 from sdk.serving.gate import App, Gate
 from sdk.serving.metrics import CONTENT_TYPE, Metrics
 from sdk.serving.multipart import split
 from sdk.serving.problems import Problem, as_json
-from sdk.serving.settings import ServeSettings
+from sdk.serving.settings import ServeSettings, read_accept
 from sdk.serving.work import Found, Picture, Work
 
 logger = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class Service:
         aligned: Annotated[bool, Query(description="Each picture is an aligned face of 112 x 112.")] = False,
         reasons: Annotated[bool, Query(description="Say what is wrong with each face.")] = False,
         accept: Annotated[
-            str | None, Query(description="Accept faces from this score on; enrol or identify with a calibration.")
+            str | None, Query(description="Accept faces from this score on, or from enrol or identify.")
         ] = None,
     ) -> Response:
         """Score the faces of a picture, or of several as multipart/form-data.
@@ -119,21 +119,10 @@ class Service:
         return HTMLResponse(html, headers={"Content-Security-Policy": PAGE_POLICY})
 
     def _threshold(self, accept: str | None) -> float | None:
-        if accept is None:
-            return None
         try:
-            score = float(accept)
-        except ValueError:
-            calibration = self._work.scorer.calibration
-            try:
-                if calibration is None:
-                    raise InputError(f"accept is {accept!r} and the service has no calibration; give a score")
-                return calibration.threshold(accept).score
-            except InputError as error:
-                raise Problem(400, "bad-request", str(error)) from error
-        if not math.isfinite(score):
-            raise Problem(400, "bad-request", f"accept is {accept!r}, wanted a score")
-        return score
+            return threshold_of(self._work.scorer.calibration, read_accept(accept))
+        except InputError as error:
+            raise Problem(400, "bad-request", str(error)) from error
 
     async def _found(self, request: Request, pictures: Sequence[Picture]) -> list[Found]:
         """Wait for the faces of all pictures; stop when the client leaves or time is up."""

@@ -59,3 +59,11 @@ def read_keys(file: Path | None) -> tuple[str, ...]:
                 "spaces; make one: openssl rand -hex 32"
             )
     return keys
+
+
+def read_accept(text: str | None) -> float | str | None:
+    """Return what a text says of acceptance, for `QualityScorer`: a score, or the name of an operating point."""
+    try:
+        return text and float(text)
+    except ValueError:
+        return text

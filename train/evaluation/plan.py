@@ -132,7 +132,7 @@ def _evaluate(
     protocol: Protocol, recognition: EmbeddingSource, methods: Methods, plan: EvaluationPlan, folder: Path
 ) -> None:
     """Evaluate, unless the folder has the results of the same evaluation."""
-    inputs = {"scores": _digest(protocol.source), "embeddings": _digest(Path(recognition.source))}
+    inputs = {"scores": file_digest(protocol.source), "embeddings": file_digest(Path(recognition.source))}
     choices = {"split": protocol.split, "judge": recognition.name, "methods": methods.columns}
     settings = {name: value for name, value in asdict(plan).items() if name not in ("splits", "protocols", "judges")}
     record, kept = RunRecord({**settings, **choices, **asdict(protocol.selection)}, inputs), folder / RECORD
@@ -153,7 +153,8 @@ def _embed(source: str, scores: Path, folder: Path) -> Path:
     return folder / "embeddings.npy"
 
 
-def _digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file of a run."""
     return digest([read_file(path, InputError, "run the recipe again")])
 
 

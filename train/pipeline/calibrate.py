@@ -1,6 +1,5 @@
 """The calibration of a recipe's network: what its scores mean, and how far that holds for other people."""
 
-import hashlib
 import io
 import json
 import logging
@@ -14,10 +13,10 @@ from sdk.decision.calibrate import Measured, Targets, calibrate
 from sdk.decision.calibration import Calibration
 from sdk.decision.fitting import Outcomes, calibration_error, reliability
 from sdk.errors import InputError
-from sdk.files import make_folder, read_file, write_file
+from sdk.files import make_folder, write_file
 from sdk.models.card import METADATA_KEY
 from train.data.manifest import read_manifest
-from train.evaluation.plan import TEACHER, EvaluationPlan, embed_judges
+from train.evaluation.plan import TEACHER, EvaluationPlan, embed_judges, file_digest
 from train.evaluation.sets import SETS, set_rows
 from train.networks import QualityNetwork, load_network, save_network
 from train.pipeline.files import Files
@@ -102,7 +101,9 @@ def calibrate_network(
 
     def fit(judge: str, part: NDArray[np.bool_]) -> tuple[Calibration, Outcomes]:
         measured = Measured(scores[part], people[part].tolist(), embeddings[judge][part])
-        fitted = calibrate((name, ""), (judge or TEACHER, _sha256(plan.judges[judge])), measured, targets)
+        source = plan.judges[judge]
+        sha256 = "" if source == TEACHER or ":" in source else file_digest(Path(source))
+        fitted = calibrate((name, ""), (judge or TEACHER, sha256), measured, targets)
         assert fitted.outcomes is not None
         return fitted.calibration, fitted.outcomes
 
@@ -123,12 +124,6 @@ def calibrate_network(
         logger.info("calibration error by %s: %.3f of %d comparisons", judge, checked[-1].error, len(both.score))
     _write(found, checked, files.folder / "calibration")
     _into_card(found, network, files)
-
-
-def _sha256(judge: str) -> str:
-    if judge == TEACHER or ":" in judge:
-        return ""
-    return hashlib.sha256(read_file(Path(judge), InputError, "run the recipe again")).hexdigest()
 
 
 def _into_card(found: Calibration, name: str, files: Files) -> None:
