@@ -166,7 +166,7 @@ def start(
         "NO_COLOR": "1",
         "FIQA_CACHE": str(work_of(given) / "cache"),
     }
-    hidden = {"CUDA_VISIBLE_DEVICES": ""} if given.dry else {}
+    hidden = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"} if given.dry else {}
     with open(work_of(given) / f"{name}.log", "w") as log:
         return subprocess.Popen(
             words, env={**os.environ, **offline, **hidden, **environment}, stdout=log, stderr=subprocess.STDOUT,

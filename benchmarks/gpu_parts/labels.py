@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 from gpu_parts.setup import Setup, ranks_agree
 from sdk.parallel import bounded_map
 from tests.support.weights import tame_diffusion
+from train.device.compiling import worth_compiling
 from train.labelling.executors import PREPARING
+from train.methods import diffiqa as diffiqa_method
+from train.methods import faceqan as faceqan_method
 from train.methods.diffiqa import DifFIQALabeller, DifFIQASettings
 from train.methods.faceqan import FaceQANLabeller, FaceQANSettings
 
 MANY = 100_000
-"""Images that a labeller is told to expect: a run that is worth compiling for."""
+"""Images of a run that is worth compiling for."""
 
 
 @contextmanager
@@ -36,26 +39,26 @@ def convolutions(tf32: bool) -> Iterator[None]:
 def measure(setup: Setup, line: str, labeller: Any, faces: NDArray[np.uint8], batches: int) -> None:
     """Time a labeller as the command calls it: the first three batches, then the others from several threads."""
     setup.free()
-    size = setup.pick(labeller.batch_size, 2)
+    size = setup.pick(labeller.batch_size, 1)
     keys = [str(index) for index in range(len(faces))]
 
     def label(start: int) -> NDArray[np.float32]:
         return labeller(faces[start : start + size], keys[start : start + size])[labeller.name]
 
     starts = []
-    for _ in range(3):
+    for _ in range(setup.pick(3, 1)):
         begin = time.perf_counter()
         label(0)
         starts.append(time.perf_counter() - begin)
     places = [size * (index % (len(faces) // size)) for index in range(batches)]
     with ThreadPoolExecutor(PREPARING) as pool:
-        list(bounded_map(pool, label, places[: setup.pick(4, 1)], 2 * PREPARING))
+        list(bounded_map(pool, label, places[: setup.pick(4, 0)], 2 * PREPARING))
         begin = time.perf_counter()
         list(bounded_map(pool, label, places, 2 * PREPARING))
         spent = time.perf_counter() - begin
     shaped = labeller._batches._shaped
     setup.put(
-        line, spent / (batches * size) * 1e3, first_batch_s=starts[0], second_s=starts[1], third_s=starts[2],
+        line, spent / (batches * size) * 1e3, first_batch_s=starts[0], next_s=starts[1:],
         batch=size, faces=batches * size, compiled=labeller.record.get("compile"), GiB=setup.memory(),
         graph=bool(shaped and shaped._graph),
     )  # fmt: skip
@@ -63,44 +66,43 @@ def measure(setup: Setup, line: str, labeller: Any, faces: NDArray[np.uint8], ba
 
 def loops(setup: Setup, line: str, loop: Any, count: int) -> None:
     """Time a plain loop, in TF32 and in float32. `loop` labels some faces."""
-    for name, tf32 in (("TF32", True), ("float32", False)):
+    for name, tf32 in (("TF32", True), ("float32", False))[: setup.pick(2, 1)]:
         if setup.left(6):
             with setup.guarded(f"{line} loop, {name}"), convolutions(tf32):
-                loop(setup.faces(1))
                 faces = setup.faces(count)
+                if not setup.dry:
+                    loop(faces[:1])
                 setup.put(
                     f"{line} loop, {name}", setup.seconds(lambda faces=faces: loop(faces)) / count * 1e3, faces=count
                 )
 
 
 def _faceqan(setup: Setup, line: str, network: str, count: int, batches: int, loop_faces: int) -> None:
-    model, faces = setup.recognition(network), setup.faces(setup.pick(count, 4))
+    model, faces = setup.recognition(network), setup.faces(setup.pick(count, 2))
     settings = setup.pick(FaceQANSettings(), FaceQANSettings(iterations=2, copies=1))
 
-    def labeller(images: int, **more: Any) -> FaceQANLabeller:
-        made = FaceQANLabeller(model, settings, device=setup.device, embed=False, **more)
-        made.expect(setup.pick(images, 1))
-        return made
+    def labeller(compiled: bool, **more: Any) -> FaceQANLabeller:
+        return FaceQANLabeller(model, settings, device=setup.device, embed=False, compiled=compiled, **more)
 
-    default = labeller(MANY)
+    default = labeller(worth_compiling(setup.device, MANY, faceqan_method.COMPILE_FROM))
     with setup.guarded(line):
-        measure(setup, line, default, faces, setup.pick(batches, 2))
+        measure(setup, line, default, faces, setup.pick(batches, 1))
     if setup.left(15):
         with setup.guarded(f"{line}: Spearman to float32"):
-            some = faces[: setup.pick(64, 4)]
+            some = faces[: setup.pick(64, 2)]
             names, step = [str(index) for index in range(len(some))], setup.pick(16, 2)
-            exact = labeller(1, bf16=False)
+            exact = labeller(False, bf16=False)
             parts = [exact(some[at : at + step], names[at : at + step]) for at in range(0, len(some), step)]
             wanted = np.concatenate([part["faceqan"] for part in parts])
             del exact
             found = default(some, names)["faceqan"]
             setup.put(f"{line}: Spearman to float32", ranks_agree(found, wanted), faces=len(some))
     del default
-    still, noises = setup.recognition(network).to(setup.device), labeller(1)
+    still, noises = setup.recognition(network).to(setup.device), labeller(False)
     loops(setup, line, lambda faces: faceqan_loop(still, faces, noises), setup.pick(loop_faces, 1))
-    if setup.left(15):
+    if setup.left(15) and not setup.dry:
         with setup.guarded(f"{line}, not compiled"):
-            measure(setup, f"{line}, not compiled", labeller(1), faces, setup.pick(batches, 2))
+            measure(setup, f"{line}, not compiled", labeller(False), faces, setup.pick(batches, 1))
 
 
 def faceqan(setup: Setup) -> None:
@@ -117,20 +119,19 @@ def diffiqa(setup: Setup) -> None:
     """DifFIQA with the UNet of width 128."""
     diffusion, model = tame_diffusion(setup.pick(128, 8)), setup.recognition("mobilefacenet128")
     settings = setup.pick(DifFIQASettings(), DifFIQASettings(t=1, repetitions=1))
-    faces = setup.faces(setup.pick(96, 4))
+    faces = setup.faces(setup.pick(96, 2))
 
-    def labeller(images: int, **more: Any) -> DifFIQALabeller:
-        made = DifFIQALabeller(diffusion, model, settings, device=setup.device, embed=False, **more)
-        made.expect(setup.pick(images, 1))
-        return made
+    def labeller(compiled: bool) -> DifFIQALabeller:
+        return DifFIQALabeller(diffusion, model, settings, device=setup.device, embed=False, compiled=compiled)
 
-    default, noises = labeller(MANY), labeller(1)
+    default = labeller(worth_compiling(setup.device, MANY, diffiqa_method.COMPILE_FROM))
+    noises = labeller(False)
     with setup.guarded("diffiqa"):
-        measure(setup, "diffiqa", default, faces, setup.pick(8, 2))
+        measure(setup, "diffiqa", default, faces, setup.pick(8, 1))
     unet, judge = tame_diffusion(setup.pick(128, 8)).to(setup.device), setup.recognition("mobilefacenet128")
     judge = judge.to(setup.device)
     loops(setup, "diffiqa", lambda faces: diffiqa_loop(unet, judge, faces, noises), setup.pick(3, 1))
-    if setup.left(25):
+    if setup.left(25) and not setup.dry:
         with setup.guarded("diffiqa: Spearman to float32"):
             some = faces[:12]
             names = [str(index) for index in range(len(some))]
@@ -139,6 +140,6 @@ def diffiqa(setup: Setup) -> None:
             found = default(some, names)["diffiqa"]
             setup.put("diffiqa: Spearman to float32", ranks_agree(found, wanted), faces=len(some))
     del default
-    if setup.left(20):
+    if setup.left(20) and not setup.dry:
         with setup.guarded("diffiqa, not compiled"):
-            measure(setup, "diffiqa, not compiled", noises, faces, setup.pick(4, 2))
+            measure(setup, "diffiqa, not compiled", noises, faces, setup.pick(4, 1))

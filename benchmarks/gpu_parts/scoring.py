@@ -44,9 +44,9 @@ def export_missing(setup: Setup) -> None:
 def sdk_t(setup: Setup) -> None:
     """T in fp16 and in float32."""
     _scorer(setup, "T fp16", _file(setup, "ediffiqa-t", "fp16"), _file(setup, "ediffiqa-t", "fp32"))
-    if setup.left(14):
+    if setup.left(14) and not setup.dry:
         _scorer(setup, "T fp32", _file(setup, "ediffiqa-t", "fp32"))
-    if setup.left(14):
+    if setup.left(14) and not setup.dry:
         with setup.guarded("T fp16, the other layout"):
             _other_layout(setup, "T fp16", _file(setup, "ediffiqa-t", "fp16"))
 
@@ -54,7 +54,7 @@ def sdk_t(setup: Setup) -> None:
 def sdk_l(setup: Setup) -> None:
     """L in fp16 and in float32."""
     _scorer(setup, "L fp16", _file(setup, "ediffiqa-l", "fp16"), _file(setup, "ediffiqa-l", "fp32"))
-    if setup.left(14):
+    if setup.left(14) and not setup.dry:
         _scorer(setup, "L fp32", _file(setup, "ediffiqa-l", "fp32"))
 
 
