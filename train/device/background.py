@@ -16,7 +16,7 @@ WAITING = 2
 
 
 def snapshot(value: Any) -> Any:
-    """Return a copy of tensors in main memory, and of dictionaries, lists and tuples of them; other values as they are."""
+    """Copy tensors to main memory, also those in dictionaries, lists and tuples; keep other values as they are."""
     if isinstance(value, Tensor):
         return value.detach().to("cpu", copy=True)
     if isinstance(value, dict):

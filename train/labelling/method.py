@@ -17,8 +17,8 @@ from train.labelling.runner import label_manifest
 Method = Callable[..., Labeller]
 """Makes a labeller: a class or a function. Its parameters are the method's options.
 
-Some parameters are special. `device` (str) is given the device that the engine found. `embed` (bool) is given True where
-embeddings are asked for. `expected_images` (int) is given the number of images.
+Some parameters are special. `device` (str) is given the device that the engine found. `embed` (bool) is given True
+where embeddings are asked for. `expected_images` (int) is given the number of images.
 """
 
 DEVICE, EMBED, EXPECTED = SPECIAL = ("device", "embed", "expected_images")

@@ -46,14 +46,26 @@ def test_after_an_error_nothing_is_written_and_the_caller_gets_it() -> None:
     def fail() -> None:
         raise OutputError("disk full")
 
-    with pytest.raises(OutputError, match="disk full"), BackgroundWriter() as writer:
+    def write_until_it_is_noticed(writer: BackgroundWriter) -> None:
         writer.write(fail)
-        with pytest.raises(OutputError, match="disk full"):
-            for number in range(WAITING + 2):  # the last one waits until the first one has failed
-                writer.write(lambda number=number: done.append(number))
+        for number in range(WAITING + 2):  # the last one waits until the first one has failed
+            writer.write(lambda number=number: done.append(number))
+
+    writer = BackgroundWriter()
+    with pytest.raises(OutputError, match="disk full"), writer:
+        write_until_it_is_noticed(writer)
     assert done == []
     with pytest.raises(OutputError, match="disk full"):
         writer.check()
+
+
+def test_an_error_of_the_last_file_is_raised_at_the_end() -> None:
+    def fail() -> None:
+        raise OutputError("disk full")
+
+    writer = BackgroundWriter()
+    with pytest.raises(OutputError, match="disk full"), writer:
+        writer.write(fail)
 
 
 def test_an_error_of_the_caller_comes_first_and_files_before_it_are_written(caplog: pytest.LogCaptureFixture) -> None:
@@ -62,9 +74,13 @@ def test_an_error_of_the_caller_comes_first_and_files_before_it_are_written(capl
     def fail() -> None:
         raise OutputError("disk full")
 
-    with pytest.raises(KeyboardInterrupt), BackgroundWriter() as writer:
+    def stop(writer: BackgroundWriter) -> None:
         writer.write(lambda: done.append(1))
         writer.write(fail)
         raise KeyboardInterrupt
+
+    writer = BackgroundWriter()
+    with pytest.raises(KeyboardInterrupt), writer:
+        stop(writer)
     assert done == [1]
     assert "disk full" in caplog.text

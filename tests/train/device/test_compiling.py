@@ -1,6 +1,5 @@
 """torch.compile in labelling: when, and how often. Counted with a stand-in for the compiler, which takes a minute."""
 
-import importlib.util
 import pickle
 import shutil
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from sdk.errors import InputError
 from tests.support.weights import tame_diffusion, tame_network
 from train.device.compiling import CompiledForAttack, compile_errors, worth_compiling
-from train.methods.diffiqa import DifFIQALabeller, DifFIQASettings, diffiqa_labeller
+from train.methods.diffiqa import DifFIQALabeller, DifFIQASettings
 from train.methods.faceqan import FaceQANLabeller, FaceQANSettings
 from train.networks.recognition import RecognitionModel
 
@@ -120,7 +119,7 @@ def test_diffiqa_compiles_its_unet_once_and_labels_stay(compiled: list[tuple[int
 def test_errors_of_the_compiler_say_what_to_do() -> None:
     from torch._dynamo.exc import TorchDynamoException
 
-    with pytest.raises(InputError, match="no compiler here.*--no-compile"), compile_errors():
+    with pytest.raises(InputError, match=r"no compiler here.*--no-compile"), compile_errors():
         raise TorchDynamoException("no compiler here")
     with pytest.raises(RuntimeError, match="another"), compile_errors():
         raise RuntimeError("another")
