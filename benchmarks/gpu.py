@@ -102,7 +102,7 @@ def measure(given: argparse.Namespace) -> None:
     (work / "figures.jsonl").unlink(missing_ok=True)
     if given.data is None:
         given.data = work / "faces"
-        make_faces(given.data, 24 if given.dry else 1024)
+        make_faces(given.data, 16 if given.dry else 1024)
     files = any(PARTS[name].files for name in names) and not given.dry
     export = (
         start(given, "export", EXPORT, ends_at, {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "4"}) if files else None

@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-PEOPLE = 16
+PEOPLE = 8
 
 
 def file_of(models: Path | None, work: Path, name: str, precision: str) -> Path:

@@ -28,7 +28,7 @@ class Steps:
     """Times the steps of a training, and at one of them the same batch again and again.
 
     Attributes:
-        ends: When each step had been done by the device.
+        ends: When each step had been queued on the device.
         alone: Seconds of a step on a batch that is there already.
     """
 
@@ -65,17 +65,18 @@ def fit_diffusion(setup: Setup) -> None:
     recipe = diffusion_settings(read_recipe("diffiqa"))
     if setup.dry:
         recipe = replace(recipe, width=8, batch_size=2, accumulate=1, precision="bf16", workers=0)
-    _fit_diffusion(setup, "fit diffiqa, not compiled", replace(recipe, compile=False))
+    if not setup.dry:
+        _fit_diffusion(setup, "fit diffiqa, not compiled", replace(recipe, compile=False))
     if setup.left(70):
         _fit_diffusion(setup, "fit diffiqa", replace(recipe, compile=not setup.dry))
-    if setup.left(40):
+    if setup.left(40) and not setup.dry:
         whole = replace(recipe, compile=False, batch_size=recipe.batch_size * recipe.accumulate, accumulate=1)
         _fit_diffusion(setup, "fit diffiqa, one pass a step, not compiled", whole)
 
 
 def _fit_diffusion(setup: Setup, line: str, settings: DiffusionSettings) -> None:
-    out, steps, save = setup.work / "diffusion", setup.pick(18, 6), setup.pick(12, 4)
-    timing = Steps(setup, 3, setup.pick(4, 1))
+    out, steps, save = setup.work / "diffusion", setup.pick(34, 4), setup.pick(28, 2)
+    timing = Steps(setup, setup.pick(3, 0), setup.pick(4, 1))
     settings = replace(settings, steps=steps, save_every=save, sample_every=1_000_000)
     images = settings.batch_size * settings.accumulate
     setup.free()
@@ -83,11 +84,11 @@ def _fit_diffusion(setup: Setup, line: str, settings: DiffusionSettings) -> None
         begin = time.perf_counter()
         fit_diffiqa(settings, setup.manifest, out)
         whole = time.perf_counter() - begin
-        took = np.diff(timing.ends)  # took[i] is the step i + 1, with what was written before it
-        saving = took[save - 1] - statistics.median(took[4 : save - 1].tolist() or took.tolist())
-        rate = images / float(np.mean(took[5 : save - 1])) if len(took) > 10 else images / float(np.mean(took))
+        took = np.diff(timing.ends)  # the first is the second step's, with what was written after the first step
+        steady = took[setup.pick(12, 0) : save - 1]  # from when the loader's stock has been used up
+        saving = float(took[save - 1]) - statistics.median(steady.tolist())
         setup.put(
-            line, rate, the_same_batch_again=images / (timing.alone or 1), first_step_s=timing.ends[0] - begin,
+            line, images / float(np.mean(steady)), the_same_batch_again=images / (timing.alone or 1), first_step_s=timing.ends[0] - begin,
             checkpoint_holds_s=saving, after_last_step_s=begin + whole - timing.ends[-1], precision=settings.precision,
             workers=settings.workers, GiB=setup.memory(),
         )  # fmt: skip

@@ -6,7 +6,13 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-LINES = ("FaceQAN, mobilefacenet128", "DifFIQA, width 128", "`fit diffiqa`", "`fit ediffiqa` T", "SDK, fiqa-nano, one face")
+LINES = (
+    "FaceQAN, mobilefacenet128",
+    "DifFIQA, width 128",
+    "`fit diffiqa`",
+    "`fit ediffiqa` T",
+    "SDK, fiqa-nano, one face",
+)
 
 
 def test_a_dry_run_measures_every_part(tmp_path: Path) -> None:
@@ -16,7 +22,9 @@ def test_a_dry_run_measures_every_part(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    rows = {row.split("|")[1].strip(): row.split("|")[-2].strip() for row in page.read_text().splitlines() if "|" in row}
+    rows = {
+        row.split("|")[1].strip(): row.split("|")[-2].strip() for row in page.read_text().splitlines() if "|" in row
+    }
     for start in LINES:
         (now,) = (value for title, value in rows.items() if title.startswith(start))
         assert float(now.removesuffix(", not reached").strip("*").replace(",", "")) > 0
