@@ -47,7 +47,7 @@ PARTS = {
     "sdk-t": Part(60, "scoring:sdk_t", (("ediffiqa-t", "fp16"), ("ediffiqa-t", "fp32"))),
     "fit-diffiqa": Part(150, "training:fit_diffusion"),
     "fit-ediffiqa": Part(110, "training:fit_regressors"),
-    "faceqan-mobile": Part(60, "labels:faceqan_mobile"),
+    "faceqan-mobile": Part(100, "labels:faceqan_mobile"),
     "sdk-nano": Part(30, "scoring:sdk_nano"),
     "networks": Part(30, "scoring:networks"),
 }

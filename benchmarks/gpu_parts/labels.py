@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from diffiqa_labels import plain_loop as diffiqa_loop
 from faceqan_labels import plain_loop as faceqan_loop
 from numpy.typing import NDArray
+from torch import nn
 
 from gpu_parts.setup import Setup, ranks_agree
 from sdk.parallel import bounded_map
@@ -21,6 +23,7 @@ from train.methods import diffiqa as diffiqa_method
 from train.methods import faceqan as faceqan_method
 from train.methods.diffiqa import DifFIQALabeller, DifFIQASettings
 from train.methods.faceqan import FaceQANLabeller, FaceQANSettings
+from train.networks.depthwise import DepthwiseConv2d, speed_up_depthwise
 
 MANY = 100_000
 """Images of a run that is worth compiling for."""
@@ -77,42 +80,124 @@ def loops(setup: Setup, line: str, loop: Any, count: int) -> None:
                 )
 
 
-def _faceqan(setup: Setup, line: str, network: str, count: int, batches: int, loop_faces: int) -> None:
-    model, faces = setup.recognition(network), setup.faces(setup.pick(count, 2))
-    settings = setup.pick(FaceQANSettings(), FaceQANSettings(iterations=2, copies=1))
+class FaceQAN:
+    """FaceQAN with one network.
 
-    def labeller(compiled: bool, **more: Any) -> FaceQANLabeller:
-        return FaceQANLabeller(model, settings, device=setup.device, embed=False, compiled=compiled, **more)
+    Args:
+        setup: Of the run.
+        line: Name of the figures.
+        network: Name of the network.
+        batches: Batches to time.
+    """
 
-    default = labeller(worth_compiling(setup.device, MANY, faceqan_method.COMPILE_FROM))
-    with setup.guarded(line):
-        measure(setup, line, default, faces, setup.pick(batches, 1))
-    if setup.left(15):
-        with setup.guarded(f"{line}: Spearman to float32"):
-            some = faces[: setup.pick(64, 2)]
-            names, step = [str(index) for index in range(len(some))], setup.pick(16, 2)
-            exact = labeller(False, bf16=False)
-            parts = [exact(some[at : at + step], names[at : at + step]) for at in range(0, len(some), step)]
-            wanted = np.concatenate([part["faceqan"] for part in parts])
-            del exact
-            found = default(some, names)["faceqan"]
-            setup.put(f"{line}: Spearman to float32", ranks_agree(found, wanted), faces=len(some))
-    del default
-    still, noises = setup.recognition(network).to(setup.device), labeller(False)
-    loops(setup, line, lambda faces: faceqan_loop(still, faces, noises), setup.pick(loop_faces, 1))
-    if setup.left(15) and not setup.dry:
-        with setup.guarded(f"{line}, not compiled"):
-            measure(setup, f"{line}, not compiled", labeller(False), faces, setup.pick(batches, 1))
+    def __init__(self, setup: Setup, line: str, network: str, batches: int) -> None:
+        self.setup, self.line, self.batches = setup, line, setup.pick(batches, 1)
+        self.model, self._network = setup.recognition(network), network
+        self.settings = setup.pick(FaceQANSettings(), FaceQANSettings(iterations=2, copies=1))
+        self.faces = setup.faces(setup.pick(640, 2))
+
+    def labeller(self, compiled: bool, **more: Any) -> FaceQANLabeller:
+        """Make a labeller."""
+        return FaceQANLabeller(
+            self.model, self.settings, device=self.setup.device, embed=False, compiled=compiled, **more
+        )
+
+    def default(self) -> None:
+        """As the command labels many images, and how its ranks compare with those of float32."""
+        setup, faces = self.setup, self.faces[: self.setup.pick(64, 2)]
+        names, step = [str(index) for index in range(len(faces))], setup.pick(16, 2)
+        labeller = self.labeller(worth_compiling(setup.device, MANY, faceqan_method.COMPILE_FROM))
+        with setup.guarded(self.line):
+            measure(setup, self.line, labeller, self.faces, self.batches)
+            if setup.left(15):
+                exact = self.labeller(False, bf16=False)
+                parts = [exact(faces[at : at + step], names[at : at + step]) for at in range(0, len(faces), step)]
+                wanted = np.concatenate([part["faceqan"] for part in parts])
+                ranks = ranks_agree(labeller(faces, names)["faceqan"], wanted)
+                setup.put(f"{self.line}: Spearman to float32", ranks, faces=len(faces))
+
+    def not_compiled(self) -> None:
+        """As the command labels few images."""
+        if self.setup.left(15):
+            with self.setup.guarded(f"{self.line}, not compiled"):
+                measure(
+                    self.setup, f"{self.line}, not compiled", self.labeller(False), self.faces, self.batches
+                )  # fmt: skip
+
+    def loop(self, count: int) -> None:
+        """The plain loop."""
+        model, noises = self.setup.recognition(self._network).to(self.setup.device), self.labeller(False)
+        loops(self.setup, self.line, lambda faces: faceqan_loop(model, faces, noises), self.setup.pick(count, 1))
+
+    def own_depthwise(self) -> None:
+        """With PyTorch's own kernels for depthwise convolutions, which need no plan."""
+        if self.setup.left(15):
+            with self.setup.guarded(f"{self.line}, own depthwise"):
+                labeller = self.labeller(False)
+                network = OwnDepthwise(labeller._model())
+                labeller._model = lambda: network  # type: ignore[assignment, return-value]
+                measure(self.setup, f"{self.line}, own depthwise", labeller, self.faces, self.batches)
+
+
+class OwnDepthwise(nn.Module):
+    """A network whose depthwise convolutions do without cuDNN, in the layout that their kernels take."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        speed_up_depthwise(self.network)
+        for module in self.network.modules():
+            if isinstance(module, DepthwiseConv2d):
+                module.__class__ = _OwnDepthwiseConv2d
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.network(x.contiguous())
+
+
+class _OwnDepthwiseConv2d(DepthwiseConv2d):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return _WithoutCudnn.apply(x, self.weight, self.bias, self.stride[0], int(self.padding[0]))  # type: ignore[no-untyped-call]
+
+
+class _WithoutCudnn(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: Any, stride: int, padding: int) -> torch.Tensor:
+        ctx.save_for_backward(weight)
+        ctx.stride, ctx.padding, ctx.shape = stride, padding, x.shape
+        with torch.backends.cudnn.flags(enabled=False):
+            return F.conv2d(x, weight, bias, stride, padding, groups=len(weight))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None, None, None]:
+        (weight,) = ctx.saved_tensors
+        size = [length + 2 * ctx.padding - weight.shape[-1] + 1 for length in ctx.shape[2:]]
+        grad = grads[0].contiguous()
+        if ctx.stride > 1:
+            spread = grad.new_zeros((*grad.shape[:2], *size))
+            spread[:, :, :: ctx.stride, :: ctx.stride] = grad
+            grad = spread
+        with torch.backends.cudnn.flags(enabled=False):
+            around = weight.shape[-1] - 1 - ctx.padding
+            return F.conv2d(grad, weight.flip(-1, -2), None, 1, around, groups=len(weight)), None, None, None, None
 
 
 def faceqan(setup: Setup) -> None:
     """FaceQAN with IResNet-100."""
-    _faceqan(setup, "faceqan", "iresnet100", 512, 8, 8)
+    part = FaceQAN(setup, "faceqan", "iresnet100", 8)
+    part.default()
+    part.loop(8)
+    if not setup.dry:
+        part.not_compiled()
 
 
 def faceqan_mobile(setup: Setup) -> None:
-    """FaceQAN with mobilefacenet128."""
-    _faceqan(setup, "faceqan mobile", "mobilefacenet128", 640, 20, 12)
+    """FaceQAN with mobilefacenet128. The run of few images comes first: nothing is planned then."""
+    part = FaceQAN(setup, "faceqan mobile", "mobilefacenet128", 20)
+    part.not_compiled()
+    part.own_depthwise()
+    part.loop(12)
+    if not setup.dry:
+        part.default()
 
 
 def diffiqa(setup: Setup) -> None:

@@ -88,9 +88,10 @@ def _fit_diffusion(setup: Setup, line: str, settings: DiffusionSettings) -> None
         steady = took[setup.pick(12, 0) : save - 1]  # from when the loader's stock has been used up
         saving = float(took[save - 1]) - statistics.median(steady.tolist())
         setup.put(
-            line, images / float(np.mean(steady)), the_same_batch_again=images / (timing.alone or 1), first_step_s=timing.ends[0] - begin,
-            checkpoint_holds_s=saving, after_last_step_s=begin + whole - timing.ends[-1], precision=settings.precision,
-            workers=settings.workers, GiB=setup.memory(),
+            line, images / float(np.mean(steady)), the_same_batch_again=images / (timing.alone or 1),
+            first_step_s=timing.ends[0] - begin, checkpoint_holds_s=saving,
+            after_last_step_s=begin + whole - timing.ends[-1], precision=settings.precision, workers=settings.workers,
+            GiB=setup.memory(),
         )  # fmt: skip
     shutil.rmtree(out, ignore_errors=True)
 

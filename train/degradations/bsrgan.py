@@ -170,7 +170,7 @@ OPERATIONS: dict[str, Callable[[Image, int, Generator], Image]] = {
 
 
 def _filter(image: Image, kernel: Kernel) -> Image:
-    """Filter with a kernel whose sum is 1. A product of a column and a row, as round Gaussians are, is applied as two."""
+    """Filter with a kernel whose sum is 1; one that is the product of a column and a row with these two."""
     rows, columns = kernel.sum(1), kernel.sum(0)
     if np.abs(np.outer(rows, columns) - kernel).max() < SEPARABLE:
         return _clipped(cv2.sepFilter2D(image, -1, columns, rows, borderType=cv2.BORDER_REFLECT_101))
