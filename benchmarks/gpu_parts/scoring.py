@@ -18,6 +18,8 @@ from tests.support.weights import tame_network
 EXPORTS = (("ediffiqa-t", "fp16"), ("ediffiqa-t", "fp32"), ("ediffiqa-l", "fp16"), ("ediffiqa-l", "fp32"))
 """Network and precision of the files, in the order in which they are needed."""
 
+NANO = "fiqa-nano"
+
 
 def _file(setup: Setup, name: str, precision: str) -> Path:
     return file_of(setup.models, setup.work, name, precision)
@@ -60,13 +62,20 @@ def sdk_l(setup: Setup) -> None:
 
 def sdk_nano(setup: Setup) -> None:
     """The embedded model, fiqa-nano, in float32."""
-    _scorer(setup, "nano", Path("fiqa-nano"), Path("fiqa-nano"))
+    _scorer(setup, "nano", NANO, NANO)
 
 
-def _scorer(setup: Setup, line: str, file: Path, exact: Path | None = None) -> None:
-    model = "fiqa-nano" if setup.dry or str(file) == "fiqa-nano" else file
-    if model == file and not file.exists():
-        setup.put(f"{line}: error", f"{file.name} was not exported in time")
+def _there(setup: Setup, file: str | Path) -> str | Path | None:
+    """Return the model to load: a file, or the embedded one, which also stands for all files in a dry run."""
+    if setup.dry or isinstance(file, str):
+        return NANO
+    return file if file.exists() else None
+
+
+def _scorer(setup: Setup, line: str, file: str | Path, exact: str | Path | None = None) -> None:
+    model = _there(setup, file)
+    if model is None:
+        setup.put(f"{line}: error", f"{file} was not exported in time")
         return
     faces = setup.faces(setup.pick(1024, 12))
     with setup.guarded(line):
@@ -79,8 +88,8 @@ def _scorer(setup: Setup, line: str, file: Path, exact: Path | None = None) -> N
             _first_calls(setup, line, scorer, faces)
             _one_face(setup, line, scorer, faces)
             _batches(setup, line, scorer, faces)
-            if exact is not None and setup.left(8) and (setup.dry or str(exact) == "fiqa-nano" or exact.exists()):
-                _to_cpu(setup, line, scorer, "fiqa-nano" if setup.dry else exact, faces)
+            if exact is not None and setup.left(8) and (source := _there(setup, exact)) is not None:
+                _to_cpu(setup, line, scorer, source, faces)
 
 
 def _first_calls(setup: Setup, line: str, scorer: QualityScorer, faces: Any) -> None:
@@ -178,6 +187,7 @@ def _graph(network: nn.Module, x: torch.Tensor) -> float:
     """Return the seconds of one replay, the face's copy to the device and the score's copy back included."""
     face, still = x.cpu().pin_memory(), x.clone()
     stream = torch.cuda.Stream()
+    torch.cuda.synchronize()
     with torch.cuda.stream(stream):
         for _ in range(3):
             network(still)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -114,13 +115,13 @@ class FixedBatches:
         """
         if self._another is None:
             for size in self._sizes:
-                self._on_gpu(lambda size=size: self._bind(size, face))
+                self._on_gpu(partial(self._bind, size, face))
             return
         missing = [size for size in self._sizes if size not in self._bound]
         with ThreadPoolExecutor(len(self._sizes)) as pool:
             found = list(pool.map(lambda size: self._first_run(size, face), missing))
         for size, bound in zip(missing, found, strict=True):
-            self._on_gpu(lambda size=size, bound=bound: self._bind(size, face, bound))
+            self._on_gpu(partial(self._bind, size, face, bound))
 
     def close(self) -> None:
         """Free the memory and the session."""
