@@ -3,8 +3,10 @@
 import pickle
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -13,8 +15,11 @@ from torch import Tensor, nn
 from sdk.errors import InputError
 from tests.support.weights import tame_diffusion, tame_network
 from train.device.compiling import CompiledForAttack, compile_errors, worth_compiling
+from train.labelling.method import label_images
+from train.methods import faceqan
 from train.methods.diffiqa import DifFIQALabeller, DifFIQASettings
 from train.methods.faceqan import FaceQANLabeller, FaceQANSettings
+from train.networks import save_network
 from train.networks.recognition import RecognitionModel
 
 GPU, CPU = torch.device("cuda"), torch.device("cpu")
@@ -123,3 +128,26 @@ def test_errors_of_the_compiler_say_what_to_do() -> None:
         raise TorchDynamoException("no compiler here")
     with pytest.raises(RuntimeError, match="another"), compile_errors():
         raise RuntimeError("another")
+
+
+@pytest.mark.parametrize(("asked", "images", "wanted"), [(None, 4, True), (None, 3, False), (False, 4, False)])
+def test_the_number_of_images_decides(
+    asked: bool | None, images: int, wanted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `label_images` gives it, on a device that stands for a GPU."""
+    made: list[dict[str, Any]] = []
+
+    def method(expected_images: int, device: str) -> FaceQANLabeller:
+        weights = {"model": "mobilefacenet128", "weights": tmp_path / "w.safetensors"}
+        options = {"settings": FaceQANSettings(), "compiled": asked, "expected_images": expected_images}
+        made.append(FaceQANLabeller.load(device="cuda", **weights, **options).record)
+        few = FaceQANSettings(iterations=1, copies=1)
+        return FaceQANLabeller.load(few, device=device, embed=False, **weights)
+
+    tools(monkeypatch, True, True)
+    monkeypatch.setattr(faceqan, "COMPILE_FROM", 4)
+    save_network(tame_network("mobilefacenet128"), tmp_path / "w.safetensors")
+    for number in range(images):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), FACES[0])
+    label_images(method, {}, tmp_path, tmp_path / "labels.csv")
+    assert ("compile" in made[0]) == wanted
