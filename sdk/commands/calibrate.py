@@ -188,13 +188,10 @@ def _input(colour: str | None, mean: str | None, std: str | None) -> dict[str, A
     """Return what is given of the input of --fr, see `sdk.calibrating.judge.Judge`."""
     if colour is not None and colour.upper() not in ("RGB", "BGR"):
         raise InputError(f"--fr-colour is {colour}, wanted RGB or BGR")
-    values = {
-        "colour": colour and colour.upper(),
-        "mean": mean and _triple("--fr-mean", mean),
-        "std": std and _triple("--fr-std", std),
-    }
-    if values["std"] and not min(values["std"]) > 0:
+    deviation = std and _triple("--fr-std", std)
+    if deviation and min(deviation) <= 0:
         raise InputError(f"--fr-std is {std}, wanted a deviation above 0, such as 0.5")
+    values = {"colour": colour and colour.upper(), "mean": mean and _triple("--fr-mean", mean), "std": deviation}
     return {name: value for name, value in values.items() if value}
 
 

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from sdk.decision.vectors import Indices
 from sdk.errors import InputError
 
-
 MOST_NON_MATED = 2_000_000
 """Most non-mated pairs, unless told otherwise."""
 
