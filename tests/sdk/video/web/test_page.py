@@ -167,7 +167,7 @@ def test_reasons_are_legible_in_both_themes(explained: Running, theme: str, pape
         expect(view.locator("#faces li")).to_have_text(
             ["track 2quality 30Turn on a light", "track 3quality 60accepted"]
         )
-        expect(view.locator("#line")).to_have_text("; the broken line is the threshold")
+        expect(view.locator("#line")).to_have_text("; accepted from 0.5, the broken line")
         expect(view.locator("html")).to_have_css("background-color", paper)
         reason = view.locator("#faces li.rejected div")
         assert _contrast(reason) >= 4.5
