@@ -28,7 +28,6 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-from group_statistics import Groups, make_groups
 from numpy.typing import NDArray
 
 from fiqa import Face, FaceDetector, QualityScorer, find_reasons
@@ -44,6 +43,7 @@ from train.data.prepare import PrepareSettings, split_people
 from train.data.sources.source import joined, read_source, sources_of_recipe, unpacked
 from train.degradations.framing import blacken
 from train.degradations.graded import DEGRADATIONS, Damage, degrade
+from train.evaluation.by_group.statistics import Groups, make_groups
 from train.reasons.faces import CleanFaces, read_faces
 from train.recipes import read_recipe, settings_from
 

@@ -51,12 +51,15 @@ def pipeline(
     return frames, video.counters.faces
 
 
-def compare(path: str, scorer: QualityScorer, detectors: list[FaceDetector], rounds: int) -> float:
+def compare(
+    path: str, scorer: QualityScorer, explaining: QualityScorer, detectors: list[FaceDetector], rounds: int
+) -> float:
     """Print frames per second and ratios; returns the pipeline's frames per second."""
     ways = {
         "plain loop": lambda: plain(path, scorer, detectors[0]),
         "VideoScorer, all faces": lambda: pipeline(path, scorer, detectors, tracker=Tracker(LOW_CONFIDENCE)),
         "VideoScorer": lambda: pipeline(path, scorer, detectors),
+        "VideoScorer, reasons": lambda: pipeline(path, explaining, detectors),
         "VideoScorer, every=3": lambda: pipeline(path, scorer, detectors, every=3),
     }
     rates: dict[str, list[float]] = {name: [] for name in ways}
@@ -74,6 +77,8 @@ def compare(path: str, scorer: QualityScorer, detectors: list[FaceDetector], rou
             f"  {name:22} {statistics.median(found):7.1f} frames/s   {middle:.2f}x ({low:.2f} to {high:.2f}), "
             f"{faces[name]:.1f} faces scored a frame"
         )
+    slower = [one / other for one, other in zip(rates["VideoScorer, reasons"], rates["VideoScorer"], strict=True)]
+    print(f"  with reasons / without: {statistics.median(slower):.2f}x ({min(slower):.2f} to {max(slower):.2f})")
     return statistics.median(rates["VideoScorer"])
 
 
@@ -145,7 +150,11 @@ def main() -> None:
     parser.add_argument("--detectors", type=int, default=2)
     options = parser.parse_args()
     (getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel)(2)  # errors
-    with tempfile.TemporaryDirectory() as folder, QualityScorer() as scorer:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        QualityScorer() as scorer,
+        QualityScorer(accept=0.5, reasons=True) as explaining,
+    ):
         clip = Path(folder) / "clip.mp4"
         make_clip(clip)
         detectors = [
@@ -154,7 +163,7 @@ def main() -> None:
         ]
         for path in [str(clip), *options.videos]:
             print(Path(path).name)
-            fps = compare(path, scorer, detectors, options.rounds)
+            fps = compare(path, scorer, explaining, detectors, options.rounds)
             too_fast(path, scorer, detectors, fps)
             best_shots(path, scorer, detectors)
 

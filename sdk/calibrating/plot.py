@@ -53,12 +53,13 @@ def draw(fitted: Fitted, path: Path) -> None:
         for threshold in calibration.thresholds:
             discard.axvline(100 * (threshold.comparisons or 0), color=RED, linestyle="--", linewidth=1)
     for axis in axes[: max(1, rows - 1), 0]:
-        for threshold in calibration.thresholds:
+        for place, threshold in enumerate(calibration.thresholds):  # two may have the same score
             axis.axvspan(threshold.low, threshold.high, color=RED, alpha=0.12)
             axis.axvline(threshold.score, color=RED, linestyle="--", linewidth=1)
             axis.text(
-                threshold.score, 0.03, f" {threshold.name}", transform=axis.get_xaxis_transform(), color=RED, fontsize=8
-            )
+                threshold.score, 0.03 + 0.1 * place, f" {threshold.name}", transform=axis.get_xaxis_transform(),
+                color=RED, fontsize=8,
+            )  # fmt: skip
     content = io.BytesIO()
     figure.savefig(content, format=path.suffix[1:].lower(), dpi=120)
     plt.close(figure)

@@ -1,6 +1,7 @@
 """fiqa calibrate: what scores mean on one's own pictures, and from which score on a face is good enough."""
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,9 +17,8 @@ from sdk.stopping import stoppable
 from sdk.text import count, path_text
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from sdk.calibrating.judge import Judge
+    from sdk.calibrating.pictures import Embed
     from sdk.decision.calibrate import Fitted
     from sdk.decision.calibration import Threshold
     from sdk.scorer import QualityScorer
@@ -142,14 +142,18 @@ class _Settings:
 
 
 def _fit(settings: _Settings, scorer: "QualityScorer", digest: str, judge: "Judge | None") -> "Fitted":
-    from sdk.calibrating.pictures import check_people, measure, read_pictures
-    from sdk.decision.calibrate import Targets, calibrate, calibrate_discard
+    from sdk.calibrating.pictures import check_names, measure, read_pictures
+    from sdk.decision.calibrate import Targets, calibrate, calibrate_discard, check_people, check_shares
 
     pictures, targets = read_pictures(settings.faces), Targets(settings.fmr, settings.fnmr)
-    if not settings.discard:
-        check_people(pictures, settings.faces)
+    if settings.discard:
+        check_shares(len(pictures.paths), settings.discard)
+    else:
+        check_names(pictures, settings.faces)
+        check_people(pictures.people, settings.fmr)
+    embed = _embed(settings.embeddings, len(pictures.paths), judge)
     with progress_bar("faces", len(pictures.paths)) as advance:
-        found, left_out = measure(pictures, scorer, judge, settings.aligned, advance)
+        found, left_out = measure(pictures, scorer, embed, settings.aligned, advance)
     for line in left_out[:SHOWN]:
         say(f"left out: {line}", "yellow")
     if len(left_out) > SHOWN:
@@ -157,34 +161,37 @@ def _fit(settings: _Settings, scorer: "QualityScorer", digest: str, judge: "Judg
     own = (scorer.card.name, digest)
     if settings.discard:
         return calibrate_discard(own, found.scores, settings.discard)
-    if judge is None:
-        assert settings.embeddings is not None
-        found = replace(found, embeddings=_read_embeddings(settings.embeddings, len(pictures.paths), left_out))
+    if settings.embeddings is not None:
         return calibrate(own, (settings.embeddings.stem, ""), found, targets)
+    assert judge is not None
     return calibrate(own, (judge.name, judge.sha256), found, targets)
 
 
-def _read_embeddings(path: Path, pictures: int, left_out: list[str]) -> "NDArray[np.float32]":
+def _embed(embeddings: Path | None, pictures: int, judge: "Judge | None") -> "Embed | None":
+    """Return what embeds the pictures: the judge, or the rows of a file."""
+    if judge is not None:
+        return lambda _, crop: judge.embed(crop[None])[0]
+    if embeddings is None:
+        return None
     from sdk.files.arrays import open_npy
 
-    vectors = open_npy(path, ("f", (None, None)), "give embeddings, a row for each picture")
-    if len(vectors) != pictures or left_out:
+    vectors = open_npy(embeddings, ("f", (None, None)), "give embeddings, a row for each picture")
+    if len(vectors) != pictures:
         raise InputError(
-            f"{path} holds {vectors.shape}, and {pictures - len(left_out)} of {pictures} pictures have a score; wanted "
-            "a row of numbers for each picture: leave out the pictures without a face, or give --fr"
+            f"{embeddings} holds {vectors.shape}, and there are {count('picture', pictures)}; wanted a row of numbers "
+            "for each picture, in the order of the manifest, or of the paths in the folder: give that, or --fr"
         )
-    return np.asarray(vectors, np.float32)
+    return lambda row, _: np.asarray(vectors[row], np.float32)
 
 
 def _input(colour: str | None, mean: str | None, std: str | None) -> dict[str, Any]:
     """Return what is given of the input of --fr, see `sdk.calibrating.judge.Judge`."""
     if colour is not None and colour.upper() not in ("RGB", "BGR"):
         raise InputError(f"--fr-colour is {colour}, wanted RGB or BGR")
-    values = {
-        "colour": colour and colour.upper(),
-        "mean": mean and _triple("--fr-mean", mean),
-        "std": std and _triple("--fr-std", std),
-    }
+    deviation = std and _triple("--fr-std", std)
+    if deviation and min(deviation) <= 0:
+        raise InputError(f"--fr-std is {std}, wanted a deviation above 0, such as 0.5")
+    values = {"colour": colour and colour.upper(), "mean": mean and _triple("--fr-mean", mean), "std": deviation}
     return {name: value for name, value in values.items() if value}
 
 
@@ -193,7 +200,7 @@ def _triple(option: str, text: str) -> tuple[float, float, float]:
         values = [float(part) for part in text.split(",")]
     except ValueError:
         values = []
-    if len(values) not in (1, 3):
+    if len(values) not in (1, 3) or not all(map(math.isfinite, values)):
         raise InputError(f"{option} is {text!r}, wanted one number or three with commas between, such as 0.5")
     return (values[0], values[len(values) // 2], values[-1])
 

@@ -169,7 +169,8 @@ def _run(settings: ScoreSettings) -> int:
             run.score(scorer, tell, aligned=settings.aligned, pictures=settings.report is not None)
         seconds = time.perf_counter() - started
         if settings.report is not None:
-            origin = Origin(scorer.card, scorer.device, seconds, scorer.threshold)
+            texts = {} if scorer.measurer is None else {"texts": scorer.measurer.texts}
+            origin = Origin(scorer.card, scorer.device, seconds, scorer.threshold, **texts)
             write_page(settings.report, tally, origin, run.pictures)
         how = f"{seconds:.1f} s on {scorer.device} with {scorer.card.name}"
         code = summarise(run, found, how, settings.report)

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdk.decision.calibration import Calibration, Threshold
-from sdk.decision.comparisons import mated_pairs, non_mated_pairs
+from sdk.decision.comparisons import MOST_NON_MATED, mated_pairs, non_mated_pairs
 from sdk.decision.edc import pair_quality, threshold_at_fmr
-from sdk.decision.fitting import Floats, Outcomes, fit_curve, fit_discard, fit_threshold, name_targets
+from sdk.decision.fitting import Floats, Outcomes, check_share, fit_curve, fit_discard, fit_threshold, name_targets
 from sdk.decision.vectors import cosines
 from sdk.errors import InputError
 
@@ -87,16 +87,9 @@ def calibrate(model: tuple[str, str], judge: tuple[str, str], found: Measured, t
     if not np.isfinite(embeddings).all():
         rows = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
         raise InputError(f"{len(rows)} embeddings are no numbers, first row {rows[0]}; leave these faces out")
-    names, codes = np.unique(np.asarray(found.people), return_inverse=True)
-    several = int((np.bincount(codes) > 1).sum())
-    if several < LEAST_PEOPLE:
-        raise InputError(f"{several} of {len(names)} people have several pictures, wanted {LEAST_PEOPLE} or more")
+    several = check_people(found.people, targets.fmr)
+    codes = np.unique(np.asarray(found.people), return_inverse=True)[1]
     mated, others = mated_pairs(codes.astype(str), seed=targets.seed), non_mated_pairs(codes.astype(str), seed=0)
-    if len(others) * targets.fmr < LEAST_FALSE_MATCHES:
-        raise InputError(
-            f"{len(others)} non-mated comparisons cannot fix an FMR of {targets.fmr:g}, wanted "
-            f"{LEAST_FALSE_MATCHES / targets.fmr:.0f}; give more pictures or a higher --fmr"
-        )
     threshold = threshold_at_fmr(cosines(others, embeddings), targets.fmr)
     matched = cosines(mated, embeddings) > threshold
     if (failed := 1 - matched.mean()) > MOST_FAILURES:
@@ -117,6 +110,40 @@ def calibrate(model: tuple[str, str], judge: tuple[str, str], found: Measured, t
         tuple(item for item in decided if isinstance(item, str)),
     )  # fmt: skip
     return Fitted(calibration, scores, outcomes)
+
+
+def check_people(people: Sequence[str], fmr: float) -> int:
+    """Return the number of people with several pictures; refuse people of whom no calibration can come.
+
+    Args:
+        people: Person of each picture.
+        fmr: See `Targets`.
+
+    Raises:
+        InputError: There are too few people, or too few non-mated comparisons for the false-match rate.
+    """
+    each = np.unique(np.asarray(people), return_counts=True)[1]
+    several = int((each > 1).sum())
+    if several < LEAST_PEOPLE:
+        raise InputError(f"{several} of {len(each)} people have several pictures, wanted {LEAST_PEOPLE} or more")
+    others = min((len(people) ** 2 - int((each**2).sum())) // 2, MOST_NON_MATED)
+    if others * fmr < LEAST_FALSE_MATCHES:
+        raise InputError(
+            f"{others} non-mated comparisons cannot fix an FMR of {fmr:g}, wanted {LEAST_FALSE_MATCHES / fmr:.0f}; "
+            "give more pictures or a higher --fmr"
+        )
+    return several
+
+
+def check_shares(faces: int, shares: Sequence[float]) -> None:
+    """Refuse shares of faces to turn away that so many faces cannot tell, or that are none.
+
+    Raises:
+        InputError: See above.
+    """
+    name_targets(list(shares))
+    for share in shares:
+        check_share(faces, share)
 
 
 def calibrate_discard(model: tuple[str, str], scores: Floats, shares: Sequence[float], seed: int = 0) -> Fitted:

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 from sdk.decision.vectors import Indices
 from sdk.errors import InputError
 
+MOST_NON_MATED = 2_000_000
+"""Most non-mated pairs, unless told otherwise."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
@@ -62,7 +65,7 @@ def mated_pairs(
 
 
 def non_mated_pairs(
-    identities: Sequence[str] | NDArray[np.str_], count: int = 2_000_000, seed: int = 0, sides: Sides | None = None
+    identities: Sequence[str] | NDArray[np.str_], count: int = MOST_NON_MATED, seed: int = 0, sides: Sides | None = None
 ) -> Indices:
     """Return pairs of images of different people: all of them, or random ones where there are more than `count`.
 

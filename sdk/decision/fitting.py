@@ -139,15 +139,24 @@ def fit_threshold(outcomes: Outcomes, faces: Floats, name: str, target: float, s
     return Threshold(name, "fnmr", target, found, low, high, float((faces < found).mean()), away[1])
 
 
+def check_share(faces: int, share: float) -> None:
+    """Refuse a share of faces that so many of them cannot tell.
+
+    Raises:
+        InputError: There are too few faces.
+    """
+    if faces * share < LEAST_ERRORS:
+        needed = math.ceil(LEAST_ERRORS / share)
+        raise InputError(f"{faces} faces cannot tell the worst {share:.1%} of them, wanted {needed} or more")
+
+
 def fit_discard(faces: Floats, name: str, target: float, seed: int = 0) -> Threshold:
     """Return the score below which a share of the faces lies; its interval is by draws of faces.
 
     Raises:
         InputError: There are too few faces for that share to mean anything.
     """
-    if len(faces) * target < LEAST_ERRORS:
-        needed = math.ceil(LEAST_ERRORS / target)
-        raise InputError(f"{len(faces)} faces cannot tell the worst {target:.1%} of them, wanted {needed} or more")
+    check_share(len(faces), target)
     rng = np.random.default_rng(seed)
     drawn = [np.quantile(rng.choice(faces, len(faces)), target) for _ in range(DRAWS)]
     score = float(np.quantile(faces, target))

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from sdk.decision.measures import CODES
 from sdk.errors import InputError
-from sdk.files import read_file
+from sdk.files import read_text
 from sdk.text import shortened
 
 if sys.version_info >= (3, 11):
@@ -42,8 +42,9 @@ def read_texts(path: Path) -> Mapping[str, str]:
         InputError: The file cannot be read, a code is unknown or missing, or a text is none.
     """
     again = "copy sdk/decision/reasons.toml and change its texts only"
+    content = read_text(path, InputError, again, MOST_BYTES)
     try:
-        texts = tomllib.loads(read_file(path, InputError, again, MOST_BYTES).decode())
+        texts = tomllib.loads(content)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not TOML ({shortened(error)}); {again}") from error
     for code, text in texts.items():

@@ -23,6 +23,8 @@ from sdk.files.reading import open_file
 Wanted = tuple[str, tuple[int | None, ...]]
 """Allowed letters of `numpy.dtype.kind` (`f`, `iu`, `U`), and the shape, with None for any size."""
 
+_KINDS = {"f": "float", "i": "int", "u": "uint", "U": "text"}
+
 _MAGIC = b"\x93NUMPY"
 _LONGEST_HEADER = 10_000
 _BLOCK = 1 << 20
@@ -167,5 +169,6 @@ def _check(header: _Header, wanted: Wanted) -> None:
     # numpy has no larger sizes, and values of 0 bytes would pass any limit on the size in bytes.
     sound = max(header.shape, default=0) < 1 << 62 and header.dtype.itemsize > 0
     if not fits or not sound or header.dtype.kind not in kinds:
-        sizes = ", ".join("N" if size is None else str(size) for size in shape)
-        raise InputError(f"is {header.dtype} {header.shape}, wanted a type of kind {kinds!r} and shape ({sizes})")
+        sizes = ", ".join("any" if size is None else str(size) for size in shape)
+        names = " or ".join(_KINDS[kind] for kind in kinds)
+        raise InputError(f"is {header.dtype} {header.shape}, wanted the type {names} and the shape ({sizes})")

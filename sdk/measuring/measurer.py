@@ -64,6 +64,11 @@ class Measurer:
         """
         return self._measures(crop, {})
 
+    @property
+    def texts(self) -> Mapping[str, str]:
+        """Text of each reason, by its code."""
+        return self._texts
+
     def reasons(self, measures: Measures) -> tuple[Reason, ...]:
         """Return what is wrong, the worst first."""
         return find_reasons(measures, self._texts)

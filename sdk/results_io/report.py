@@ -6,13 +6,14 @@ It needs no other file, and its size does not grow with the number of files.
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from string import Template
 from types import MappingProxyType
 
+from sdk.decision.texts import default_texts
 from sdk.files import write_file
 from sdk.models.card import ModelCard
 from sdk.results_io.report_parts import FEWEST_STEPS, card, histogram, round_step, steps_below
@@ -35,12 +36,14 @@ class Origin:
         device: Device that it ran on.
         seconds: Seconds that the run took.
         threshold: Score from which on faces were accepted; None where there was none.
+        texts: Text of each reason, by its code. The page has them also for faces of an earlier run.
     """
 
     card: ModelCard
     device: str
     seconds: float
     threshold: float | None = None
+    texts: Mapping[str, str] = field(default_factory=default_texts)
 
 
 def write_page(path: Path, tally: Tally, origin: Origin, pictures: Mapping[ScoredFace, bytes] = NONE) -> None:
@@ -80,7 +83,8 @@ def make_page(tally: Tally, origin: Origin, pictures: Mapping[ScoredFace, bytes]
         data=_data(tally, origin.threshold, low, high),
         which=_which(len(ranked), scores.count),
         cards="".join(
-            card(rank, face, face.thumbnail or pictures.get(face, b""), low, high, folder) for rank, face in ranked
+            card(rank, face, face.thumbnail or pictures.get(face, b""), (low, high), folder, origin.texts)
+            for rank, face in ranked
         ),
         failures=_failures(tally),
     )

@@ -3,9 +3,11 @@
 import base64
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
+from sdk.results import Reason
 from sdk.results_io.rows import csv_text
 from sdk.results_io.scored_face import ScoredFace
 from sdk.results_io.tally import Histogram
@@ -66,17 +68,20 @@ def histogram(scores: Histogram, low: float, high: float) -> str:
     )
 
 
-def card(rank: int, face: ScoredFace, jpeg: bytes, low: float, high: float, folder: Path) -> str:
+def card(
+    rank: int, face: ScoredFace, jpeg: bytes, scores: tuple[float, float], folder: Path, texts: Mapping[str, str]
+) -> str:
     """Return the card of a face.
 
     Args:
         rank: Place of the face among all; 1 is the best.
         face: The face; it has a score.
         jpeg: Its picture; empty where there is none.
-        low: Score of an empty bar.
-        high: Score of a full bar.
+        scores: Scores of an empty bar and of a full one.
         folder: Folder of the page: links go from there.
+        texts: Text of each reason, by its code.
     """
+    low, high = scores
     score = 0.0 if face.score is None else face.score
     size = "" if face.box is None else f"{min(face.box[2:]):.0f} px"
     quality = "" if face.quality is None else f"quality {face.quality}"
@@ -88,7 +93,7 @@ def card(rank: int, face: ScoredFace, jpeg: bytes, low: float, high: float, fold
         parts.append(f"detector {face.confidence:.2f}")
     picture = f' src="data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"' if jpeg else ""
     reasons = "" if face.reasons is None else f' data-reasons="{" ".join(reason.code for reason in face.reasons)}"'
-    why = f'<span class="why">{safe_markup(face.reasons[0].text)}</span>' if face.reasons else ""
+    why = f'<span class="why">{safe_markup(_text(face.reasons[0], texts))}</span>' if face.reasons else ""
     box = "" if face.box is None else f' data-box="{" ".join(f"{value:.1f}" for value in face.box)}"'
     return (
         f'<figure data-score="{score:.6f}" data-name="{safe_markup(path_text(face.path).lower())}" '
@@ -99,6 +104,11 @@ def card(rank: int, face: ScoredFace, jpeg: bytes, low: float, high: float, fold
         f"<span>{' · '.join(filter(None, (quality, size)))}</span>"
         f"{why}<span>{which}{safe_markup(path_text(face.path.name))}</span></figcaption></figure>\n"
     )
+
+
+def _text(reason: Reason, texts: Mapping[str, str]) -> str:
+    """Return the text of a reason; that of an earlier run where its code is unknown here."""
+    return texts.get(reason.code, reason.text)
 
 
 def _link(path: Path, folder: Path) -> str:

@@ -87,6 +87,8 @@ class _Kept:
 class BestShots:
     """Keep the best faces of every track, and call back when a track ends.
 
+    The best faces are those with the highest scores. Where the scorer gives reasons, faces without one come first.
+
     A face is kept unless the scorer rejects it (see `TrackedFace.accepted`), or it may be no face: the detector is not
     sure of it (confidence under 0.8), and its score is under `doubtful`.
 
@@ -157,10 +159,10 @@ class BestShots:
         if value < self._min_sharpness:
             kept.refused["blurred"] += 1
             return None
-        if len(kept.shots) == self._count and face.score <= kept.shots[-1].score:
+        if len(kept.shots) == self._count and _rank(face) >= _rank(kept.shots[-1].face):
             return None
         shot = Shot(result.index, result.timestamp, face, value, _picture(result.image, face.box))
-        kept.shots = sorted([*kept.shots, shot], key=lambda one: -one.score)[: self._count]
+        kept.shots = sorted([*kept.shots, shot], key=lambda one: _rank(one.face))[: self._count]
         return shot
 
     def _finish(self, tracks: Iterable[int]) -> None:
@@ -186,6 +188,12 @@ def sharpness(crop: NDArray[np.uint8]) -> float:
         crop: uint8 BGR (112, 112, 3).
     """
     return float(cv2.Laplacian(cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY), cv2.CV_32F).var())
+
+
+def _rank(face: TrackedFace) -> tuple[bool, float]:
+    """Return what best shots are sorted by, the best first: whether anything is wrong, and the score."""
+    assert face.score is not None
+    return bool(face.reasons), -face.score
 
 
 def _track_shots(track: int, kept: _Kept, shots: tuple[Shot, ...], final: bool) -> TrackShots:

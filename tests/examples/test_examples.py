@@ -100,7 +100,7 @@ def test_best_shot(tmp_path: Path) -> None:
 
 def test_enrolment_gate(tmp_path: Path) -> None:
     photo = cv2.imread(str(ROOT / "examples/media/astronaut.jpg"))
-    assert run("examples/enrolment_gate.py", "examples/media/astronaut.jpg")[0].startswith("accepted: score 0.")
+    assert run("examples/enrolment_gate.py", "examples/media/astronaut.jpg")[0].startswith("accepted: quality ")
     cv2.imwrite(str(tmp_path / "two.png"), np.hstack([photo, photo]))
     assert run("examples/enrolment_gate.py", tmp_path / "two.png", code=3) == [
         "again, please: 2 faces, wanted one; be alone in the picture"

@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdk.alignment import TEMPLATE
-from sdk.results import Face
+from sdk.decision.measures import make_measure
+from sdk.decision.reasons import find_reasons
+from sdk.results import Face, Measure, Reason
 
 Picture = NDArray[np.uint8]
 _background = np.random.default_rng(0)
@@ -62,20 +64,40 @@ class SquareDetector:
         return sorted(faces, key=lambda face: -face.box[2])
 
 
-class BlueScorer:
-    """Scores a crop by the blue in its middle, as a share of 200; may accept crops from a score on."""
+class BlueMeasurer:
+    """Finds a crop the darker the less blue there is: 2 stops without any, where 1.2 are the limit."""
 
-    def __init__(self, delay: float = 0, accept: float | None = None) -> None:
+    def faces(
+        self, image: Picture, faces: Sequence[Face], crops: Sequence[Picture]
+    ) -> list[dict[str, Measure]]:  # as `sdk.measuring.measurer.Measurer` does
+        """Measure crops."""
+        assert len(faces) == len(crops)
+        return [{"darkness": make_measure("darkness", 2 * (1 - _blue(crop)))} for crop in crops]
+
+    def reasons(self, measures: dict[str, Measure]) -> tuple[Reason, ...]:
+        """Give the reasons."""
+        return find_reasons(measures)
+
+
+class BlueScorer:
+    """Scores a crop by the blue in its middle, as a share of 200; may accept crops, and give reasons."""
+
+    def __init__(self, delay: float = 0, accept: float | None = None, reasons: bool = False) -> None:
         self.delay = delay
         self.threshold = accept
+        self.measurer = BlueMeasurer() if reasons else None
         self.sizes: list[int] = []
 
     def score_batch(self, faces: Sequence[Picture]) -> NDArray[np.float32]:
         """Score crops."""
         time.sleep(self.delay)
         self.sizes.append(len(faces))
-        return np.array([face[40:72, 40:72, 0].mean() / 200 for face in faces], np.float32)
+        return np.array([_blue(face) for face in faces], np.float32)
 
     def decide(self, score: float) -> tuple[int | None, bool | None]:
         """Give the score in percent as quality, and accept it from the threshold on."""
         return (None, None) if self.threshold is None else (round(100 * score), score >= self.threshold)
+
+
+def _blue(crop: Picture) -> float:
+    return float(crop[40:72, 40:72, 0].mean() / 200)

@@ -98,7 +98,8 @@ def evaluate_command(
         results = evaluate(protocol, judge, _methods(methods, models), settings, out, grouping)
         Console().print(terminal_table(results))
         if grouping is not None:
-            print_plain(Console(), (out / "groups.md").read_text(encoding="utf-8"))
+            for line in (out / "groups.md").read_text(encoding="utf-8").splitlines():
+                print_plain(Console(), line)
         print_plain(Console(), str(out))
 
 

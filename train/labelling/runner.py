@@ -5,7 +5,7 @@ stopped goes on from its journal when it is started again, on any engine. The ou
 """
 
 import logging
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from sdk.commands.console import progress_bar
 from sdk.errors import InputError
-from train.data.manifest import Manifest, check_table_path, table_for, write_table
+from train.data.manifest import Manifest, check_table_path, read_manifest, table_for, write_table
 from train.labelling.embeddings_writer import EmbeddingsWriter
 from train.labelling.executors import Engine, Threads
 from train.labelling.journal import Journal
@@ -65,6 +65,31 @@ def label_manifest(
         write_table(table, out)
         journal.remove()
     return table
+
+
+def add_column(path: Path, labeller: Labeller, batch_size: int = 32) -> None:
+    """Label the images of a table into a column of the table itself, unless it has that column.
+
+    A run that is killed after it wrote the column leaves the column's journal. It is deleted, for the next column has a
+    journal of the same name.
+
+    Args:
+        path: Manifest, `.csv` or `.parquet`.
+        labeller: See `Labeller`.
+        batch_size: Faces in a batch.
+
+    Raises:
+        InputError: See `label_manifest`.
+        OutputError: The disk is full; started again, the run goes on.
+    """
+    manifest, left = read_manifest(path), path.with_name(path.name + ".journal")
+    if labeller.name not in manifest.table.column_names:
+        label_manifest(manifest, labeller, path, {}, batch_size)
+        return
+    logger.info("%s has the column %s already", path, labeller.name)
+    if left.exists():
+        with suppress(InputError):  # it is another column's
+            Journal(left, {"labeller": labeller.name, "embeddings": False}, manifest.paths).remove()
 
 
 def compute(

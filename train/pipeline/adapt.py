@@ -11,16 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from sdk.decision.calibrate import Fitted, Measured, Targets, calibrate
+from sdk.decision.calibrate import Fitted, Targets, calibrate
 from sdk.decision.calibration import Calibration
 from sdk.errors import InputError
 from sdk.files import make_folder
 from sdk.models.formats import resolve
 from sdk.models.loading import load_model
-from train.data.embeddings import open_vectors
-from train.data.manifest import Manifest, read_manifest
+from train.data.manifest import Manifest
 from train.data.sources.source import Source, joined, read_source, unpacked
 from train.lock import locked
+from train.pipeline.calibrate import read_measured
 from train.pipeline.files import Files
 from train.pipeline.plan import Stage, make_plan
 from train.pipeline.report import Outcome, verdicts, write_report
@@ -138,12 +138,10 @@ def _check_people(manifest: Manifest) -> None:
 
 def _calibrate(files: Files, model: tuple[str, str], teacher: Teacher) -> Fitted | str:
     """Calibrate on the clean photos of the test people; return why not where they do not suffice."""
-    manifest = read_manifest(files.scores)
-    rows = np.flatnonzero([not damage for damage in manifest.column("degradation")])
-    part, vectors = manifest.select(rows), np.asarray(open_vectors(files.scores_embeddings)[rows], np.float32)
     judge = (Path(teacher.model).stem if teacher.files else teacher.model, "")
     try:
-        return calibrate(model, judge, Measured(part.numbers(NAME), part.identities, vectors), Targets())
+        found = read_measured(files, NAME, ("clean", "test"), files.scores_embeddings)
+        return calibrate(model, judge, found, Targets())
     except InputError as error:
         logger.warning("no calibration: %s", error)
         return str(error)

@@ -15,6 +15,7 @@ from sdk.decision.fitting import Outcomes, calibration_error, reliability
 from sdk.errors import InputError
 from sdk.files import make_folder, write_file
 from sdk.models.card import METADATA_KEY
+from train.data.embeddings import open_vectors
 from train.data.manifest import read_manifest
 from train.evaluation.plan import TEACHER, EvaluationPlan, embed_judges, file_digest
 from train.evaluation.sets import SETS, set_rows
@@ -93,21 +94,23 @@ def calibrate_network(
     """
     name = name or network
     judges = embed_judges(plan, files.scores, files.scores_embeddings, files.folder)
-    manifest = read_manifest(files.scores)
-    rows = set_rows(manifest, settings.set, plan.splits[0])
-    scores, people = manifest.numbers(name)[rows], np.array(manifest.identities, dtype=str)[rows]
-    embeddings = {judge: np.load(path)[rows] for judge, path in judges.items()}
+    found_by = {
+        judge: read_measured(files, name, (settings.set, plan.splits[0]), path) for judge, path in judges.items()
+    }
+    people = np.array(found_by[settings.judge].people)
     targets = Targets(settings.fmr, settings.fnmr)
 
     def fit(judge: str, part: NDArray[np.bool_]) -> tuple[Calibration, Outcomes]:
-        measured = Measured(scores[part], people[part].tolist(), embeddings[judge][part])
+        all_of = found_by[judge]
+        assert all_of.embeddings is not None
+        measured = Measured(all_of.scores[part], people[part].tolist(), all_of.embeddings[part])
         source = plan.judges[judge]
         sha256 = "" if source == TEACHER or ":" in source else file_digest(Path(source))
         fitted = calibrate((name, ""), (judge or TEACHER, sha256), measured, targets)
         assert fitted.outcomes is not None
         return fitted.calibration, fitted.outcomes
 
-    found = fit(settings.judge, np.ones(len(rows), bool))[0]
+    found = fit(settings.judge, np.ones(len(people), bool))[0]
     names = np.unique(people)
     first = np.isin(people, np.random.default_rng(0).permutation(names)[::2])
     checked = []
@@ -124,6 +127,24 @@ def calibrate_network(
         logger.info("calibration error by %s: %.3f of %d comparisons", judge, checked[-1].error, len(both.score))
     _write(found, checked, files.folder / "calibration")
     _into_card(found, network, files)
+
+
+def read_measured(files: Files, name: str, images: tuple[str, str], vectors: Path) -> Measured:
+    """Return scores, people and embeddings of images of a run.
+
+    Args:
+        files: The run's files.
+        name: Column of the scores.
+        images: A set, see `train.evaluation.sets.SETS`, and the split that its people are of.
+        vectors: The embeddings by a judge (.npy), a row a row of `files.scores`.
+
+    Raises:
+        InputError: The set has no image of that split.
+    """
+    manifest = read_manifest(files.scores)
+    rows = set_rows(manifest, *images)
+    people = [manifest.identities[row] for row in rows]
+    return Measured(manifest.numbers(name)[rows], people, np.asarray(open_vectors(vectors)[rows], np.float32))
 
 
 def _into_card(found: Calibration, name: str, files: Files) -> None:

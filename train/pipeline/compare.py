@@ -18,7 +18,7 @@ from train.evaluation.sets import rows_without_errors
 from train.fitting.regressor import RegressorRecipe
 from train.labelling.labeller import Labeller
 from train.labelling.network_scores import NetworkScores
-from train.labelling.runner import label_manifest
+from train.labelling.runner import add_column
 from train.networks import QualityNetwork, get_variant, load_network
 from train.pipeline.files import Files
 from train.recipes import Recipe
@@ -64,9 +64,7 @@ def _score(
     assert isinstance(network, QualityNetwork)
     name = recipe.get("name", settings.network)
     for labeller in (NetworkScores(name, network, get_variant(settings.network)), *peers):
-        scored = read_manifest(files.scores)
-        if labeller.name not in scored.table.column_names:
-            label_manifest(scored, labeller, files.scores, {}, 32)
+        add_column(files.scores, labeller)
 
 
 def _target(

@@ -17,7 +17,7 @@ from train.data.mislabelled import find_mislabelled
 from train.labelling.embedder import embed_manifest
 from train.labelling.labeller import Labeller
 from train.labelling.method import RunOptions, label_images
-from train.labelling.runner import label_manifest
+from train.labelling.runner import add_column
 from train.methods.faceqan import FaceQANLabeller, FaceQANSettings
 from train.pipeline.files import Files
 from train.pipeline.teacher import Teacher
@@ -59,12 +59,12 @@ def _label_faceqan(section: dict[str, Any], teacher: Teacher, out: Path, files: 
 def add_label(name: str, peers: Sequence[Labeller], files: Files) -> None:
     """Label all images, once: `centre` by their embeddings, else by the peer of that name."""
     manifest = read_manifest(files.labels)
-    if name in manifest.table.column_names:
+    if found := next((peer for peer in peers if peer.name == name), None):
+        add_column(files.labels, found)
+    elif name in manifest.table.column_names:
         logger.info("%s has the column %s already", files.labels, name)
     elif name == "centre":
         write_table(_with_centre(manifest, open_vectors(files.embeddings)), files.labels)
-    elif found := next((peer for peer in peers if peer.name == name), None):
-        label_manifest(manifest, found, files.labels, {}, 32)
     else:
         known = ", ".join(["faceqan (a section of the recipe)", "centre", *(peer.name for peer in peers)])
         raise InputError(f"nothing makes the label {name!r}, wanted some of: {known}; peers are named in the recipe")

@@ -1,7 +1,9 @@
 """fiqa calibrate, with a tiny face-recognition model."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -74,10 +76,19 @@ def test_a_manifest_and_embeddings_will_do(photos: Path, tiny_path: Path, tmp_pa
     code, text = run(photos / "manifest.csv", "--embeddings", tmp_path / "vectors.npy", *options)
     assert code == 0, text
     assert read_calibration(out).judge == "vectors"
+    with (photos / "more.csv").open("w", newline="") as file:
+        names = [[str(path.relative_to(photos)), path.parent.name] for path in paths]
+        csv.writer(file).writerows([["path", "identity"], *names[:7], ["people/gone.png", "p0"], *names[7:]])
+    np.save(tmp_path / "more.npy", np.insert(vectors, 7, 1e9, axis=0))  # the row of a picture that is left out
+    again = tmp_path / "again.json"
+    code, text = run(photos / "more.csv", "--embeddings", tmp_path / "more.npy", *options[:-1], again)
+    assert code == 0, text
+    assert "left out:" in text
+    assert read_calibration(again) == replace(read_calibration(out), judge="more")
     np.save(tmp_path / "short.npy", vectors[1:])
     code, text = run(photos / "manifest.csv", "--embeddings", tmp_path / "short.npy", *options)
     assert code == 2
-    assert "a row of numbers for each picture" in text
+    assert "holds (159, 192), and there are 160 pictures; wanted a row of numbers for each picture" in text
 
 
 def test_without_people_a_share_decides(photos: Path, tiny_path: Path, tmp_path: Path) -> None:
@@ -105,6 +116,10 @@ def test_without_people_a_share_decides(photos: Path, tiny_path: Path, tmp_path:
         (("--discard", "0.1", "--fnmr", "0.1"), "--discard knows no matches"),
         (("--fr", "fr.onnx", "--fr-mean", "a"), "--fr-mean is 'a'"),
         (("--fr", "fr.onnx", "--fr-colour", "red"), "--fr-colour is red"),
+        (("--fr", "fr.onnx", "--fr-std", "0"), "--fr-std is 0, wanted a deviation above 0"),
+        (("--fr", "fr.onnx", "--fr-mean", "nan"), "--fr-mean is 'nan'"),
+        (("--fr", "fr.onnx", "--fmr", "1e-9"), "12480 non-mated comparisons cannot fix an FMR of 1e-09"),
+        (("--discard", "0.01"), "160 faces cannot tell the worst 1.0% of them, wanted 1000"),
         (("--fr", "none.onnx"), "none.onnx"),
         (("--fr", "yunet-2026may"), "yunet-2026may is a model for detection, wanted one for recognition"),
         (("--fr", "net.pth"), "net.pth is neither an ONNX file nor one of: mobilefacenet128, w600k_mbf"),
@@ -118,6 +133,46 @@ def test_wrong_options_are_named(
     code, text = run(photos / "people", "--aligned", "--model", tiny_path, "--out", tmp_path / "c.json", *given)
     assert code in (1, 2)
     assert words in text
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"\xff\xfe", "manifest.csv is not UTF-8"),
+        (b"", "has 0 rows and the columns none; wanted path and identity"),
+        (b"file,identity\na.png,ann\n", "has 1 row and the columns file, identity; wanted path and identity"),
+        (b"path,identity\n", "has 0 rows and the columns path, identity"),
+        (b"path,identity\na.png,ann\nb.png,\n", "row 2 of"),
+        (b"identity,path\nann,a.png\nann\n", "has no path; complete it, or leave it out"),
+        (b"path\na.png\n", "names no people"),
+    ],
+)
+def test_manifests_that_say_too_little(tiny_path: Path, tmp_path: Path, content: bytes, words: str) -> None:
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_bytes(content)
+    np.save(tmp_path / "e.npy", np.zeros((1, 4), np.float32))
+    given = ("--embeddings", tmp_path / "e.npy", "--model", tiny_path, "--out", tmp_path / "c.json")
+    code, text = run(manifest, *given)
+    assert code == 2
+    assert words in text
+
+
+def test_a_picture_without_memory_is_left_out(
+    photos: Path, tiny_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sdk.images.decoding import load_image
+
+    def load(path: Path, **limits: Any) -> Any:
+        if path.parent.name == "p3":
+            raise MemoryError
+        return load_image(path, **limits)
+
+    monkeypatch.setattr("sdk.calibrating.pictures.load_image", load)
+    options = ("--aligned", "--model", tiny_path, "--out", tmp_path / "c.json")
+    code, text = run(photos / "people", "--discard", "0.1", *options)
+    assert code == 0, text
+    assert "0.png: not enough memory for this picture" in text
+    assert read_calibration(tmp_path / "c.json").images == (PEOPLE - 1) * EACH
 
 
 def test_a_model_that_is_no_judge_is_refused(photos: Path, tiny_path: Path, tmp_path: Path) -> None:

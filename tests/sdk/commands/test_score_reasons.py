@@ -13,6 +13,7 @@ from sdk.commands.app import app
 from sdk.commands.score_output import rows_printer
 from sdk.decision.measures import make_measure
 from sdk.decision.reasons import find_reasons
+from sdk.decision.texts import default_texts
 from sdk.results_io.scored_face import ScoredFace
 from sdk.results_io.table import Table
 
@@ -80,6 +81,17 @@ def test_a_terminal_shows_the_main_reason() -> None:
     head, row = stream.getvalue().splitlines()
     assert head.split() == ["score", "face", "reason", "file"]
     assert row.split()[-2:] == ["too_dark", "a.jpg"]
+
+
+def test_a_report_speaks_one_language_also_of_an_earlier_run(photos: Path, tmp_path: Path) -> None:
+    """A CSV table keeps codes, and the report has the texts of this run."""
+    out, page, english = tmp_path / "scores.csv", tmp_path / "report.html", default_texts()["blurred"]
+    texts = {**default_texts(), "blurred": "Stillhalten"}
+    (tmp_path / "de.toml").write_text("".join(f'{code} = "{text}"\n' for code, text in texts.items()), "utf-8")
+    run(photos / "soft.png", "--device", "cpu", "--reasons", "--out", out)
+    run(photos, "--device", "cpu", "--reasons-file", tmp_path / "de.toml", "--out", out, "--resume", "--report", page)
+    assert "Stillhalten" in page.read_text("utf-8")
+    assert english not in page.read_text("utf-8")
 
 
 def test_a_wrong_file_of_texts(photos: Path, tmp_path: Path) -> None:

@@ -63,6 +63,26 @@ def test_everything_is_written(folder: Path, tmp_path: Path) -> None:
     assert len(list(shots.glob("*.jpg"))) == len(list(shots.glob("*-crop.png"))) == 3
 
 
+def test_faces_are_judged_and_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the network in the package: a photo, and the same one out of focus."""
+    monkeypatch.undo()
+    photo = cv2.imread(str(Path(__file__).parents[3] / "examples/media/astronaut.jpg"))
+    (tmp_path / "frames").mkdir()
+    cv2.imwrite(str(tmp_path / "frames" / "1.png"), photo)
+    cv2.imwrite(str(tmp_path / "frames" / "2.png"), cv2.GaussianBlur(photo, (0, 0), 6))
+    out, shots = tmp_path / "frames.jsonl", tmp_path / "shots"
+    options = ("--accept", "identify", "--reasons", "--out", out, "--best-shots", shots, "--device", "cpu")
+    result = run(tmp_path / "frames", *options)
+    assert result.exit_code == 0, result.output
+    (good,), (soft,) = (json.loads(line)["faces"] for line in out.read_text().splitlines())
+    assert (good["accepted"], good["reasons"], soft["accepted"]) == (True, [], False)
+    assert soft["reasons"][0] == "blurred"
+    assert good["quality"] > soft["quality"]
+    early, final = (json.loads(line) for line in (shots / "shots.jsonl").read_text().splitlines())
+    assert (early["final"], final["final"], final["refused"]) == (False, True, {"rejected": 1})
+    assert [(shot["frame"], shot["accepted"], shot["reasons"]) for shot in final["shots"]] == [(0, True, [])]
+
+
 def test_overlay_colours_the_box_and_leaves_the_frame_alone(folder: Path, tmp_path: Path) -> None:
     assert run(folder, "--save", tmp_path / "out.avi").exit_code == 0
     capture = cv2.VideoCapture(str(tmp_path / "out.avi"))

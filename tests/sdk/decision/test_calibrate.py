@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sdk.decision.calibrate import Measured, Targets, calibrate, calibrate_discard
+from sdk.decision.calibrate import Measured, Targets, calibrate, calibrate_discard, check_people, check_shares
 from sdk.decision.fitting import calibration_error
 from sdk.errors import InputError
 
@@ -72,6 +72,28 @@ GOOD = people(20)
 def test_what_cannot_be_calibrated_is_refused(measured: Measured, words: str) -> None:
     with pytest.raises(InputError, match=words):
         calibrate(MODEL, JUDGE, measured, Targets())
+
+
+def test_people_that_suffice_are_counted() -> None:
+    people = [*(["a", "b"] * 3), *(f"person {index // 2}" for index in range(20))]
+    assert check_people(people, 0.1) == 12
+    others = 26 * 25 // 2 - 2 * 3 - 10
+    assert check_people(people, 10 / others) == 12
+    with pytest.raises(InputError, match=rf"{others} non-mated comparisons cannot fix an FMR of 0\.032, wanted 312"):
+        check_people(people, 0.032)
+
+
+@pytest.mark.parametrize(
+    ("shares", "words"),
+    [
+        ([0.04], r"100 faces cannot tell the worst 4\.0% of them, wanted 250"), ([1.5], "a target is 1.5"),
+        ([0.2, 0.2], "wanted one or two different ones"),
+    ],
+)  # fmt: skip
+def test_shares_that_mean_nothing_are_refused(shares: list[float], words: str) -> None:
+    check_shares(100, [0.1])
+    with pytest.raises(InputError, match=words):
+        check_shares(100, shares)
 
 
 @pytest.mark.parametrize("change", [{"fmr": 0.0}, {"fmr": 1.0}, {"fnmr": ()}, {"fnmr": (0.1, 0.1)}, {"fnmr": (2.0,)}])

@@ -44,5 +44,5 @@ def test_a_wrong_file(tmp_path: Path, old: str, new: str, message: str) -> None:
 
 
 def test_no_file(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"none\.toml"):
+    with pytest.raises(InputError, match=r"none\.toml cannot be read: No such file or directory; copy sdk/decision"):
         QualityScorer(device="cpu", reasons=tmp_path / "none.toml")

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sdk import ModelCard
+from sdk import ModelCard, find_reasons
+from sdk.decision.measures import make_measure
+from sdk.decision.texts import default_texts
 from sdk.images.decoding import load_image
 from sdk.results_io.report import Origin, make_page, write_page
 from sdk.results_io.report_parts import round_ticks
@@ -159,6 +161,19 @@ def test_what_the_run_decided_is_on_the_page() -> None:
     assert (figure["data-box"], figure["data-row"]) == ("1.0 2.0 3.0 4.0", csv_text([rows[1]], end=""))
     assert "<span>quality 50 · 3 px</span><span>face 2 · 1.png</span>" in page
     assert [link["href"] for link in Elements(page).of("a")[:3]] == ["../1.png", "../2.png", "../0.png"]
+
+
+def test_reasons_are_on_the_cards_in_the_language_of_the_run() -> None:
+    dark = {name: make_measure(name, value) for name, value in {"darkness": 4.0, "yaw": 50.0}.items()}
+    rows = [replace(ROWS[0], reasons=find_reasons(dark)), replace(ROWS[1], reasons=()), ROWS[2]]
+    page = make_page(tally(rows), ORIGIN)
+    figures = {figure["data-name"]: figure.get("data-reasons") for figure in Elements(page).of("figure")}
+    assert figures == {"folder/0.png": "too_dark turned", "folder/1.png": "", "folder/2.png": None}
+    assert re.findall(r'class="why">(.*?)<', page) == ["Turn on a light"]
+    texts = {**default_texts(), "too_dark": "Licht <an>"}  # as of a table of codes alone, which is gone on with
+    assert re.findall(r'class="why">(.*?)<', make_page(tally(rows), replace(ORIGIN, texts=texts))) == [
+        "Licht &lt;an&gt;"
+    ]
 
 
 def test_links_are_paths_whatever_the_name() -> None:

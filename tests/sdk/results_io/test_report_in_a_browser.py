@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from sdk import ModelCard
+from sdk import ModelCard, find_reasons
+from sdk.decision.measures import make_measure
 from sdk.results_io.report import Origin, write_page
 from sdk.results_io.rows import csv_text
 from sdk.results_io.scored_face import ScoredFace
@@ -69,6 +70,40 @@ def test_what_a_user_does_with_the_page(rows: list[ScoredFace], tmp_path: Path) 
         assert marked["height"] == pytest.approx(whole["height"] / 2, abs=3)
         view.keyboard.press("Escape")
         expect(view.locator("dialog")).not_to_be_visible()
+
+
+@needs_browser
+@pytest.mark.parametrize(("theme", "paper"), [("light", "rgb(246, 247, 249)"), ("dark", "rgb(16, 19, 23)")])
+def test_reasons_are_shown_and_choose_faces(rows: list[ScoredFace], tmp_path: Path, theme: str, paper: str) -> None:
+    """Filter by a reason, save what is left; in both themes."""
+    tally = Tally(200)
+    wrong = ({}, {"yaw": 50.0}, {"darkness": 4.0, "yaw": 50.0}, {"darkness": 2.0}, {"blur": 9.0}, {})
+    for index, (row, values) in enumerate(zip(rows, wrong, strict=True)):
+        reasons = find_reasons({name: make_measure(name, value) for name, value in values.items()})
+        tally.add([replace(row, reasons=reasons)])
+        rows[index] = replace(row, reasons=reasons)
+    write_page(tmp_path / "report.html", tally, Origin(ModelCard("tiny"), "cpu", 1.0, 0.6))
+    with browser_page(viewport={"width": 360, "height": 800}, color_scheme=theme) as (view, expect):
+        view.goto((tmp_path / "report.html").as_uri())
+        expect(view.locator("body")).to_have_css("background-color", paper)
+        expect(view.locator("#why option")).to_have_text(
+            ["any reason", "turned (2)", "too dark (2)", "blurred (1)", "no reason"]
+        )
+        expect(view.locator("figure .why")).to_have_text(
+            ["Look straight into the camera", "Turn on a light", "Turn on a light", "Hold still, and clean the lens"]
+        )
+        view.locator("#why").select_option("too_dark")
+        expect(view.locator("#count")).to_have_text("shown: 2 of 6")
+        view.locator("#which").select_option("rejected")
+        expect(view.locator("#count")).to_have_text("shown: 1 of 6")
+        with view.expect_download() as download:
+            view.locator("#save").click()
+        saved = Path(download.value.path()).read_bytes().decode()
+        assert saved.replace("\r\n", "\n") == csv_text(rows[3:4], header=True, end="\n")
+        view.locator("#reset").click()
+        view.locator("#why").select_option("none")
+        expect(view.locator("#count")).to_have_text("shown: 2 of 6")
+        assert view.evaluate("document.documentElement.scrollWidth") <= 360
 
 
 @needs_browser

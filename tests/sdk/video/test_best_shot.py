@@ -1,8 +1,12 @@
 """The best faces of a track."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from sdk.decision.measures import make_measure
+from sdk.decision.reasons import find_reasons
 from sdk.errors import InputError
 from sdk.video import BestShots, FrameResult, TrackedFace, TrackShots, sharpness
 
@@ -55,6 +59,18 @@ def test_best_first_and_no_more_than_asked_for() -> None:
     )
     assert found.shots[0].picture.shape == (66, 66, 3)  # the box, and 0.4 of it on the sides that the frame has
     assert (found.shots[0].picture == 1).all()
+
+
+def test_faces_with_nothing_wrong_come_first() -> None:
+    """A dark face may have a high score."""
+    dark = find_reasons({"darkness": make_measure("darkness", 3.0)})
+    results = [result(index, (1, score)) for index, score in enumerate([0.9, 0.5, 0.8, 0.6])]
+    told = [
+        replace(one, faces=tuple(replace(face, reasons=dark if index in (0, 2) else ()) for face in one.faces))
+        for index, one in enumerate(results)
+    ]
+    (found,) = run(told, count=3)
+    assert [shot.score for shot in found.shots] == [0.6, 0.5, 0.9]
 
 
 def test_word_comes_early_once_and_when_the_track_ends() -> None:

@@ -16,7 +16,7 @@ from tests.support.tiny_networks import TinyBackbone
 from train.data.manifest import read_manifest, read_table
 from train.labelling.executors import Threads
 from train.labelling.journal import Journal
-from train.labelling.runner import label_manifest
+from train.labelling.runner import add_column, label_manifest
 from train.methods.baselines import Sharpness
 from train.methods.faceqan import FaceQANLabeller, FaceQANSettings
 from train.networks.recognition import RecognitionModel
@@ -34,6 +34,38 @@ def test_every_row_gets_its_label(crops: Path, tmp_path: Path, suffix: str, call
     np.testing.assert_allclose(table["brightness"].to_pylist(), expected(manifest))
     np.testing.assert_allclose(np.load(tmp_path / "e.npy")[:, 1], [-value for value in expected(manifest)], rtol=1e-6)
     assert list(tmp_path.glob("*.journal")) == list(tmp_path.glob("*.tmp")) == []
+
+
+def test_a_run_that_was_killed_between_two_columns_goes_on(
+    crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first column is written, its journal is still there."""
+    table, journal = tmp_path / "labels.parquet", tmp_path / "labels.parquet.journal"
+    label_manifest(read_manifest(crops), Brightness(), table, {}, 5)
+
+    def killed(_: Journal) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "remove", killed)
+        with pytest.raises(KeyboardInterrupt):
+            add_column(table, Sharpness())
+    assert journal.exists()
+    before = read_table(table)["sharpness"].to_pylist()
+    add_column(table, Sharpness())
+    assert not journal.exists()
+    another = Brightness(fail_after=6)
+    another.name = "brightness again"
+    with pytest.raises(KeyboardInterrupt):
+        add_column(table, another, 3)
+    add_column(table, Sharpness())  # keeps another column's journal
+    assert journal.exists()
+    another.fail_after = None
+    add_column(table, another, 3)
+    after = read_table(table)
+    assert after["sharpness"].to_pylist() == before
+    np.testing.assert_allclose(after["brightness again"].to_pylist(), after["brightness"].to_pylist())
+    assert list(tmp_path.glob("*.journal")) == []
 
 
 def test_unreadable_images_become_rows(crops: Path, tmp_path: Path) -> None:

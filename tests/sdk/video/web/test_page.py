@@ -2,9 +2,11 @@
 
 import http.client
 import json
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,12 +23,14 @@ from tests.support.squares import BlueScorer, SquareDetector, frame, walk
 class Running:
     """A page over a stream that has ended, with the counters that it had."""
 
-    def __init__(self) -> None:
+    def __init__(self, reasons: bool = False) -> None:
         self.age: float | None = 0.1
         self.page = Page(About("gate <1>", "blue", (0.0, 1.0), 0.5), self.counters, 0)
         shots = BestShots(self.page.add)
         pictures = [*walk(9, score=0.8), frame((200, 20, 60, 0.3), (100, 90, 50, 0.6))]
-        with VideoScorer(pictures, BlueScorer(accept=0.5), SquareDetector(), best_shots=shots) as video:
+        with VideoScorer(
+            pictures, BlueScorer(accept=0.5, reasons=reasons), SquareDetector(), best_shots=shots
+        ) as video:
             for result in video:
                 self.page.show(result)
                 self.last = result
@@ -63,6 +67,21 @@ def test_state(running: Running) -> None:
     ]  # fmt: skip
     assert len(state["scores"]) == 11
     assert state["scores"][0] == [0.0, 1, pytest.approx(0.8, abs=0.01)]
+
+
+@pytest.fixture
+def explained() -> Iterator[Running]:
+    one = Running(reasons=True)
+    yield one
+    one.page.close()
+
+
+def test_state_says_what_is_wrong(explained: Running) -> None:
+    state = json.loads(explained.get("/state")[2])
+    assert [(face["track"], face["accepted"], face["reasons"]) for face in state["faces"]] == [
+        (2, False, [{"code": "too_dark", "text": "Turn on a light"}]), (3, True, [])
+    ]  # fmt: skip
+    assert [shot["reasons"] for shot in state["shots"]] == [[]] * 4
 
 
 def test_best_shots_and_what_is_not_there(running: Running) -> None:
@@ -137,6 +156,39 @@ def test_a_port_that_is_taken(running: Running) -> None:
         Page(About(""), running.counters, port)
     with pytest.raises(InputError, match="port 70000 of 127"):
         Page(About(""), running.counters, 70000)
+
+
+@needs_browser
+@pytest.mark.parametrize(("theme", "paper"), [("light", "rgb(246, 247, 249)"), ("dark", "rgb(20, 23, 26)")])
+@pytest.mark.parametrize("width", [360, 1200])
+def test_reasons_are_legible_in_both_themes(explained: Running, theme: str, paper: str, width: int) -> None:
+    with browser_page(viewport={"width": width, "height": 800}, color_scheme=theme) as (view, expect):
+        view.goto(explained.page.address, wait_until="domcontentloaded")
+        expect(view.locator("#faces li")).to_have_text(
+            ["track 2quality 30Turn on a light", "track 3quality 60accepted"]
+        )
+        expect(view.locator("#line")).to_have_text("; accepted from 0.5, the broken line")
+        expect(view.locator("html")).to_have_css("background-color", paper)
+        reason = view.locator("#faces li.rejected div")
+        assert _contrast(reason) >= 4.5
+        assert reason.bounding_box()["height"] >= 12
+        assert view.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def _contrast(element: Any) -> float:
+    """Contrast of a text with the plate that it stands on, as the Web Content Accessibility Guidelines count it."""
+    found = element.evaluate(
+        "one => [one, one.parentElement].map(each => getComputedStyle(each))"
+        ".map((style, place) => place ? style.backgroundColor : style.color)"
+    )
+    light, dark = sorted((_luminance(colour) for colour in found), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    channels = [int(value) / 255 for value in re.findall(r"\d+", colour)]
+    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in channels]
+    return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
 
 
 @needs_browser

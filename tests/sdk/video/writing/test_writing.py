@@ -42,6 +42,24 @@ def test_json_lines_can_be_read_while_they_grow(tmp_path: Path) -> None:
     assert [row["faces"] for row in rest] == [[], []]
 
 
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_rows_say_what_is_wrong(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"frames{suffix}"
+    records = open_records(path)
+    pictures = [frame((10, 60, 40, 0.25)), frame((12, 60, 40, 0.75)), frame()]
+    with score(pictures, BlueScorer(accept=0.5, reasons=True)) as video:
+        for result in video:
+            records.write(result)
+    records.close()
+    if suffix == ".jsonl":
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+    else:
+        parquet = pytest.importorskip("pyarrow.parquet", reason="needs fiqa[report]")
+        rows = parquet.read_table(path).to_pylist()
+    told = [[(face["quality"], face["accepted"], face["reasons"]) for face in row["faces"]] for row in rows]
+    assert told == [[(25, False, ["too_dark"])], [(75, True, [])], []]
+
+
 def test_parquet_appears_when_it_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parquet = pytest.importorskip("pyarrow.parquet", reason="needs fiqa[report]")
     monkeypatch.setattr("sdk.video.writing.records.ROW_GROUP", 4)

@@ -2,13 +2,18 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
 from sdk.decision.comparisons import Pairs
+from sdk.decision.measures import make_measure
+from sdk.decision.reasons import find_reasons
 from sdk.errors import InputError
+from sdk.results_io.rows import csv_text
+from sdk.results_io.scored_face import ScoredFace
 from train.cli import app
 from train.data.manifest import Manifest, read_table
 from train.evaluation.by_group.grouping import ANY, Grouping, evaluate_groups
@@ -108,6 +113,34 @@ def test_people_may_stand_in_a_table_of_their_own(tmp_path: Path) -> None:
 def test_wrong_groups(columns: dict[str, list[object]], message: str) -> None:
     with pytest.raises(InputError, match=message):
         evaluated(manifest(**columns), Grouping(("sex",)))
+
+
+def test_a_table_of_fiqa_score_has_all_that_is_needed(tmp_path: Path) -> None:
+    """As in docs/evaluation.md: photos are scored in their folder, and the table is evaluated."""
+    rng, rows, vectors = np.random.default_rng(0), [], []
+    dark = {"darkness": make_measure("darkness", 3.0)}
+    for person in range(8):
+        (tmp_path / f"{person:03}").mkdir()
+        centre = rng.standard_normal(16)
+        for index in range(3):
+            path = Path(f"{person:03}/{index}.png")
+            cv2.imwrite(str(tmp_path / path), rng.integers(0, 255, (112, 112, 3), np.uint8))
+            reasons = find_reasons(dark) if person < 4 and index == 0 else ()
+            rows.append(ScoredFace(path, 0, 0.1 if index == 0 else 0.5 + 0.01 * person, reasons=reasons))
+            vectors.append(centre if index else rng.standard_normal(16))
+    (tmp_path / "scores.csv").write_bytes(csv_text(rows, header=True).encode())
+    (tmp_path / "people.csv").write_text("id,sex\n" + "".join(f"{name:03},{'fm'[name // 4]}\n" for name in range(8)))
+    np.save(tmp_path / "e.npy", np.array(vectors, np.float32))
+    options = ["--methods", "score", "--embeddings", tmp_path / "e.npy", "--fmr", "0.05", "--bootstrap", "20"]
+    options += ["--by", "sex", "--people", tmp_path / "people.csv", "--threshold", "0.3", "--out", tmp_path / "out"]
+    result = CliRunner().invoke(app, ["evaluate", str(tmp_path / "scores.csv"), *map(str, options)])
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert "| group | people | images | any reason | too_dark |" in lines
+    assert "| f | 4 | 12 | 33.3 % (33.3 to 33.3) | 33.3 % (33.3 to 33.3) |" in lines
+    assert "| m | 4 | 12 | 0.0 % (0.0 to 0.0) | 0.0 % (0.0 to 0.0) |" in lines
+    (shares,) = [line for line in lines if line.startswith("| everybody | 8 | 24 | ") and "pAUC" not in line][:1]
+    assert shares.endswith("| 33.3 % (33.3 to 33.3) |")
 
 
 def test_options_of_groups_need_groups(tmp_path: Path) -> None:
