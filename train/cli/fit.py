@@ -28,7 +28,9 @@ def fit_regressor_command(
     labels: Annotated[Path, typer.Option(help="Labelled manifest.")],
     backbone: Annotated[Path, typer.Option(help="Checkpoint of the FR network to start from.")],
     out: Annotated[Path, typer.Option(help="Where to write.")],
-    embeddings: Annotated[Path | None, typer.Option(help="Embeddings of the same rows by that network (.npy).")] = None,
+    embeddings: Annotated[
+        Path | None, typer.Option(help="Embeddings of the images by that network (.npy, .npz, .pkl).")
+    ] = None,
     label: Annotated[
         str | None, typer.Option(help="Column of labels, or several by commas; the recipe's by default.")
     ] = None,
@@ -38,7 +40,7 @@ def fit_regressor_command(
     ] = None,
     landmarks: Annotated[
         list[Path] | None,
-        typer.Option(help="AI-KD on prepared crops: landmarks in those images (.npz, .csv, .parquet)."),
+        typer.Option(help="AI-KD on prepared crops: landmarks in those images (.npz, .pkl, .csv, .parquet)."),
     ] = None,
 ) -> None:
     """Train a network on labels."""

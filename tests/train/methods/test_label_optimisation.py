@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import io
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -298,3 +299,40 @@ def test_labels_and_people_that_tell_nothing(files: Files, column: str, value: o
 def test_settings(name: str, value: float) -> None:
     with pytest.raises(InputError, match=f"{name} is {value}, wanted"):
         dataclasses.replace(SETTINGS, **{name: value})
+
+
+def test_published_pickles_in_and_out(tmp_path: Path) -> None:
+    """Scores, embeddings and clusters by name, as the published repository has them, give the recorded result."""
+    names = GOLDEN["names"].tolist()
+    people = {name.split("/")[0] for name in names}
+    clusters = {
+        who: {place: [name] for place, name in enumerate(n for n in names if n.startswith(f"{who}/"))} for who in people
+    }
+    shuffled = np.random.default_rng(0).permutation(len(names))
+    contents = {
+        "quality": {name: float(score) for name, score in zip(names, GOLDEN["quality"], strict=True)},
+        "embeddings": {names[row]: GOLDEN["embeddings"][row] for row in shuffled},
+        "clusters": clusters,
+    }
+    for name, content in contents.items():
+        (tmp_path / f"{name}.pkl").write_bytes(pickle.dumps(content))
+    arguments = ["label", "optimise", str(tmp_path / "quality.pkl"), "--label", "quality", "--iterations", "3"]
+    arguments += ["--embeddings", str(tmp_path / "embeddings.pkl"), "--epsilon", "0.1"]
+    arguments += ["--clustering", str(tmp_path / "clusters.pkl"), "--out", str(tmp_path / "improved.pkl")]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    improved = pickle.loads((tmp_path / "improved.pkl").read_bytes())
+    assert [improved[name] for name in names] == GOLDEN["optimised_0.1"].tolist()
+    (tmp_path / "clusters.csv").write_text(
+        "path,cluster\n" + "".join(f"{name},{place}\n" for place, name in enumerate(names)), encoding="utf-8"
+    )
+    arguments[arguments.index("--clustering") + 1] = str(tmp_path / "clusters.csv")
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert pickle.loads((tmp_path / "improved.pkl").read_bytes()) == improved
+    del clusters[min(people)][0]
+    (tmp_path / "clusters.pkl").write_bytes(pickle.dumps(clusters))
+    arguments[arguments.index("--clustering") + 1] = str(tmp_path / "clusters.pkl")
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert "1 of" in result.output
+    assert "no cluster in" in " ".join(result.output.split())
