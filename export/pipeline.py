@@ -60,7 +60,7 @@ def export_model(
     steps = find_steps(name)
     images = steps.read_images(faces)
     calibration = calibration_faces(settings.calibration) if settings.precision in INT8 else None
-    source = steps.load_source(name, weights)
+    source = steps.load_source(name, weights, settings.embedding)
     card = make_card(name, source, settings.precision)
     make_folder(out)
     with locked(out):

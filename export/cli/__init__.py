@@ -39,6 +39,7 @@ def export(
     faces: options.Faces = None,
     evaluate: options.Evaluate = None,
     judge: options.Judge = None,
+    embedding: options.Embedding = False,
     keep_going: options.KeepGoing = False,
     out: options.Out = None,
     licence: options.Licence = False,
@@ -66,7 +67,7 @@ def export(
         return
     settings = ExportSettings(
         format_name, precision, target, calibration, options.batches(batch), workspace, timing_cache, evaluate, judge,
-        keep_going,
+        keep_going, embedding,
     )  # fmt: skip
     name = _check_usage(model, settings)
     with (
