@@ -9,6 +9,7 @@ from export.cli.formats import formats
 from export.cli.inspect import inspect
 from export.cli.licence import show_licences
 from export.cli.opencv import opencv
+from export.cli.recognition import recognition
 from export.cli.result import show_result
 from export.networks import NETWORKS
 from export.rules import check_settings
@@ -22,6 +23,7 @@ app.command()(formats)
 app.command()(inspect)
 app.command()(build)
 app.command()(opencv)
+app.command()(recognition)
 
 
 @app.callback(invoke_without_command=True)

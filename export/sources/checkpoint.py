@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from export.graph.from_torch import trace_network
-from export.graph.front_end import EMBEDDING, OUTPUT, QUALITY_ENDS, add_front_end, embedding_ends
+from export.graph.front_end import OUTPUT, QUALITY_ENDS, add_front_end, embedding_ends
 from export.graph.rewrite import readable
 from export.proof.form import check_form
 from export.sources.published_file import read_published, upgrade
 from export.sources.source import Reference, Source, published_facts, trained_facts
+from sdk.calibrating.embedding_session import EMBEDDING
 from sdk.errors import FiqaError, InputError, ModelError
 from sdk.files import read_file
 from sdk.models.card import METADATA_KEY, InputSpec, ModelCard

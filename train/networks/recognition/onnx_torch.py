@@ -82,7 +82,11 @@ class _Step:
 
 
 class OnnxGraph(nn.Module):
-    """A graph that runs its nodes one by one. Constants are buffers, convolutions are layers."""
+    """A graph that runs its nodes one by one. Constants are buffers, convolutions are layers.
+
+    Attributes:
+        values: Name of the value in the file that each module gives, by the module's name.
+    """
 
     def __init__(
         self,
@@ -90,8 +94,10 @@ class OnnxGraph(nn.Module):
         layers: Mapping[str, nn.Module],
         constants: Mapping[str, Tensor],
         ends: tuple[str, str],
+        values: Mapping[str, str],
     ) -> None:
         super().__init__()
+        self.values = values
         self._steps, (self._source, self._result) = list(steps), ends
         self.layers = nn.ModuleDict(layers)
         self._names = {name: f"constant{index}" for index, name in enumerate(constants)}
@@ -150,7 +156,19 @@ class _Importer:
         result = self._aliases.get(self._result, self._result)
         read = {name for step in self._steps for name in step.inputs}
         constants = {name: value for name, value in self._constants.items() if name in read or name == result}
-        return OnnxGraph(self._with_ends(result, set(constants)), self._layers, constants, (self._source, result))
+        ends = (self._source, result)
+        return OnnxGraph(self._with_ends(result, set(constants)), self._layers, constants, ends, self._values())
+
+    def _values(self) -> dict[str, str]:
+        """Return the file's value that each module gives: after the batch norm that was folded into it."""
+        last = {target: name for name, target in self._aliases.items()}  # of several norms the last one
+        found = {"": self._result}
+        for step in (step for step in self._steps if step.layer):
+            place, value = f"layers.{step.layer}", last.get(step.outputs[0], step.outputs[0])
+            found[place] = value
+            if isinstance(self._layers[step.layer], nn.Sequential):  # padding, whose length is its input's; convolution
+                found |= {f"{place}.0": last.get(step.inputs[0], step.inputs[0]), f"{place}.1": value}
+        return found
 
     def _add(self, node: Any) -> None:
         from onnx import helper
