@@ -80,8 +80,8 @@ def label_optimise(
     seed: Seed = 0,
 ) -> None:
     """Label optimisation (IWBF 2023): improve labels of a method by similarities between images of a person."""
-    from train.methods.label_optimisation import OptimisationSettings
-    from train.methods.optimise_labels import optimise_manifest
+    from train.methods.optimisation.manifest import optimise_manifest
+    from train.methods.optimisation.ranks import OptimisationSettings
 
     with error_exits():
         check_outputs({"--out": out}, filter(None, (labels, embeddings, clustering)))

@@ -15,10 +15,12 @@ from typer.testing import CliRunner
 from sdk.errors import InputError
 from train.cli import app
 from train.data.embeddings import open_embeddings
+from train.data.labelled import read_labelled
 from train.data.manifest import make_manifest, read_manifest, read_table
 from train.data.pickles.published import read_clusters, read_landmarks, read_scores, read_vectors, write_scores
 from train.data.pickles.unpickling import Array, read_pickle
 from train.data.sources.landmarks import with_landmarks
+from train.fitting import fit_regressor
 
 NAMES = ["train/n1/1.jpg", "train/n1/2.jpg", "train/n2/1.jpg"]
 SCORES = [0.25, 0.5, 0.125]
@@ -200,3 +202,16 @@ def test_a_list_of_nothing(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("\n", encoding="utf-8")
     with pytest.raises(InputError, match="has no rows"):
         read_manifest(tmp_path / "list.txt")
+
+
+def test_training_takes_embeddings_by_name(tmp_path: Path) -> None:
+    """A run with embeddings by name has the record of one with the same embeddings by row."""
+    dumped(dict(zip(NAMES, SCORES, strict=True)), tmp_path / "scores.pkl")
+    np.save(tmp_path / "e.npy", EMBEDDINGS)
+    dumped(dict(zip(NAMES[::-1], EMBEDDINGS[::-1], strict=True)), tmp_path / "e.pkl")
+    blocks = []
+    for name in ("e.npy", "e.pkl"):
+        data = read_labelled(tmp_path / "scores.pkl", "quality", tmp_path / name)
+        np.testing.assert_array_equal(data.embeddings, EMBEDDINGS)
+        blocks.append(list(fit_regressor._blocks(tmp_path / name, data)))
+    assert blocks[0] == blocks[1]

@@ -22,7 +22,7 @@ from train.data.manifest import Manifest, check_labels_path, names_in, read_mani
 from train.data.pickles.published import is_pickle, read_clusters
 from train.data.tables import numbers, read_table
 from train.lock import locked
-from train.methods.label_optimisation import BLOCK, OptimisationSettings, ReadRows, cluster_people, optimise
+from train.methods.optimisation.ranks import BLOCK, OptimisationSettings, ReadRows, cluster_people, optimise
 
 logger = logging.getLogger(__name__)
 
