@@ -42,7 +42,8 @@ def gradient_magnitudes(network: nn.Module, faces: Tensor, layer: str = IMAGE) -
 
     def compare(norm: nn.BatchNorm2d, inputs: tuple[Tensor], output: Tensor) -> None:
         mean, variance = inputs[0].mean((2, 3)), inputs[0].var((2, 3), correction=0)
-        assert norm.running_mean is not None and norm.running_var is not None
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
         losses.append((mean - norm.running_mean).square().mean(1) + (variance - norm.running_var).square().mean(1))
 
     def keep(module: nn.Module, inputs: Any, output: Tensor) -> None:
