@@ -34,6 +34,13 @@ def fit_regressor_command(
     label: Annotated[
         str | None, typer.Option(help="Column of labels, or several by commas; the recipe's by default.")
     ] = None,
+    tracker: Annotated[
+        list[str] | None,
+        typer.Option(help="What gets the losses' curves: tensorboard, wandb, mlflow; may be repeated."),
+    ] = None,
+    validations: Annotated[
+        int | None, typer.Option(help="Validations an epoch; the recipe's by default. Several suit a short training.")
+    ] = None,
     images: Annotated[
         list[Path] | None,
         typer.Option(help="AI-KD on prepared crops: folder of their source images; once for each source."),
@@ -56,6 +63,9 @@ def fit_regressor_command(
             raise InputError(f"{recipe} is a recipe of {settings.name}: fiqa-train fit {command}")
         if label is not None:
             settings = replace(settings, method=replace(settings.method, label=label))
+        given = {"trackers": tuple(tracker) if tracker else None, "validations": validations}
+        changed = {name: value for name, value in given.items() if value is not None}
+        settings = replace(settings, training=replace(settings.training, **changed))
         _check_outputs(out, labels, backbone, embeddings, *(landmarks or []), Path(recipe))
         sources = sources_of(images or [], landmarks)
         written = fit_regressor(settings, FitFiles(labels, backbone, embeddings, sources), out)
