@@ -49,7 +49,7 @@ def main(
     handler = RichHandler(console=Console(stderr=True), show_path=False)
     handler.setFormatter(PlainFormatter("%(message)s"))
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
-    for name in ("matplotlib", "onnx_ir", "onnxscript", "PIL", "urllib3"):
+    for name in ("matplotlib", "onnx_ir", "onnxscript", "PIL", "torch", "urllib3"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -64,7 +64,7 @@ def fit_regressor_command(
         if label is not None:
             settings = replace(settings, method=replace(settings.method, label=label))
         given = {"trackers": tuple(tracker) if tracker else None, "validations": validations}
-        changed = {name: value for name, value in given.items() if value is not None}
+        changed: Any = {name: value for name, value in given.items() if value is not None}
         settings = replace(settings, training=replace(settings.training, **changed))
         _check_outputs(out, labels, backbone, embeddings, *(landmarks or []), Path(recipe))
         sources = sources_of(images or [], landmarks)

@@ -149,6 +149,7 @@ def _threads(callers: int | None, device: str | None) -> Iterator[Engine]:
 @contextmanager
 def _ray_workers(callers: int | None, device: str | None) -> Iterator[Engine]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would send statistics to its makers
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it warns about what it repairs; failures are exceptions
     try:
         with handlers_kept():
             import ray
@@ -158,7 +159,7 @@ def _ray_workers(callers: int | None, device: str | None) -> Iterator[Engine]:
     started = not ray.is_initialized()
     if started:
         with handlers_kept():
-            ray.init(logging_level=logging.WARNING, log_to_driver=False)
+            ray.init(logging_level=logging.ERROR, log_to_driver=False)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     ray.data.DataContext.get_current().enable_progress_bars = False  # fiqa has its own
     try:
