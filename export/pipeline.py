@@ -13,7 +13,8 @@ from export.proven_file import ProvenFile, Trial, make_file
 from export.rules import check_settings
 from export.settings import INT8, ExportSettings
 from export.sources.source import Source
-from export.tasks.base import find_steps
+from export.tasks.base import TaskSteps, find_steps
+from export.tasks.recognition import FaceRecognition, RecognitionSteps
 from sdk.files import check_outputs, make_folder
 from sdk.files.folder_draft import folder_draft
 from sdk.models.catalog import find_entry
@@ -54,13 +55,42 @@ def export_model(
             in use by another export or holds other weights, or the proof failed.
     """
     settings = settings or ExportSettings()
-    target = check_settings(settings, name)
+    check_settings(settings, name)
+    return _export(find_steps(name), name, weights, weights or find_entry(name).embedded, out, faces, settings)
+
+
+def export_recognition(model: FaceRecognition, out: Path | None = None, faces: Path | None = None) -> Exported:
+    """Write a folder with a face-recognition model that gives the quality of each face in the same pass.
+
+    The file has the outputs `quality` and `embedding`. It is ONNX in fp32, and proven as any export.
+
+    Args:
+        model: The model, and how its quality is measured.
+        out: Folder to write, made if it is missing; None for one with the name of the model.
+        faces: Folder of aligned 112 x 112 crops to verify on; None for packaged ones.
+
+    Raises:
+        FiqaError: As `export_model`; or the model cannot be turned into ONNX.
+    """
+    return _export(RecognitionSteps(model), model.name, model.weights, model.file, out, faces, ExportSettings())
+
+
+def _export(
+    steps: TaskSteps,
+    name: str,
+    weights: Path | None,
+    read: Path | None,
+    out: Path | None,
+    faces: Path | None,
+    settings: ExportSettings,
+) -> Exported:
+    """Export by the steps of a task; `read` is the file of the weights, which must not be overwritten."""
+    target = check_settings(settings)
     out = Path(name) if out is None else out
-    _check_outputs(name, out, weights, settings)
-    steps = find_steps(name)
+    _check_outputs(name, out, read, settings)
     images = steps.read_images(faces)
     calibration = calibration_faces(settings.calibration) if settings.precision in INT8 else None
-    source = steps.load_source(name, weights)
+    source = steps.load_source(name, weights, settings.embedding)
     card = make_card(name, source, settings.precision)
     make_folder(out)
     with locked(out):
@@ -79,7 +109,7 @@ def export_model(
 
 def _check_outputs(name: str, out: Path, weights: Path | None, settings: ExportSettings) -> None:
     """Refuse to overwrite an input. The name of an engine is checked later: it is known only when it is built."""
-    read = (weights or find_entry(name).embedded, settings.evaluate, settings.judge)
+    read = (weights, settings.evaluate, settings.judge)
     inputs = [Path(path) for path in read if path is not None]
     models = [out / file_name(name, settings.precision, other) for other in FORMATS if other not in ENGINES]
     beside = [model.with_suffix(suffix) for model in models for suffix in (".json", ".bin")]

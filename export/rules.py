@@ -24,6 +24,8 @@ def check_settings(settings: ExportSettings, network: str | None = None) -> Targ
         raise InputError(f"{network} is exported as fp32 ONNX only; leave the other options out")
     _check_format(settings)
     _check_calibration(settings)
+    if settings.embedding and settings.precision != "fp32":
+        raise InputError(f"--embedding is for --precision fp32, not {settings.precision}; leave one of them out")
     if (settings.evaluate is None) != (settings.judge is None):
         raise InputError("--evaluate and --judge go together: images of people, and the embeddings that compare them")
     return None if settings.target is None else _check_target(settings, get_target(settings.target))

@@ -44,6 +44,7 @@ class ExportSettings:
         evaluate: Manifest, or folder with one sub-folder for each person, to measure the change of pAUC on.
         judge: Face-recognition embeddings for `evaluate`, see `train.evaluation.inputs.EmbeddingSource`.
         keep_going: Write a file that fails its proof, too, marked unproven.
+        embedding: Give the network's embedding as a second output.
     """
 
     format: str = "onnx"
@@ -56,6 +57,7 @@ class ExportSettings:
     evaluate: Path | None = None
     judge: str | None = None
     keep_going: bool = False
+    embedding: bool = False
 
     @property
     def engine_options(self) -> EngineOptions:
@@ -66,6 +68,6 @@ class ExportSettings:
         """Return the given options that not every format takes, by their names on the command line."""
         values = {
             "calibration": self.calibration, "target": self.target, "batch": self.batches,
-            "workspace": self.workspace_mib, "timing-cache": self.timing_cache,
+            "workspace": self.workspace_mib, "timing-cache": self.timing_cache, "embedding": self.embedding or None,
         }  # fmt: skip
         return {name: value for name, value in values.items() if value is not None}

@@ -9,6 +9,7 @@ from export.cli.formats import formats
 from export.cli.inspect import inspect
 from export.cli.licence import show_licences
 from export.cli.opencv import opencv
+from export.cli.recognition import recognition
 from export.cli.result import show_result
 from export.networks import NETWORKS
 from export.rules import check_settings
@@ -22,6 +23,7 @@ app.command()(formats)
 app.command()(inspect)
 app.command()(build)
 app.command()(opencv)
+app.command()(recognition)
 
 
 @app.callback(invoke_without_command=True)
@@ -39,6 +41,7 @@ def export(
     faces: options.Faces = None,
     evaluate: options.Evaluate = None,
     judge: options.Judge = None,
+    embedding: options.Embedding = False,
     keep_going: options.KeepGoing = False,
     out: options.Out = None,
     licence: options.Licence = False,
@@ -66,7 +69,7 @@ def export(
         return
     settings = ExportSettings(
         format_name, precision, target, calibration, options.batches(batch), workspace, timing_cache, evaluate, judge,
-        keep_going,
+        keep_going, embedding,
     )  # fmt: skip
     name = _check_usage(model, settings)
     with (

@@ -53,6 +53,9 @@ Judge = Annotated[
     str | None,
     typer.Option(help="For --evaluate: embeddings (.npy, .npz), or a face-recognition network, to compare faces with."),
 ]
+Embedding = Annotated[
+    bool, typer.Option("--embedding", help="Give the embedding as a second output; from a checkpoint, onnx in fp32.")
+]
 KeepGoing = Annotated[
     bool, typer.Option("--keep-going", help="Write the file even if its proof fails, marked unproven.")
 ]

@@ -58,5 +58,6 @@ ONNX = ExportFormat(
     "onnxruntime; in fp32 OpenCV DNN, too",
     proven_in=("onnxruntime", "fiqa"),
     proven_in_fp32=("OpenCV DNN",),
+    options=("calibration", "target", "embedding"),
     write_card=_write_card,
 )

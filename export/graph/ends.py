@@ -25,10 +25,16 @@ class End(NamedTuple):
 
 
 class Ends(NamedTuple):
-    """The one input and the one output of a file."""
+    """The one input of a file, its output, and an output beside that."""
 
     source: End
     output: End
+    second: End | None = None
+
+    @property
+    def outputs(self) -> tuple[End, ...]:
+        """All outputs."""
+        return (self.output,) if self.second is None else (self.output, self.second)
 
 
 def read_end(value: onnx.ValueInfoProto) -> End:
@@ -48,7 +54,7 @@ def finish_graph(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto], ends: 
     del graph.metadata_props[:], model.metadata_props[:]
     graph.node.extend(nodes)
     graph.input.append(helper.make_tensor_value_info(*ends.source))
-    graph.output.append(helper.make_tensor_value_info(*ends.output))
+    graph.output.extend(helper.make_tensor_value_info(*output) for output in ends.outputs)
     graph.name, graph.doc_string, model.doc_string = "fiqa", "", ""
     model.producer_name, model.producer_version, model.ir_version = "fiqa-export", "", IR_VERSION
     for part in (*graph.node, *graph.initializer):

@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,28 +27,31 @@ class TakesImages(nn.Module):
         return self.network(images.flip(-1).permute(0, 3, 1, 2).float() / 127.5 - 1)
 
 
-def trace_network(network: nn.Module) -> onnx.ModelProto:
+def trace_network(network: nn.Module, outputs: Sequence[str] = (OUTPUT,)) -> onnx.ModelProto:
     """Turn a quality network of torch into ONNX.
 
     Args:
-        network: Normalised RGB (N, 3, 112, 112) -> quality (N, 1), on the CPU.
+        network: Normalised RGB (N, 3, 112, 112) -> quality (N, 1), on the CPU; or a tuple of several outputs.
+        outputs: Names of the outputs.
 
     Returns:
         float32 (batch, 3, 112, 112) -> float32 (batch, 1), opset 20, weights inside.
     """
     # The exporter would take a batch of 1 for a constant.
     sample = torch.zeros(2, 3, CROP_SIZE, CROP_SIZE)
-    return trace(network, sample, "normalised", OUTPUT, {0: torch.export.Dim("batch")})
+    return trace(network, sample, "normalised", outputs, {0: torch.export.Dim("batch")})
 
 
-def trace(network: nn.Module, sample: Tensor, source: str, output: str, dynamic: dict[int, Any]) -> onnx.ModelProto:
-    """Trace a network of one input and one output with torch's dynamo exporter, which folds batch norms where it can.
+def trace(
+    network: nn.Module, sample: Tensor, source: str, outputs: Sequence[str], dynamic: dict[int, Any]
+) -> onnx.ModelProto:
+    """Trace a network of one input with torch's dynamo exporter, which folds batch norms where it can.
 
     Args:
         network: On the CPU.
         sample: An input.
         source: Name of the input.
-        output: Name of the output.
+        outputs: Names of the outputs.
         dynamic: Axes of the input that are free, as `torch.export` describes them.
 
     Returns:
@@ -61,7 +64,7 @@ def trace(network: nn.Module, sample: Tensor, source: str, output: str, dynamic:
             dynamo=True,
             opset_version=OPSET,
             input_names=[source],
-            output_names=[output],
+            output_names=list(outputs),
             dynamic_shapes=(dynamic,),
             external_data=False,
             verbose=False,

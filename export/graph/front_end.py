@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export.graph.ends import End, Ends, finish_graph, rename_value
 from sdk.alignment import CROP_SIZE
+from sdk.calibrating.embedding_session import EMBEDDING
 from sdk.errors import ModelError
 
 INPUT = "faces"
@@ -22,6 +23,12 @@ QUALITY_ENDS = Ends(
 )
 """Input and output of every exported quality network."""
 
+
+def embedding_ends(length: int) -> Ends:
+    """Return the input and the outputs of a file that gives embeddings of a length, too."""
+    return QUALITY_ENDS._replace(second=End(EMBEDDING, TensorProto.FLOAT, ("batch", length)))
+
+
 FRONT = "front_"
 """Prefix of the names of the nodes of the front end."""
 
@@ -29,31 +36,35 @@ _NORMALISED = "normalised"
 _FLIP = "bgr_to_rgb"
 
 
-def add_front_end(network: onnx.ModelProto, mean: Sequence[float], std: Sequence[float]) -> onnx.ModelProto:
+def add_front_end(
+    network: onnx.ModelProto, mean: Sequence[float], std: Sequence[float], ends: Ends = QUALITY_ENDS
+) -> onnx.ModelProto:
     """Put normalisation, layout and colour order into the graph.
 
     Args:
-        network: One input, float32 (N, 3, 112, 112), normalised RGB; one output, float32 (N, 1).
+        network: One input, float32 (N, 3, 112, 112), normalised RGB; the outputs of `ends` in their order.
         mean: Mean of each channel of RGB in [0, 1], which the graph subtracts.
         std: Deviation of each channel, by which the graph divides.
+        ends: See `QUALITY_ENDS` and `embedding_ends`.
 
     Returns:
         A new model: `faces` uint8 BGR (batch, 112, 112, 3) -> `quality` float32 (batch, 1), IR version 9.
 
     Raises:
-        ModelError: The network has several inputs or outputs.
+        ModelError: The network has several inputs, or other outputs.
     """
     model = onnx.ModelProto()
     model.CopyFrom(network)
     graph = model.graph
-    if len(graph.input) != 1 or len(graph.output) != 1:
+    if len(graph.input) != 1 or len(graph.output) != len(ends.outputs):
         raise ModelError(
-            f"the network has {len(graph.input)} inputs and {len(graph.output)} outputs, wanted one of each: "
-            "faces in, quality out; export the quality network alone"
+            f"the network has {len(graph.input)} inputs and {len(graph.output)} outputs, wanted one input and "
+            f"{len(ends.outputs)}: faces in, quality out; export the quality network alone"
         )
     rename_value(graph, graph.input[0].name, _NORMALISED)
-    rename_value(graph, graph.output[0].name, OUTPUT)
-    finish_graph(model, [*_front_nodes(graph, mean, std), *graph.node], QUALITY_ENDS)
+    for found, wanted in zip(list(graph.output), ends.outputs, strict=True):
+        rename_value(graph, found.name, wanted.name)
+    finish_graph(model, [*_front_nodes(graph, mean, std), *graph.node], ends)
     return model
 
 

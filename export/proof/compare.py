@@ -4,7 +4,12 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from export.proof.runtimes import BATCHES, Faces, Scores, scores_apart
+from sdk.calibrating.embedding_session import EmbeddingSession, read_recognition
+from sdk.decision.vectors import unit
 from sdk.proof.verify import Agreement, compare_scores, find_failures
 
 
@@ -29,6 +34,26 @@ def compare(path: Path, faces: Faces, expected: Scores, runtimes: Sequence[str])
         for runtime in runtimes
         for batch, scores in zip(BATCHES, scores_apart(runtime, path, faces), strict=True)
     }
+
+
+def compare_embeddings(path: Path, faces: Faces, expected: NDArray[np.float32]) -> dict[str, Agreement]:
+    """Embed faces by a file as `fiqa calibrate` and `fiqa-train` do, and compare the embeddings with the source's.
+
+    Args:
+        path: The exported file.
+        faces: uint8 BGR (N, 112, 112, 3).
+        expected: float32 (N, D), embeddings of the source.
+
+    Returns:
+        Agreement of all values of the embeddings, scaled to unit length.
+
+    Raises:
+        ModelError: The file gives no embeddings.
+    """
+    session = EmbeddingSession(read_recognition(path))
+    parts = [session.run(faces[start : start + BATCHES[-1]]) for start in range(0, len(faces), BATCHES[-1])]
+    found = compare_scores(unit(np.concatenate(parts)).reshape(-1), unit(expected).reshape(-1))
+    return {f"embedding, batch {BATCHES[-1]}": found}
 
 
 def failures_of(agreements: Mapping[str, Agreement], precision: str) -> tuple[str, ...]:

@@ -35,7 +35,7 @@ def check_form(path: Path, ends: Ends) -> None:
         "operator domains": [""],
         "external data": False,
         "input": [tuple(ends.source)],
-        "output": [tuple(ends.output)],
+        "output": [tuple(output) for output in ends.outputs],
     }
     for what, value in found.items():
         if value != wanted[what]:

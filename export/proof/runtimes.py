@@ -31,6 +31,9 @@ Scores = NDArray[np.float32]
 ScoresOf = Callable[[Path, Faces], list[Scores]]
 """Scores all faces with a file, once for each of `BATCHES`."""
 
+ONE_OF_SEVERAL = ("onnxruntime", "fiqa")
+"""Runtimes that take the output that is wanted of a file with several."""
+
 WORKER = ("-m", "export.proof.runtimes")
 """Arguments of Python that start the process."""
 

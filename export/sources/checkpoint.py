@@ -11,14 +11,15 @@ import onnx
 import onnxruntime
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from export.graph.from_torch import trace_network
-from export.graph.front_end import OUTPUT, QUALITY_ENDS, add_front_end
+from export.graph.front_end import OUTPUT, QUALITY_ENDS, add_front_end, embedding_ends
 from export.graph.rewrite import readable
 from export.proof.form import check_form
 from export.sources.published_file import read_published, upgrade
-from export.sources.source import Source, published_facts, trained_facts
+from export.sources.source import Reference, Source, published_facts, trained_facts
+from sdk.calibrating.embedding_session import EMBEDDING
 from sdk.errors import FiqaError, InputError, ModelError
 from sdk.files import read_file
 from sdk.models.card import METADATA_KEY, InputSpec, ModelCard
@@ -29,29 +30,36 @@ from sdk.models.store import fetch_model
 from sdk.onnx_bytes.onnx_file import check_onnx, read_metadata
 from sdk.runtimes.base import check_scores
 from sdk.runtimes.onnxruntime import run_error
-from train.networks import get_variant, load_network
+from train.networks import QualityNetwork, get_variant, load_network
 
 UNKNOWN_LICENCE = "unknown: that of the weights it was exported from"
 
 _Scores = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
-def load_source(name: str, weights: Path | None = None) -> Source:
+def load_source(name: str, weights: Path | None = None, embedding: bool = False) -> Source:
     """Read a quality network.
 
     Args:
         name: Name of the network, of `train.networks.VARIANTS`.
         weights: Checkpoint (`.pth`, `.safetensors`), or `.onnx` file, published or exported in fp32. None takes the
             file in the package, or fetches the published one.
+        embedding: The network's embedding is a second output, after the quality. It needs a checkpoint.
 
     Raises:
-        InputError: The network of that name gives no quality.
+        InputError: The network of that name gives no quality, or no embedding where it is wanted.
         ModelError: The file cannot be read or fetched, is damaged, or is not that network.
     """
     variant = get_variant(name)
     if variant.hidden is None:
         raise InputError(f"{name} gives embeddings, wanted a network that gives quality; see fiqa-export --help")
+    if embedding and variant.early:
+        raise InputError(f"{name} does not learn embeddings; leave out --embedding, or take an ediffiqa network")
     path = weights or find_entry(name).embedded or fetch_model(name)
+    if embedding and path.suffix.lower() == FORMATS["onnx"].suffix:
+        raise InputError(
+            f"--embedding needs a checkpoint, and {path.name} is ONNX; give --weights a .pth or .safetensors"
+        )
     content = read_file(path, ModelError, "give --weights the path of a .pth, .safetensors or .onnx file", LARGEST)
     digest = hashlib.sha256(content).hexdigest()
     if path.suffix.lower() == FORMATS["onnx"].suffix:
@@ -66,12 +74,43 @@ def load_source(name: str, weights: Path | None = None) -> Source:
             model = add_front_end(network, variant.mean, variant.std)
     else:
         torch_network = load_network(name, path)
+        if embedding:
+            assert isinstance(torch_network, QualityNetwork)
+            return _with_embedding(name, path, digest, torch_network, variant.features)
         scores, facts = _torch_scores(torch_network), published_facts(digest) or trained_facts(path)
         model = add_front_end(trace_network(torch_network), variant.mean, variant.std)
     return Source(
         path, digest, model, QUALITY_ENDS, lambda faces: scores(normalised(faces, variant.mean, variant.std)),
         _facts(name, path, facts),
     )  # fmt: skip
+
+
+class _QualityAndEmbedding(nn.Module):
+    """A quality network that gives its embedding, too."""
+
+    def __init__(self, network: QualityNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        features, quality = self.network.features_and_quality(x)
+        return quality, features
+
+
+def _with_embedding(name: str, path: Path, digest: str, network: QualityNetwork, length: int) -> Source:
+    variant, both, ends = get_variant(name), _QualityAndEmbedding(network).eval(), embedding_ends(length)
+    model = add_front_end(trace_network(both, (OUTPUT, EMBEDDING)), variant.mean, variant.std, ends)
+
+    def reference(output: int) -> Reference:
+        def run(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
+            with torch.inference_mode():
+                found = both(torch.from_numpy(normalised(faces, variant.mean, variant.std)))[output].numpy()
+            return found if output else found.reshape(-1)
+
+        return run
+
+    facts = _facts(name, path, published_facts(digest) or trained_facts(path))
+    return Source(path, digest, model, ends, reference(0), facts, reference(1))
 
 
 def normalised(faces: NDArray[np.uint8], mean: tuple[float, ...], std: tuple[float, ...]) -> NDArray[np.float32]:

@@ -31,6 +31,7 @@ class Source:
         ends: Input and output of the model.
         reference: The network's output, computed by torch, or by the published or exported file.
         facts: Fields of a card: task, input, output, licence, attribution, training data ...
+        embedding: The network's second output, computed by torch; None where it has none.
     """
 
     path: Path
@@ -39,6 +40,7 @@ class Source:
     ends: Ends
     reference: Reference
     facts: Mapping[str, Any]
+    embedding: Reference | None = None
 
 
 def published_facts(digest: str) -> dict[str, Any]:

@@ -34,12 +34,13 @@ class TaskSteps(Protocol):
         """
         ...
 
-    def load_source(self, name: str, weights: Path | None) -> Source:
+    def load_source(self, name: str, weights: Path | None, embedding: bool = False) -> Source:
         """Read a network.
 
         Args:
             name: Name of the network.
             weights: File of its weights; None for the packaged or published one.
+            embedding: The embedding is a second output; only quality networks can have it.
 
         Raises:
             FiqaError: The weights cannot be read, or are not of that network.

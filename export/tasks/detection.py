@@ -46,7 +46,7 @@ class DetectionSteps:
             raise InputError("--faces is for quality networks; leave it out")
         return [np.resize(packaged_face(), (2, height, width, 3)) for height, width in SIZES]
 
-    def load_source(self, name: str, weights: Path | None) -> Source:
+    def load_source(self, name: str, weights: Path | None, embedding: bool = False) -> Source:
         """Read a checkpoint of `fiqa-train fit detector`."""
         if weights is None:
             raise InputError(f"{name} comes with the package, exported already; give --weights FILE")
@@ -92,7 +92,7 @@ def _trace(network: nn.Module) -> onnx.ModelProto:
     batch, rows, columns = (torch.export.Dim(name, min=1) for name in ("batch", "rows", "columns"))
     sample = torch.zeros(2, 3 * STRIDES[-1], 5 * STRIDES[-1], 3, dtype=torch.uint8)
     free = {0: batch, 1: STRIDES[-1] * rows, 2: STRIDES[-1] * columns}
-    return trace(network, sample, ENDS.source.name, ENDS.output.name, free)
+    return trace(network, sample, ENDS.source.name, [ENDS.output.name], free)
 
 
 def _reference(network: FaceCells) -> Reference:

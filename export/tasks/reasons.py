@@ -39,7 +39,7 @@ class ReasonsSteps:
         """Read the user's crops, or make the packaged ones."""
         return [verification_faces(folder)]
 
-    def load_source(self, name: str, weights: Path | None) -> Source:
+    def load_source(self, name: str, weights: Path | None, embedding: bool = False) -> Source:
         """Read a checkpoint of `fiqa-train fit reasons`."""
         if weights is None:
             raise InputError(f"{name} comes with the package, exported already; give --weights FILE")
@@ -49,7 +49,7 @@ class ReasonsSteps:
         fixed = {"task": "reasons", "input": dataclasses.asdict(InputSpec()), "output": ENDS.output.name}
         sample = torch.zeros(2, 112, 112, 3, dtype=torch.uint8)
         free = {0: torch.export.Dim("batch", min=1)}
-        model = trace(TakesImages(network.eval()), sample, ENDS.source.name, ENDS.output.name, free)
+        model = trace(TakesImages(network.eval()), sample, ENDS.source.name, [ENDS.output.name], free)
         finish_graph(model, list(model.graph.node), ENDS)
         return Source(weights, digest, model, ENDS, _reference(network), {**trained_facts(weights), **fixed})
 

@@ -41,6 +41,9 @@ TOLERANCES: Mapping[str, Tolerance] = MappingProxyType(
 )
 """Tolerance of each precision."""
 
+USUAL = 2.0
+"""Size of usual scores, for which the tolerances are made. The length of an embedding, say, has other sizes."""
+
 _MOST_BYTES = MOST * (112 * 112 * 3 + 8) + 1024
 
 
@@ -87,7 +90,7 @@ class Proof:
 
 
 def compare_scores(scores: Scores, reference: Scores) -> Agreement:
-    """Compare scores with those of the source.
+    """Compare scores with those of the source. Differences of scores beyond `USUAL` are shares of the largest.
 
     Raises:
         InputError: There are fewer than two scores, or not as many of one as of the other.
@@ -98,6 +101,8 @@ def compare_scores(scores: Scores, reference: Scores) -> Agreement:
     finite = bool(np.isfinite(first).all() and np.isfinite(second).all())
     if not finite:
         return Agreement(len(first), np.inf, np.inf, np.inf, -1.0, False)
+    scale = max(1.0, float(np.abs(second).max()) / USUAL)
+    first, second = first / scale, second / scale
     apart = np.abs(first - second)
     return Agreement(
         len(first),

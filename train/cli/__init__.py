@@ -49,7 +49,7 @@ def main(
     handler = RichHandler(console=Console(stderr=True), show_path=False)
     handler.setFormatter(PlainFormatter("%(message)s"))
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
-    for name in ("matplotlib", "onnx_ir", "onnxscript", "PIL", "urllib3"):
+    for name in ("matplotlib", "onnx_ir", "onnxscript", "PIL", "torch", "urllib3"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
@@ -57,12 +57,14 @@ def main(
 def prepare_command(
     sources: Annotated[
         list[Path],
-        typer.Argument(metavar="SOURCE...", help="Folder of images, manifest (.csv, .parquet), or .tar of a folder."),
+        typer.Argument(
+            metavar="SOURCE...", help="Folder of images, manifest (.csv, .parquet), list (.txt), or .tar of a folder."
+        ),
     ],
     out: Out,
     landmarks: Annotated[
         list[Path] | None,
-        typer.Option(help="Landmarks of the images: .npz, .csv or .parquet. Once for each source, in their order."),
+        typer.Option(help="Landmarks of the images: .npz, .pkl, .csv, .parquet. Once for each source, in their order."),
     ] = None,
     identity: Annotated[
         list[str] | None,

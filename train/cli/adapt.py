@@ -31,7 +31,7 @@ def adapt_command(
     colour: Colour = None,
     size: Size = None,
     landmarks: Annotated[
-        list[Path] | None, typer.Option(help="Landmarks of the photos: .npz, .csv or .parquet. Once for each source.")
+        list[Path] | None, typer.Option(help="Landmarks of the photos: .npz, .pkl, .csv, .parquet. Once a source.")
     ] = None,
     detector: Annotated[
         str, typer.Option(help="Detector for photos without landmarks: name in the catalogue, or model file.")

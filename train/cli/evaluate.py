@@ -18,7 +18,7 @@ Source = Annotated[Path, typer.Argument(help="Labelled manifest, folder of image
 Out = Annotated[Path, typer.Option(help="Folder to write.")]
 Columns = Annotated[str, typer.Option("--methods", help="Columns to evaluate, by commas. The first is the reference.")]
 Models = Annotated[str, typer.Option(help="Quality models to run and evaluate, by commas: names or ONNX files.")]
-Embeddings = Annotated[Path | None, typer.Option(help="Embeddings that compare the faces (.npy, .npz).")]
+Embeddings = Annotated[Path | None, typer.Option(help="Embeddings that compare the faces (.npy, .npz, .pkl).")]
 Model = Annotated[
     str | None,
     typer.Option(
@@ -136,11 +136,11 @@ def evaluate_video_command(
 def _source_of(
     embeddings: Path | None, model: str | None, weights: Path | None, given: dict[str, Any]
 ) -> "EmbeddingSource":
-    from train.evaluation.inputs import EmbeddingSource
+    from train.evaluation.inputs import EmbeddingSource, is_embeddings
 
     if embeddings is not None and model is None and weights is None:
-        if embeddings.suffix.lower() not in (".npy", ".npz"):
-            raise InputError(f"{embeddings} ends in {embeddings.suffix or 'nothing'!r}, wanted .npy or .npz")
+        if not is_embeddings(embeddings):
+            raise InputError(f"{embeddings} ends in {embeddings.suffix or 'nothing'!r}, wanted .npy, .npz or .pkl")
         return EmbeddingSource(str(embeddings))
     if embeddings is None and model is not None:
         return EmbeddingSource(

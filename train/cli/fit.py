@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -28,9 +28,18 @@ def fit_regressor_command(
     labels: Annotated[Path, typer.Option(help="Labelled manifest.")],
     backbone: Annotated[Path, typer.Option(help="Checkpoint of the FR network to start from.")],
     out: Annotated[Path, typer.Option(help="Where to write.")],
-    embeddings: Annotated[Path | None, typer.Option(help="Embeddings of the same rows by that network (.npy).")] = None,
+    embeddings: Annotated[
+        Path | None, typer.Option(help="Embeddings of the images by that network (.npy, .npz, .pkl).")
+    ] = None,
     label: Annotated[
         str | None, typer.Option(help="Column of labels, or several by commas; the recipe's by default.")
+    ] = None,
+    tracker: Annotated[
+        list[str] | None,
+        typer.Option(help="What gets the losses' curves: tensorboard, wandb, mlflow; may be repeated."),
+    ] = None,
+    validations: Annotated[
+        int | None, typer.Option(help="Validations an epoch; the recipe's by default. Several suit a short training.")
     ] = None,
     images: Annotated[
         list[Path] | None,
@@ -38,7 +47,7 @@ def fit_regressor_command(
     ] = None,
     landmarks: Annotated[
         list[Path] | None,
-        typer.Option(help="AI-KD on prepared crops: landmarks in those images (.npz, .csv, .parquet)."),
+        typer.Option(help="AI-KD on prepared crops: landmarks in those images (.npz, .pkl, .csv, .parquet)."),
     ] = None,
 ) -> None:
     """Train a network on labels."""
@@ -54,6 +63,9 @@ def fit_regressor_command(
             raise InputError(f"{recipe} is a recipe of {settings.name}: fiqa-train fit {command}")
         if label is not None:
             settings = replace(settings, method=replace(settings.method, label=label))
+        given = {"trackers": tuple(tracker) if tracker else None, "validations": validations}
+        changed: Any = {name: value for name, value in given.items() if value is not None}
+        settings = replace(settings, training=replace(settings.training, **changed))
         _check_outputs(out, labels, backbone, embeddings, *(landmarks or []), Path(recipe))
         sources = sources_of(images or [], landmarks)
         written = fit_regressor(settings, FitFiles(labels, backbone, embeddings, sources), out)

@@ -65,22 +65,28 @@ for _name, (_, _about) in LABELLERS.items():
 def label_optimise(
     labels: Annotated[Path, typer.Argument(help="Labelled manifest.")],
     label: Annotated[str, typer.Option(help="Column to optimise, or several by commas: the mean of their ranks.")],
-    embeddings: Annotated[Path, typer.Option(help="Embeddings of the same rows (.npy).")],
+    embeddings: Annotated[Path, typer.Option(help="Embeddings of the images (.npy, .npz, .pkl).")],
     out: Out,
     name: Annotated[str | None, typer.Option(help="New column; by default <label>-optimised.")] = None,
     epsilon: Annotated[float, typer.Option(help="Step towards the ranks of the mated similarities, 0 to 1.")] = 0.001,
     iterations: Annotated[int, typer.Option(help="Draws of pairs to average over.")] = 10,
     clusters: Annotated[int, typer.Option(help="Clusters of each person's images.")] = 20,
+    clustering: Annotated[
+        Path | None,
+        typer.Option(
+            help="Clusters instead of k-means: {identity: {cluster: [paths]}} (.pkl), or a table path,cluster."
+        ),
+    ] = None,
     seed: Seed = 0,
 ) -> None:
     """Label optimisation (IWBF 2023): improve labels of a method by similarities between images of a person."""
-    from train.methods.label_optimisation import OptimisationSettings
-    from train.methods.optimise_labels import optimise_manifest
+    from train.methods.optimisation.manifest import optimise_manifest
+    from train.methods.optimisation.ranks import OptimisationSettings
 
     with error_exits():
-        check_outputs({"--out": out}, [labels, embeddings])
+        check_outputs({"--out": out}, filter(None, (labels, embeddings, clustering)))
         settings = OptimisationSettings(epsilon, iterations, clusters, seed)
-        table = optimise_manifest(labels, label, embeddings, out, settings, name)
+        table = optimise_manifest(labels, label, embeddings, out, settings, name, clustering)
         column = table.column(table.num_columns - 1)
         optimised = len(column) - column.null_count
         print_plain(Console(), f"{out}: {optimised} labels optimised, {column.null_count} rows without one")

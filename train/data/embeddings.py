@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from sdk.errors import InputError
 from sdk.files.arrays import open_npy, read_npz
-from train.data.manifest import Manifest
+from sdk.text import shortened
+from train.data.manifest import Manifest, names_in
+from train.data.pickles.published import is_pickle, read_vectors
 
 _ADVICE = "wanted the .npy of a labelling run, float32 (N, D)"
 
@@ -33,20 +35,44 @@ def open_vectors(path: Path) -> NDArray[np.floating[Any]]:
 
 
 def open_embeddings(path: Path, manifest: Manifest, source: Path) -> NDArray[np.floating[Any]]:
-    """Open the embeddings (N, D) of a manifest's rows; they are read from disk as they are used.
+    """Open the embeddings (N, D) of a manifest's rows, NaN where a row has none.
 
     Args:
-        path: `.npy`, a row a row of the manifest.
+        path: `.npy`, a row a row of the manifest, which is read from disk as it is used; or by the images' names, see
+            `names_in`: `.npz` with `names` and `embeddings`, or a pickle `{path: embedding}`.
         manifest: Images.
         source: The manifest's file, for the error.
 
     Raises:
-        InputError: The file cannot be read, or there are more or fewer rows than the manifest has.
+        InputError: The file cannot be read, there are more or fewer rows than the manifest has, or none of its images.
     """
+    if is_named(path):
+        return _open_by_name(path, manifest)
     vectors = open_vectors(path)
     if len(vectors) != len(manifest):
         raise InputError(f"{path} has {len(vectors)} rows and {source} {len(manifest)}, wanted equally many")
     return vectors
+
+
+def is_named(path: Path) -> bool:
+    """Tell whether a file has embeddings by the names of images, and not by rows."""
+    return path.suffix.lower() == ".npz" or is_pickle(path)
+
+
+def _open_by_name(path: Path, manifest: Manifest) -> NDArray[np.floating[Any]]:
+    if is_pickle(path):
+        names, vectors = read_vectors(path)
+    else:
+        names, arrays = read_by_name(path, {"embeddings": (None,)})
+        vectors = arrays["embeddings"]
+    rows = {name: row for row, name in enumerate(names_in(manifest, names))}
+    places = np.array([rows.get(name, -1) for name in manifest.paths])
+    if (places < 0).all():
+        first = f"; its first name is {shortened(names[0])!r}" if names else ""
+        raise InputError(f"{path} has embeddings of none of the images, first {manifest.paths[0]!r}{first}")
+    found = vectors.astype(np.result_type(vectors, np.float32))[places]
+    found[places < 0] = np.nan
+    return found
 
 
 def read_by_name(

@@ -7,8 +7,11 @@ A manifest is a table, CSV or Parquet, with a row an image:
 - `landmarks` (optional): ten numbers `x1 y1 ... x5 y5` in image pixels, as text or as a list. With them the face is
   aligned when it is read; without them the image must be an aligned 112 x 112 crop.
 
-Names are text, letter by letter, see `train.data.tables`. Any further column is kept. A folder of images, one
-sub-folder for each person, is a manifest too.
+Names are text, letter by letter, see `train.data.tables`. Any further column is kept. A manifest is also:
+
+- a folder of images, one sub-folder for each person;
+- a list, `.txt`: a path a line, as in a table;
+- a pickle of scores, see `train.data.pickles.published.read_scores`: the paths are relative to its folder.
 """
 
 import logging
@@ -25,16 +28,18 @@ from numpy.typing import NDArray
 
 from sdk.alignment import align
 from sdk.errors import ImageError, InputError
+from sdk.files import make_folder, read_text
 from sdk.images.decoding import load_image
 from sdk.images.file_kinds import IMAGE_SUFFIXES
 from sdk.images.folders import images_below
 from sdk.text import shortened
 from train.data.identities import check_identity, identities_from_folders
+from train.data.pickles.published import is_pickle, write_scores
 from train.data.tables import check_table_path, numbers, read_table, where, write_table
 
 __all__ = [
-    "Manifest", "check_table_path", "make_manifest", "parse_landmarks", "read_manifest", "read_table", "table_for",
-    "write_table",
+    "Manifest", "check_labels_path", "check_table_path", "make_manifest", "name_of", "names_in", "parse_landmarks",
+    "read_manifest", "read_table", "table_for", "write_labels", "write_table",
 ]  # fmt: skip
 
 logger = logging.getLogger(__name__)
@@ -162,7 +167,7 @@ def read_manifest(source: Path) -> Manifest:
     """
     if source.is_dir():
         return make_manifest([{"path": name} for name in _names_below(source)], source)
-    table = read_table(source)
+    table = _read_list(source) if source.suffix.lower() == ".txt" else read_table(source)
     if "path" not in table.column_names:
         raise InputError(f"{source} has no column 'path', only {shortened(', '.join(table.column_names))}")
     if table.num_rows == 0:
@@ -181,6 +186,11 @@ def read_manifest(source: Path) -> Manifest:
             if why := check_identity(identity):
                 raise InputError(f"the identity in {where(table, row)} of {source} {why}; correct it, or drop the row")
     return Manifest(_with_identity(table), source.parent)
+
+
+def _read_list(path: Path) -> pa.Table:
+    lines = read_text(path, InputError, "give a list of images, a path a line").splitlines()
+    return pa.table({"path": pa.array([line.strip() for line in lines if line.strip()], pa.string())})
 
 
 def _names_below(folder: Path) -> list[str]:
@@ -238,3 +248,62 @@ def _with_identity(table: pa.Table) -> pa.Table:
     if "identity" in table.column_names:
         return table
     return table.append_column("identity", pa.array(identities_from_folders(table["path"].to_pylist()), pa.string()))
+
+
+def names_in(manifest: Manifest, names: list[str]) -> list[str]:
+    """Return the names of images in a file as the manifest has them, in the reading that fits most images.
+
+    Args:
+        manifest: Images.
+        names: Paths relative to the manifest's folder, or with that folder's name before them, or paths that lead to
+            the images.
+    """
+    root = os.path.abspath(manifest.root)
+    top = f"{name_of(manifest.root)}/"
+    readings = (
+        names,
+        [name.removeprefix(top) for name in names],
+        [os.path.abspath(name).removeprefix(f"{root}{os.sep}").replace(os.sep, "/") for name in names],
+    )
+    known = set(manifest.paths)
+    return max(readings, key=lambda found: len(known & set(found)))
+
+
+def name_of(folder: Path) -> str:
+    """Return a folder's name, of `.` too."""
+    return os.path.basename(os.path.abspath(folder))
+
+
+def check_labels_path(path: Path) -> None:
+    """Fail before the work, not after it, when `write_labels` could not write there.
+
+    Raises:
+        InputError: The file's ending is another than .csv, .parquet and .pkl, or the folder cannot be made or written.
+        OutputError: The disk is full.
+    """
+    if not is_pickle(path):
+        check_table_path(path)
+    else:
+        make_folder(path.parent)
+
+
+def write_labels(manifest: Manifest, table: pa.Table, name: str, path: Path) -> None:
+    """Write a labelled manifest, whole or not at all.
+
+    A pickle has only the labels, `{path: label}`, by the names that the images have in the manifest: the published
+    repositories put their folder of images before them.
+
+    Args:
+        manifest: Images.
+        table: What to write of them, see `table_for`.
+        name: Column of the labels.
+        path: `.csv`, `.parquet` or `.pkl`.
+
+    Raises:
+        InputError: The file cannot be written there.
+        OutputError: The disk is full.
+    """
+    if is_pickle(path):
+        write_scores(path, manifest.paths, table[name].to_pylist())
+    else:
+        write_table(table, path)

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from sdk.errors import InputError
 from sdk.files import check_name, make_folder, read_file, replace_file
 from sdk.text import shortened
+from train.data.pickles.published import SUFFIXES, is_pickle, read_scores
 
 PATHS = ("path", "original", "source", "a", "b")
 """Columns of names of images."""
@@ -39,7 +40,7 @@ MOST_COLUMNS = 1000
 LONGEST_FIELD = 1 << 20
 """Characters of a field."""
 
-_ADVICE = "give a folder of images, a .csv or a .parquet"
+_ADVICE = "give a folder of images, a .csv, a .parquet, or a .pkl of scores"
 _SUFFIXES = (".csv", ".parquet")
 _NUMBER = r"^[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?$|^[-+]?([iI]nf|[iI]nfinity|INF)$"
 _INTEGER = r"^(0|-?[1-9][0-9]{0,17})$"
@@ -53,10 +54,11 @@ _FORMULA = re.compile(r"[=+\-@\t\r]")
 
 
 def read_table(path: Path, text: Set[str] = frozenset()) -> pa.Table:
-    """Read a CSV file (UTF-8, commas, a first line of names) or a Parquet file.
+    """Read a CSV file (UTF-8, commas, a first line of names), a Parquet file, or a pickle of scores.
 
     The columns `TEXT` are strings without nulls. Others are numbers or strings, or in Parquet lists of them; dates are
-    strings.
+    strings. A pickle has the columns of
+    `train.data.pickles.published.read_scores`.
 
     Args:
         path: The file.
@@ -68,8 +70,11 @@ def read_table(path: Path, text: Set[str] = frozenset()) -> pa.Table:
     """
     if not os.path.lexists(path):
         raise InputError(f"no file at {path}; {_ADVICE}")
+    if is_pickle(path):
+        return read_scores(path)
     if path.suffix.lower() not in _SUFFIXES:
-        raise InputError(f"{path} ends in {path.suffix or 'nothing'!r}, wanted .csv or .parquet; {_ADVICE}")
+        wanted = f"wanted .csv, .parquet or {SUFFIXES[0]}"
+        raise InputError(f"{path} ends in {path.suffix or 'nothing'!r}, {wanted}; {_ADVICE}")
     text = TEXT | text
     table = _read_csv(path, text) if path.suffix.lower() == ".csv" else _read_parquet(path)
     for index, name in enumerate(table.column_names):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sdk.errors import InputError, ModelError
 from sdk.files import read_file, write_errors, write_json
-from train.data.embeddings import open_embeddings, read_by_name
+from train.data.embeddings import is_named, open_embeddings
 from train.data.manifest import Manifest
 from train.evaluation.curves import Scores
 from train.labelling.runner import label_manifest
@@ -24,14 +24,18 @@ logger = logging.getLogger(__name__)
 Vectors = NDArray[np.floating[Any]]
 
 
+def is_embeddings(path: Path) -> bool:
+    """Tell whether a path is that of a file of embeddings."""
+    return path.suffix.lower() == ".npy" or is_named(path)
+
+
 @dataclass(frozen=True, slots=True)
 class EmbeddingSource:
     """Source of the embeddings that decide which comparisons match.
 
     Attributes:
-        source: File of embeddings: `.npy` with a row for each row of the manifest, or `.npz` with `names` (the
-            manifest's paths) and `embeddings` (N, D). Or the name of a face-recognition model, see
-            `train.networks.recognition.load_recognition_model`.
+        source: File of embeddings, see `train.data.embeddings.open_embeddings`. Or the name of a face-recognition
+            model, see `train.networks.recognition.load_recognition_model`.
         weights: Checkpoint of that model, where it is one of our networks.
         name: Name of the judge in results; by default that of the file or of the model.
         given: What is known of the model's input: `mean`, `std`, `colour`, `size`, see there.
@@ -45,7 +49,7 @@ class EmbeddingSource:
     @property
     def is_model(self) -> bool:
         """True where the source is a model, False where it is a file of embeddings."""
-        return Path(self.source).suffix.lower() not in (".npy", ".npz")
+        return not is_embeddings(Path(self.source))
 
     def read(self, manifest: Manifest, rows: NDArray[np.int64], out: Path) -> Vectors:
         """Read the embeddings (n, D) of some rows, or make them and keep them in the folder `out` for the next time.
@@ -55,12 +59,12 @@ class EmbeddingSource:
         """
         part = manifest.select(rows)
         path = Path(self.source)
-        if path.suffix.lower() == ".npy":
-            vectors: Vectors = open_embeddings(path, manifest, manifest.root)[rows]
-        elif path.suffix.lower() == ".npz":
-            vectors = _read_by_name(path, part)
-        else:
+        if self.is_model:
             vectors = _embed(self, part, out)
+        elif is_named(path):  # there is no need to read those of other rows
+            vectors = open_embeddings(path, part, manifest.root)
+        else:
+            vectors = open_embeddings(path, manifest, manifest.root)[rows]
         # A comparison with an infinite embedding means nothing, so such an embedding counts as missing.
         _check_complete(np.asarray(~np.isfinite(vectors).all(axis=1)), part, f"no embedding in {self.source}")
         return vectors
@@ -106,13 +110,6 @@ def _check_complete(missing: NDArray[np.bool_], manifest: Manifest, what: str) -
         raise InputError(
             f"{missing.sum()} of {len(missing)} images have {what}, first {first!r}; add it, or leave these rows out"
         )
-
-
-def _read_by_name(path: Path, manifest: Manifest) -> Vectors:
-    names, vectors = read_by_name(path, {"embeddings": (None,)})
-    rows = {name: row for row, name in enumerate(names)}
-    _check_complete(np.array([name not in rows for name in manifest.paths]), manifest, f"no embedding in {path}")
-    return np.asarray(vectors["embeddings"][[rows[name] for name in manifest.paths]])
 
 
 def _embed(source: EmbeddingSource, manifest: Manifest, out: Path) -> Vectors:

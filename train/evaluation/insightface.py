@@ -1,6 +1,6 @@
 """The `.bin` of insightface: a pickle of encoded images, and of a decision for each two: one person or not.
 
-A pickle can run any code. So the file is read by `train.evaluation.unpickling`, which runs none.
+A pickle can run any code. So the file is read by `train.data.pickles.unpickling`, which runs none.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from sdk.errors import ImageError, InputError
 from sdk.files import make_folder, read_file, write_errors, write_file
 from sdk.images.decoding import load_image
 from train.data.manifest import write_table
-from train.evaluation.unpickling import Array, read_pickle
+from train.data.pickles.unpickling import Array, read_pickle
 
 logger = logging.getLogger(__name__)
 
@@ -112,12 +112,14 @@ def _parse(data: bytes, path: Path) -> tuple[list[bytes], NDArray[np.bool_]]:
         raise InputError(f"{path} is truncated or not insightface's .bin ({error}); {_ADVICE}") from error
     if not isinstance(found, list | tuple) or len(found) != 2:
         raise InputError(f"{path} is not insightface's .bin, wanted a pickle of images and decisions; {_ADVICE}")
-    images, mated = (list(part.data) if index and isinstance(part, Array) else part for index, part in enumerate(found))
+    images, mated = found
+    if isinstance(mated, Array):
+        mated = list(_bytes(mated, "decisions"))
     if not isinstance(images, list | tuple) or not isinstance(mated, list | tuple):
         raise InputError(f"{path} is not insightface's .bin, wanted a list of images and one of decisions; {_ADVICE}")
     encoded: list[bytes] = []
     for index, image in enumerate(images):
-        content = image.data if isinstance(image, Array) else image
+        content = _bytes(image, f"image {index}") if isinstance(image, Array) else image
         if not isinstance(content, bytes):
             raise InputError(f"{path} holds a {type(image).__name__} as image {index}, wanted an encoded image's bytes")
         encoded.append(content)
@@ -127,3 +129,9 @@ def _parse(data: bytes, path: Path) -> tuple[list[bytes], NDArray[np.bool_]]:
     if len(encoded) != 2 * len(decisions) or not decisions:
         raise InputError(f"{path} has {len(encoded)} images and {len(decisions)} pairs, wanted two images a pair")
     return encoded, np.array(decisions, bool)
+
+
+def _bytes(array: Array, what: str) -> bytes:
+    if array.kind[1:] not in ("b1", "u1"):
+        raise InputError(f"the pickle holds an array of {array.kind} as {what}, wanted bytes or booleans")
+    return array.data

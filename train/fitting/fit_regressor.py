@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sdk.errors import InputError
 from train.data.dataset import even_validation
-from train.data.embeddings import read_rows
+from train.data.embeddings import is_named, read_rows
 from train.data.labelled import LabelledFaces, read_labelled
 from train.fitting.quality import quality_task
 from train.fitting.regressor import FitFiles, RegressorRecipe, Split
@@ -98,13 +98,15 @@ def _record(
     paths = data.manifest.paths
     inputs = {"images": digest(["\n".join(paths[row] for row in data.rows)]), "labels": digest([label.tobytes()])}
     if embeddings is not None:
-        inputs["embeddings"] = digest(_blocks(embeddings, data.rows))
+        inputs["embeddings"] = digest(_blocks(embeddings, data))
     return RunRecord(settings, inputs, FREE)
 
 
-def _blocks(embeddings: Path, rows: NDArray[np.int64]) -> Iterator[bytes]:
-    for start in range(0, len(rows), _BLOCK):
-        yield read_rows(embeddings, rows[start : start + _BLOCK]).tobytes()
+def _blocks(embeddings: Path, data: LabelledFaces) -> Iterator[bytes]:
+    for start in range(0, len(data.rows), _BLOCK):
+        rows = data.rows[start : start + _BLOCK]
+        vectors = np.asarray(data.teacher[rows], np.float32) if is_named(embeddings) else read_rows(embeddings, rows)
+        yield vectors.tobytes()
 
 
 def _network(recipe: RegressorRecipe, backbone: Path) -> QualityNetwork:

@@ -1,18 +1,20 @@
 """A network in training: devices, precision, one step of the optimiser, and the average of the weights."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DataLoaderConfiguration, GradScalerKwargs, send_to_device
+from accelerate.utils import DataLoaderConfiguration, GradScalerKwargs, ProjectConfiguration, send_to_device
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from sdk.errors import InputError
+from sdk.text import shortened
 from train.device.background import BackgroundWriter, snapshot
 from train.fitting.task import Batch, Task, Terms
 from train.networks.checkpoints import save_state
@@ -135,21 +137,31 @@ class Learner:
             self.accelerator.scaler.load_state_dict(state["scaler"])
 
 
-def make_accelerator(precision: str, out: Path, loss_scale: float) -> Accelerator:
-    """Find the devices, and make TensorBoard's logs in `out`.
+PROJECT = "fiqa"
+"""Name of the project in the trackers, and of the folder of TensorBoard's logs."""
+
+
+def make_accelerator(precision: str, out: Path, loss_scale: float, trackers: Sequence[str]) -> Accelerator:
+    """Find the devices, and the trackers of the losses.
 
     Args:
         precision: `no`, `bf16` or `fp16`.
         out: Folder.
         loss_scale: First loss scale of fp16.
+        trackers: Names, see `TrainerSettings`.
 
     Raises:
-        InputError: The precision needs another device.
+        InputError: The precision needs another device, or the package of a tracker is not installed.
     """
+    for name in trackers:
+        if find_spec(name) is None:  # accelerate would leave it out without a word
+            extra = "train" if name == "tensorboard" else name
+            raise InputError(f"the tracker {name} is not installed; pip install 'fiqa[{extra}]', or leave it out")
     scaler = GradScalerKwargs(init_scale=loss_scale)
     try:
         made = Accelerator(
-            mixed_precision=precision, log_with="tensorboard", project_dir=out, kwargs_handlers=[scaler],
+            mixed_precision=precision, log_with=list(trackers) or None, kwargs_handlers=[scaler],
+            project_config=ProjectConfiguration(str(out), str(out / "tensorboard")),
             dataloader_config=DataLoaderConfiguration(non_blocking=True),
         )  # fmt: skip
     except ValueError as error:
@@ -157,3 +169,16 @@ def make_accelerator(precision: str, out: Path, loss_scale: float) -> Accelerato
     if precision == "fp16" and made.device.type == "cpu":  # accelerate trains in fp32 then, and says nothing
         raise InputError("precision is fp16 and the device cpu: fp16 needs a GPU; write bf16 or no in the recipe")
     return made
+
+
+def start_trackers(accelerator: Accelerator, out: Path) -> None:
+    """Start the trackers of a run, which has the name of its folder there.
+
+    Raises:
+        InputError: A tracker cannot start: its server cannot be reached, or wants a login.
+    """
+    options = {"wandb": {"name": out.name, "dir": str(out)}, "mlflow": {"run_name": out.name}}
+    try:
+        accelerator.init_trackers(PROJECT, init_kwargs=options)
+    except Exception as error:  # the trackers' errors share no class
+        raise InputError(f"a tracker cannot start: {shortened(error) or type(error).__name__}; leave it out") from error

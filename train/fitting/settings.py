@@ -17,7 +17,9 @@ PRECISIONS = ("no", "bf16", "fp16")
 SWA_EVENTS = 10
 """Averagings over which the schedule `swa` moves the rates to `swa_lr`."""
 
-FREE = frozenset({"workers", "cache", "save_every"})
+TRACKERS = ("tensorboard", "wandb", "mlflow")
+
+FREE = frozenset({"workers", "cache", "save_every", "trackers"})
 """Settings that decide no weight: a run that goes on may have other values of them."""
 
 
@@ -41,6 +43,7 @@ class TrainerSettings:
         compile: Compile the network with torch.compile. It takes a minute or more, and steps on a GPU are faster from
             then on. Results differ by rounding.
         save_every: Steps between checkpoints to resume from.
+        trackers: What gets the curves of the losses: `tensorboard`, `wandb`, `mlflow`; none where it is empty.
     """
 
     batch_size: int = 128
@@ -52,9 +55,12 @@ class TrainerSettings:
     cache: bool = False
     compile: bool = False
     save_every: int = 500
+    trackers: tuple[str, ...] = ("tensorboard",)
 
     def __post_init__(self) -> None:
         check_one_of(self, "precision", PRECISIONS)
+        if unknown := [name for name in self.trackers if name not in TRACKERS]:
+            raise InputError(f"trackers has {unknown[0]!r}, wanted some of {', '.join(TRACKERS)}")
         if not 0 <= self.ema < 1:
             raise InputError(f"ema is {self.ema}, wanted 0 or more, below 1")
         check_least(self, 1, "batch_size", "save_every")

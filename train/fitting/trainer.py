@@ -19,7 +19,7 @@ from sdk.files import make_folder, open_file
 from sdk.text import shortened
 from train.device.background import snapshot
 from train.fitting.batches import TrainingBatches
-from train.fitting.learner import Learner, make_accelerator
+from train.fitting.learner import Learner, make_accelerator, start_trackers
 from train.fitting.rounding import fix_rounding
 from train.fitting.settings import TrainerSettings
 from train.fitting.task import Task, Terms
@@ -32,8 +32,8 @@ logger = logging.getLogger(__name__)
 STATE = "state.pt"
 """File that a run goes on from."""
 
-LOG_EVERY = 20
-"""Steps between TensorBoard's values of the loss."""
+LOG_EVERY, LOGS = 20, 50
+"""Steps between the trackers' values of the loss; fewer where a run would have fewer than `LOGS` of them."""
 
 
 class Results(Protocol):
@@ -75,7 +75,7 @@ class Trainer:
     def __init__(self, task: Task, results: Results, settings: TrainerSettings, out: Path, record: RunRecord) -> None:
         make_folder(out)
         fix_rounding()
-        accelerator = make_accelerator(settings.precision, out, task.loss_scale)
+        accelerator = make_accelerator(settings.precision, out, task.loss_scale, settings.trackers)
         self._batches = TrainingBatches(task.train_set, settings, accelerator)
         self._learner = Learner(task, settings.ema, self._batches.an_epoch, accelerator, settings.compile)
         self._results, self._out, self._record = results, out, record
@@ -90,18 +90,19 @@ class Trainer:
         """
         with locked(self._out if self._learner.accelerator.is_main_process else None):
             self._resume()
-            self._learner.accelerator.init_trackers("tensorboard")
+            start_trackers(self._learner.accelerator, self._out)
             self._train()
             self._learner.accelerator.end_training()
 
     def _train(self) -> None:
         how, writer = self._learner.optimisation, self._learner.writer
         batches = self._batches.after(self._step * how.passes)
+        log_every = max(1, min(LOG_EVERY, how.steps // LOGS))
         with writer, closing(batches), progress_bar("training", how.steps - self._step) as advance:
             while self._step < how.steps:
                 terms = self._learner.step(batches, self._step)
                 self._step += 1
-                if self._step % LOG_EVERY == 0:
+                if self._step % log_every == 0:
                     self._log(terms)
                 if self._results.after_step(self._step, self._learner, terms):
                     self._save()

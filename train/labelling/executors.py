@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -147,8 +148,23 @@ def _threads(callers: int | None, device: str | None) -> Iterator[Engine]:
 
 
 @contextmanager
+def _no_stderr() -> Iterator[None]:
+    """Drop what libraries write to the standard error: Ray says at its start that it will be quiet."""
+    sys.stderr.flush()
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
+
+
+@contextmanager
 def _ray_workers(callers: int | None, device: str | None) -> Iterator[Engine]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would send statistics to its makers
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it warns about what it repairs; failures are exceptions
     try:
         with handlers_kept():
             import ray
@@ -157,8 +173,8 @@ def _ray_workers(callers: int | None, device: str | None) -> Iterator[Engine]:
         raise InputError(f"--engine ray needs Ray ({error}); pip install 'fiqa[scale]', or take plain") from error
     started = not ray.is_initialized()
     if started:
-        with handlers_kept():
-            ray.init(logging_level=logging.WARNING, log_to_driver=False)
+        with handlers_kept(), _no_stderr():
+            ray.init(logging_level=logging.ERROR, log_to_driver=False)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     ray.data.DataContext.get_current().enable_progress_bars = False  # fiqa has its own
     try:

@@ -55,7 +55,7 @@ def label_images(
         method: See `Method`.
         options: Its options by name, without the special ones.
         source: Folder of images, or a manifest.
-        out: `.csv` or `.parquet` to write.
+        out: `.csv`, `.parquet` or `.pkl` to write.
         embeddings: `.npy` to write.
         run: See `RunOptions`.
 

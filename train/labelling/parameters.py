@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-Source = Annotated[Path, typer.Argument(help="Folder of images, or a manifest (.csv, .parquet).")]
-Out = Annotated[Path, typer.Option(help="Labelled manifest to write (.csv, .parquet).")]
+Source = Annotated[Path, typer.Argument(help="Folder of images, manifest (.csv, .parquet), or list (.txt).")]
+Out = Annotated[Path, typer.Option(help="Labelled manifest to write (.csv, .parquet), or a pickle of labels (.pkl).")]
 Embeddings = Annotated[Path | None, typer.Option(help="Also write the embeddings here (.npy).")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 

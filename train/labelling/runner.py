@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from sdk.commands.console import progress_bar
 from sdk.errors import InputError
-from train.data.manifest import Manifest, check_table_path, read_manifest, table_for, write_table
+from train.data.manifest import Manifest, check_labels_path, read_manifest, table_for, write_labels
 from train.labelling.embeddings_writer import EmbeddingsWriter
 from train.labelling.executors import Engine, Threads
 from train.labelling.journal import Journal
@@ -41,7 +41,7 @@ def label_manifest(
     Args:
         manifest: Images.
         labeller: See `Labeller`.
-        out: `.csv` or `.parquet` to write.
+        out: `.csv`, `.parquet` or `.pkl` to write, see `train.data.manifest.write_labels`.
         settings: What decides the labels, as plain values; by default `labeller.record`. A journal that was made with
             others is refused.
         batch_size: Faces in a batch.
@@ -56,13 +56,13 @@ def label_manifest(
             images, or embeddings are asked for and the labeller gives none.
         OutputError: The disk is full; started again, the run goes on.
     """
-    check_table_path(out)
+    check_labels_path(out)
     with locked(out, embeddings):
         decides = getattr(labeller, "record", {}) if settings is None else settings
         decides = {**decides, "labeller": labeller.name, "embeddings": embeddings is not None}
         journal = compute(manifest, labeller, out, decides, batch_size, embeddings, engine or Threads())
         table = _labelled(table_for(manifest, out.parent), labeller.name, journal)
-        write_table(table, out)
+        write_labels(manifest, table, labeller.name, out)
         journal.remove()
     return table
 

@@ -10,6 +10,7 @@ LABELLERS = {
         "train.methods.froq:froq_labeller",
         "FROQ (2025): layers of the face-recognition model, in one pass.",
     ),
+    "grafiqs": ("train.methods.grafiqs:grafiqs_labeller", "GraFIQs (CVPRW 2024): gradients of batch-norm statistics."),
     "norm": (
         "train.labelling.embedder:norm_labeller",
         "Baseline: length of the embedding; any face-recognition model will do.",

@@ -93,7 +93,12 @@ def pseudo_labels(model: nn.Module, faces: Tensor, settings: FROQSettings) -> Te
 
 @torch.inference_mode()
 def layer_norms(model: nn.Module, faces: Tensor, names: Sequence[str] | None = None) -> dict[str, Tensor]:
-    """Return the length (N,) of each layer's output, by the layer's name.
+    """Return the length (N,) of each layer's output, by the layer's name; see `observe`."""
+    return observe(model, faces, names)[0]
+
+
+def observe(model: nn.Module, faces: Tensor, names: Sequence[str] | None = None) -> tuple[dict[str, Tensor], Tensor]:
+    """Return the length (N,) of each layer's output, by the layer's name, and what the model gives.
 
     Args:
         model: See `pseudo_labels`.
@@ -104,18 +109,24 @@ def layer_norms(model: nn.Module, faces: Tensor, names: Sequence[str] | None = N
     found: dict[str, Tensor] = {}
 
     def keep(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
-        if isinstance(output, Tensor) and output.is_floating_point() and output.shape[:1] == (len(faces),):
-            found[name] = output.float().flatten(1).norm(dim=1)
+        if isinstance(output, Tensor) and output.is_floating_point() and output.shape[:1] == faces.shape[:1]:
+            found[name] = _lengths(output.float())
 
     modules = dict(model.named_modules())
     wanted = [name for name in modules if name] if names is None else names
     hooks = [modules[name].register_forward_hook(partial(keep, name)) for name in wanted]
     try:
-        model(faces)
+        given = model(faces)
     finally:
         for hook in hooks:
             hook.remove()
-    return found
+    return found, given
+
+
+def _lengths(output: Tensor) -> Tensor:
+    """Return the lengths (N,); of images first that of each row, for a long sum of squares loses digits elsewhere."""
+    rows = output.norm(dim=-1) if output.ndim > 2 else output
+    return rows.flatten(1).norm(dim=1) if rows.ndim > 1 else rows.abs()
 
 
 def choose_layers(norms: Mapping[str, Floats], quality: Floats, most: int) -> list[str]:
@@ -233,16 +244,25 @@ def froq_labeller(
     """
     check_suffix("--layers", layers, (".json",))
     network = load_recognition_model(model, weights, mean, std, True, colour, size).eval()
-    crc = fingerprint(network)
     if layers.exists():
-        kept = read_record(layers)
-        names = kept.get("layers")
-        if kept.get("weights") != crc or not isinstance(names, list):
-            raise InputError(f"{layers} is of another model; give another file, or delete it to choose layers anew")
-        return FROQLabeller(network, [str(name) for name in names], device)
+        return FROQLabeller(network, read_layers(layers, network), device)
     if calibration is None:
         raise InputError(f"{layers} is not there; give --calibration with faces to choose the layers on")
     settings = FROQSettings(noise=noise, images=images, seed=seed)
     chosen = calibrate(network.to(device), read_manifest(calibration), settings, torch.device(device))
-    write_json(layers, {"weights": crc, "layers": chosen})
-    return FROQLabeller(network.to("cpu"), chosen, device)
+    network.to("cpu")
+    write_json(layers, {"weights": fingerprint(network), "layers": chosen})
+    return FROQLabeller(network, chosen, device)
+
+
+def read_layers(path: Path, model: RecognitionModel) -> list[str]:
+    """Read the layers that were chosen for a model.
+
+    Raises:
+        InputError: The file cannot be read, or is of another model.
+    """
+    kept = read_record(path)
+    names = kept.get("layers")
+    if kept.get("weights") != fingerprint(model) or not isinstance(names, list):
+        raise InputError(f"{path} is of another model; give another file, or delete it to choose layers anew")
+    return list(dict.fromkeys(map(str, names)))

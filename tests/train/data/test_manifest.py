@@ -52,7 +52,7 @@ def test_an_unaligned_image_without_landmarks(tmp_path: Path) -> None:
     ("name", "content", "message"),
     [
         ("absent.csv", None, "no file at"),
-        ("m.json", "{}", "wanted .csv or .parquet"),
+        ("m.json", "{}", "wanted .csv, .parquet or .pkl"),
         ("m.parquet", "text", "cannot be read as parquet"),
         ("m.csv", "file\na.png\n", "no column 'path'"),
         ("m.csv", "path\n", "no rows"),

@@ -451,7 +451,7 @@ def test_copies_are_selected_by_the_name_of_their_original(tmp_path: Path) -> No
     ("options", "message"),
     [
         (("--methods", "good"), "wanted either --embeddings or"),
-        (("--methods", "good", "--embeddings", "e.txt"), "'.txt', wanted .npy or .npz"),
+        (("--methods", "good", "--embeddings", "e.txt"), "'.txt', wanted .npy, .npz or .pkl"),
         (
             ("--methods", "good", "--embeddings", "e.npy", "--model", "mobilefacenet128"),
             "wanted either --embeddings or",

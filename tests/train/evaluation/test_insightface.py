@@ -16,7 +16,7 @@ from sdk.errors import InputError
 from tests.support.weights import tame_network
 from train.cli import app
 from train.data.manifest import read_manifest, read_table
-from train.evaluation import unpickling
+from train.data.pickles import unpickling
 from train.evaluation.insightface import read_bin, unpack_bin
 from train.evaluation.pairs import read_pairs
 from train.networks import save_network
@@ -106,7 +106,7 @@ def dumped(content: Any) -> bytes:
         (dumped((IMAGES, [True] * 2)), "6 images and 2 pairs"),
         (dumped(([], [])), "0 images and 0 pairs"),
         (dumped((["a", "b"], [True])), "holds a str"),
-        (dumped(([A, np.zeros(3)], [True])), "'f8', wanted bytes or booleans"),
+        (dumped(([A, np.zeros(3)], [True])), "array of <f8 as image 1, wanted bytes or booleans"),
         (dumped(([A, jpeg(9, 100)], [True])), "image 1 of .* is 100 x 100"),
         (dumped(([A, B[:300]], [True])), "image 1 of .*truncated"),
     ],

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
 from sdk.errors import InputError
@@ -17,6 +18,7 @@ from tests.support.processes import start_two
 from tests.support.tiny_networks import TINY, fit_tiny
 from train.data.dataset import FaceDataset
 from train.data.manifest import read_manifest
+from train.fitting import learner
 from train.fitting.learner import Learner
 from train.fitting.quality import quality_task
 from train.fitting.settings import FitSettings, Group, validation_due
@@ -103,6 +105,42 @@ def test_it_learns_and_keeps_the_best(crops: Path, tmp_path: Path) -> None:
         errors.append(abs(float(kept((image - 0.5) / 0.5)) - face.mean() / 255))
     assert np.mean(errors) == pytest.approx(min(totals), abs=1e-5)
     assert list((tmp_path / "run/tensorboard").rglob("events*"))
+
+
+def logged(folder: Path) -> dict[str, list[int]]:
+    """Steps of each curve in TensorBoard's logs."""
+    (events,) = {path.parent for path in folder.rglob("events*")}
+    log = EventAccumulator(str(events))
+    log.Reload()
+    return {name: [event.step for event in log.Scalars(name)] for name in log.Tags()["scalars"]}
+
+
+def test_a_short_run_has_points(crops: Path, tmp_path: Path) -> None:
+    """9 steps: fewer than the usual distance of two points."""
+    run(fresh(), crops, tmp_path / "run", dataclasses.replace(SETTINGS, validations=3), Loss())
+    curves = logged(tmp_path / "run/tensorboard")
+    assert curves == {"train/total": list(range(1, 10)), "validation/total": list(range(1, 10))}
+
+
+def test_trackers(crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(fresh(), crops, tmp_path / "none", dataclasses.replace(SETTINGS, trackers=()), Loss())
+    assert not (tmp_path / "none/tensorboard").exists()
+    run(fresh(), crops, tmp_path / "none", SETTINGS, Loss())  # trackers decide no weight: the run is the same
+    monkeypatch.setattr(learner, "find_spec", lambda name: None)
+    for name, extra in (("tensorboard", "train"), ("wandb", "wandb"), ("mlflow", "mlflow")):
+        with pytest.raises(InputError, match=rf"the tracker {name} is not installed; pip install 'fiqa\[{extra}\]'"):
+            run(fresh(), crops, tmp_path / name, dataclasses.replace(SETTINGS, trackers=(name,)), Loss())
+    with pytest.raises(InputError, match="trackers has 'aim', wanted some of tensorboard, wandb, mlflow"):
+        dataclasses.replace(SETTINGS, trackers=("aim",))
+
+
+def test_a_tracker_that_cannot_start(crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: object) -> None:
+        raise ConnectionError("no server at example")
+
+    monkeypatch.setattr("accelerate.tracking.TensorBoardTracker.start", refuse)
+    with pytest.raises(InputError, match="a tracker cannot start: no server at example; leave it out"):
+        run(fresh(), crops, tmp_path / "run", SETTINGS, Loss())
 
 
 def test_other_settings_do_not_resume(crops: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import io
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,9 @@ from sdk.errors import InputError, OutputError
 from train.cli import app
 from train.data.manifest import read_table, write_table
 from train.lock import locked
-from train.methods import label_optimisation, optimise_labels
-from train.methods.label_optimisation import OptimisationSettings, optimise
-from train.methods.optimise_labels import optimise_manifest
+from train.methods.optimisation import manifest, ranks
+from train.methods.optimisation.manifest import optimise_manifest
+from train.methods.optimisation.ranks import OptimisationSettings, optimise
 
 GOLDEN = np.load(Path(__file__).parents[2] / "data" / "golden" / "label_optimisation.npz")
 SETTINGS = OptimisationSettings(epsilon=0.1, iterations=2, clusters=3)
@@ -26,7 +27,7 @@ SETTINGS = OptimisationSettings(epsilon=0.1, iterations=2, clusters=3)
 @pytest.mark.parametrize("epsilon", [0.001, 0.1, 0.5])
 @pytest.mark.parametrize("block", [1, 10, 4096])
 def test_golden(epsilon: float, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(label_optimisation, "BLOCK", block)
+    monkeypatch.setattr(ranks, "BLOCK", block)
     people = np.unique([name.split("/")[0] for name in GOLDEN["names"]], return_inverse=True)[1]
     settings = OptimisationSettings(epsilon, iterations=3)
     clusters = np.arange(len(people))
@@ -46,7 +47,7 @@ def uneven_people() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 def test_pairs_are_one_image_of_each_other_cluster() -> None:
     people, clusters = uneven_people()
     order = np.lexsort((clusters, people))
-    layout = label_optimisation._Layout.of(people[order], clusters[order])
+    layout = ranks._Layout.of(people[order], clusters[order])
     drawn = set()
     for seed in range(200):
         a, b = layout.draw(slice(0, len(people)), np.random.default_rng(seed))
@@ -65,7 +66,7 @@ def test_keys_sort_as_similarities_do() -> None:
     values = np.array(
         [-1.0, -0.5, -1e-20, 0.0, 1e-20, 0.3, np.nextafter(np.float32(0.3), np.float32(1)), 1], np.float32
     )
-    keys = label_optimisation._sortable(values)
+    keys = ranks._sortable(values)
     assert (np.diff(keys) > 0).all()
     low = (1 << 32) - 1
     assert ((keys << 32 | low) >> 32 == keys).all()
@@ -94,7 +95,7 @@ def test_an_iteration_is_that_of_the_plain_loop(epsilon: float) -> None:
     rng = np.random.default_rng(5)
     vectors, labels = rng.normal(size=(len(people), 8)).astype(np.float32), rng.random(len(people))
     order = np.lexsort((clusters, people))
-    layout = label_optimisation._Layout.of(people[order], clusters[order])
+    layout = ranks._Layout.of(people[order], clusters[order])
     a, b = (order[part] for part in layout.draw(slice(0, len(people)), np.random.default_rng([7, 0])))
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     pairs = [(int(i), int(j), float(unit[i].astype(np.float64) @ unit[j])) for i, j in zip(a, b, strict=True)]
@@ -193,7 +194,7 @@ def test_rows_without_a_label_have_no_part(files: Files) -> None:
 def test_an_interrupted_run_keeps_its_clusters(files: Files, cut_off: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two people, of 37 and 20 images, have more than three; the second one's clusters may be cut off anywhere."""
     wanted, calls = files.optimise(), []
-    real = label_optimisation._k_means
+    real = ranks._k_means
 
     def counted(vectors: NDArray[np.float32], settings: OptimisationSettings) -> NDArray[np.int32]:
         calls.append(len(vectors))
@@ -201,7 +202,7 @@ def test_an_interrupted_run_keeps_its_clusters(files: Files, cut_off: int, monke
             raise KeyboardInterrupt
         return real(vectors, settings)
 
-    monkeypatch.setattr(label_optimisation, "_k_means", counted)
+    monkeypatch.setattr(ranks, "_k_means", counted)
     (files.folder / "out.parquet").unlink()
     with pytest.raises(KeyboardInterrupt):
         files.optimise()
@@ -216,7 +217,7 @@ def test_an_interrupted_run_keeps_its_clusters(files: Files, cut_off: int, monke
 
 @pytest.mark.parametrize("other", ["seed", "clusters", "embeddings"])
 def test_clusters_of_another_run_are_not_taken(files: Files, other: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(optimise_labels, "optimise", interrupt)
+    monkeypatch.setattr(manifest, "optimise", interrupt)
     with pytest.raises(KeyboardInterrupt):
         files.optimise()
     monkeypatch.undo()
@@ -234,7 +235,7 @@ def test_clusters_of_another_run_are_not_taken(files: Files, other: str, monkeyp
 
 def test_a_full_disk_loses_nothing(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted, written = files.optimise(), []
-    real = label_optimisation.write_all
+    real = ranks.write_all
 
     def small_disk(file: io.FileIO, data: bytes) -> None:
         if written:
@@ -242,7 +243,7 @@ def test_a_full_disk_loses_nothing(files: Files, monkeypatch: pytest.MonkeyPatch
         written.append(data)
         real(file, data)
 
-    monkeypatch.setattr(label_optimisation, "write_all", small_disk)
+    monkeypatch.setattr(ranks, "write_all", small_disk)
     with pytest.raises(OutputError, match=r"clusters-3-0-\w+ cannot be written: .*make room and start again"):
         files.optimise()
     (kept,) = files.folder.glob("out.parquet.clusters-*")
@@ -298,3 +299,40 @@ def test_labels_and_people_that_tell_nothing(files: Files, column: str, value: o
 def test_settings(name: str, value: float) -> None:
     with pytest.raises(InputError, match=f"{name} is {value}, wanted"):
         dataclasses.replace(SETTINGS, **{name: value})
+
+
+def test_published_pickles_in_and_out(tmp_path: Path) -> None:
+    """Scores, embeddings and clusters by name, as the published repository has them, give the recorded result."""
+    names = GOLDEN["names"].tolist()
+    people = {name.split("/")[0] for name in names}
+    clusters = {
+        who: {place: [name] for place, name in enumerate(n for n in names if n.startswith(f"{who}/"))} for who in people
+    }
+    shuffled = np.random.default_rng(0).permutation(len(names))
+    contents = {
+        "quality": {name: float(score) for name, score in zip(names, GOLDEN["quality"], strict=True)},
+        "embeddings": {names[row]: GOLDEN["embeddings"][row] for row in shuffled},
+        "clusters": clusters,
+    }
+    for name, content in contents.items():
+        (tmp_path / f"{name}.pkl").write_bytes(pickle.dumps(content))
+    arguments = ["label", "optimise", str(tmp_path / "quality.pkl"), "--label", "quality", "--iterations", "3"]
+    arguments += ["--embeddings", str(tmp_path / "embeddings.pkl"), "--epsilon", "0.1"]
+    arguments += ["--clustering", str(tmp_path / "clusters.pkl"), "--out", str(tmp_path / "improved.pkl")]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    improved = pickle.loads((tmp_path / "improved.pkl").read_bytes())
+    assert [improved[name] for name in names] == GOLDEN["optimised_0.1"].tolist()
+    (tmp_path / "clusters.csv").write_text(
+        "path,cluster\n" + "".join(f"{name},{place}\n" for place, name in enumerate(names)), encoding="utf-8"
+    )
+    arguments[arguments.index("--clustering") + 1] = str(tmp_path / "clusters.csv")
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert pickle.loads((tmp_path / "improved.pkl").read_bytes()) == improved
+    del clusters[min(people)][0]
+    (tmp_path / "clusters.pkl").write_bytes(pickle.dumps(clusters))
+    arguments[arguments.index("--clustering") + 1] = str(tmp_path / "clusters.pkl")
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert "1 of" in result.output
+    assert "no cluster in" in " ".join(result.output.split())

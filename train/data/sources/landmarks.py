@@ -1,6 +1,7 @@
-"""Landmarks in a file beside the images: an `.npz`, or a table.
+"""Landmarks in a file beside the images: an `.npz`, a pickle, or a table.
 
 - `.npz`: `names` (N,) and `landmarks` (N, 5, 2).
+- `.pkl`: `{path: landmarks}`, or as AI-KD's `{path: (box, landmarks)}`.
 - Table, CSV or Parquet: the image in a column `path` or `file`; its landmarks in a column `landmarks`, as in a
   manifest, or in the ten columns `COLUMNS`. Further columns may name the people. A table of `fiqa score` has a column
   `face` and a row a face: the row of face 0, the largest one, is taken.
@@ -10,7 +11,6 @@ relative to the folder of images, or begins with that folder's name, or is a pat
 """
 
 import logging
-import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +23,8 @@ from sdk.errors import InputError
 from sdk.text import shortened
 from train.data.embeddings import read_by_name
 from train.data.identities import check_identity
-from train.data.manifest import Manifest, make_manifest
+from train.data.manifest import Manifest, make_manifest, names_in
+from train.data.pickles.published import is_pickle, read_landmarks
 from train.data.tables import numbers, read_table, where
 
 logger = logging.getLogger(__name__)
@@ -48,8 +49,8 @@ def with_landmarks(manifest: Manifest, path: Path, identity: str | None = None) 
             name that cannot be a person's; names the row.
     """
     table = path.suffix.lower() in (".csv", ".parquet")
-    names, found = _read_table(path, identity) if table else _read_npz(path, identity)
-    known = dict(zip(_relative(names, manifest), found, strict=True))
+    names, found = _read_table(path, identity) if table else _read_arrays(path, identity)
+    known = dict(zip(names_in(manifest, names), found, strict=True))
     rows = [{**row, **known[row["path"]]} for row in manifest.table.to_pylist() if known.get(row["path"])]
     if not rows:
         first = f"; its first name is {shortened(names[0])!r}" if names else ""
@@ -59,29 +60,15 @@ def with_landmarks(manifest: Manifest, path: Path, identity: str | None = None) 
     return make_manifest(rows, manifest.root)
 
 
-def _relative(names: list[str], manifest: Manifest) -> list[str]:
-    """Return names relative to the folder of images, in the reading that fits most images."""
-    root = os.path.abspath(manifest.root)
-    top = f"{name_of(manifest.root)}/"
-    readings = (
-        names,
-        [name.removeprefix(top) for name in names],
-        [os.path.abspath(name).removeprefix(f"{root}{os.sep}").replace(os.sep, "/") for name in names],
-    )
-    known = set(manifest.paths)
-    return max(readings, key=lambda found: len(known & set(found)))
-
-
-def name_of(folder: Path) -> str:
-    """Return a folder's name, of `.` too."""
-    return os.path.basename(os.path.abspath(folder))
-
-
-def _read_npz(path: Path, identity: str | None) -> tuple[list[str], list[Row]]:
+def _read_arrays(path: Path, identity: str | None) -> tuple[list[str], list[Row]]:
     if identity is not None:
         raise InputError(f"{path} is no table, so it has no column {identity!r}; give a .csv or .parquet")
-    names, found = read_by_name(path, {"landmarks": (5, 2)})
-    return names, [{"landmarks": points} for points in found["landmarks"].reshape(-1, 10).tolist()]
+    if is_pickle(path):
+        names, landmarks = read_landmarks(path)
+    else:
+        names, found = read_by_name(path, {"landmarks": (5, 2)})
+        landmarks = found["landmarks"].reshape(-1, 10).tolist()
+    return names, [{"landmarks": points} for points in landmarks]
 
 
 def _read_table(path: Path, identity: str | None) -> tuple[list[str], list[Row]]:

@@ -10,8 +10,8 @@ from typing import Any
 from sdk.errors import InputError
 from sdk.text import shortened
 from train.data.archive import unpack
-from train.data.manifest import Manifest, make_manifest, read_manifest
-from train.data.sources.landmarks import name_of, with_landmarks
+from train.data.manifest import Manifest, make_manifest, name_of, read_manifest
+from train.data.sources.landmarks import with_landmarks
 from train.recipes import text_of
 
 logger = logging.getLogger(__name__)

@@ -54,7 +54,11 @@ class RecognitionModel(nn.Module):
             self.register_buffer("form", torch.tensor(form))
 
     def forward(self, faces: Tensor) -> Tensor:
-        return self.network(as_taken((faces - self.mean) / self.std, self._spec))
+        return self.network(self.normalised(faces))
+
+    def normalised(self, faces: Tensor) -> Tensor:
+        """Return faces as the network takes them."""
+        return as_taken((faces - self.mean) / self.std, self._spec)
 
 
 def load_recognition_model(

@@ -1,0 +1,1 @@
+"""Pickles of the published repositories: read without running anything in them, and written."""

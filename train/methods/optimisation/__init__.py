@@ -1,0 +1,1 @@
+"""Label optimisation: what it does to ranks, and to a manifest."""
