@@ -21,6 +21,8 @@ from sdk import FaceDetector, alignment
 from sdk.decision.measures import SCALES
 from sdk.decision.texts import default_texts
 from sdk.detection import boxes, face_detector, networks
+from sdk.images.decoding import MAX_PIXELS
+from sdk.images.encoded import MIN_SIDE
 from sdk.measuring import damage, geometry, light
 from sdk.models.loading import load_model
 
@@ -100,6 +102,8 @@ def facts() -> dict[str, object]:
     """Return what the page must know of the SDK: all constants and tables, so that none is written twice."""
     calibration = load_model("fiqa-nano").card.calibration
     return {
+        "min_side": MIN_SIDE,
+        "max_pixels": MAX_PIXELS,
         "crop_size": alignment.CROP_SIZE,
         "template": alignment.TEMPLATE.tolist(),
         "passes": networks.FaceCells.passes,

@@ -26,9 +26,11 @@ async function open() {
   return { facts, networks };
 }
 
+const opened = () => engine ??= open().catch(error => { engine = undefined; throw error; });
+
 // Find, align, score and explain every face of a picture.
 export async function assess(image) {
-  const { facts, networks } = await (engine ??= open().catch(error => { engine = undefined; throw error; }));
+  const { facts, networks } = await opened();
   const start = performance.now(), faces = await detect(image, networks["fiqa-detector"], facts);
   const detected = performance.now();
   for (const face of faces) {
@@ -42,10 +44,15 @@ export async function assess(image) {
   return { faces, ms, points: facts.calibration.points, width: image.width, height: image.height };
 }
 
-// A file is decoded without its colour profile, as in the SDK. Its EXIF orientation is applied.
-async function pixels(source) {
+// Decode a Blob without its colour profile, with its EXIF orientation, as the SDK does; or take an ImageBitmap.
+export async function read(source) {
   const plain = { premultiplyAlpha: "none", colorSpaceConversion: "none" };
   const bitmap = source instanceof Blob ? await createImageBitmap(source, plain) : source;
+  const { facts } = await opened(), sides = [bitmap.width, bitmap.height];
+  if (Math.min(...sides) < facts.min_side || sides[0] * sides[1] > facts.max_pixels) {
+    const most = facts.max_pixels / 1e6;
+    throw new Error(`The picture has ${sides.join(" × ")} pixels. Take one of at least ${facts.min_side} × ${facts.min_side}, and at most ${most} million.`);
+  }
   const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
   const context = canvas.getContext("2d", { willReadFrequently: true });
   context.drawImage(bitmap, 0, 0);
@@ -55,7 +62,7 @@ async function pixels(source) {
 
 self.onmessage = async ({ data: { id, source } }) => {
   try {
-    const found = await assess(await pixels(source));
+    const found = await assess(await read(source));
     for (const face of found.faces) face.crop = toRgba(face.crop);
     self.postMessage({ id, found });
   } catch (error) {
