@@ -81,6 +81,9 @@ def build(out: Path, package: Path) -> None:
     found = "sha512-" + base64.b64encode(hashlib.sha512(data).digest()).decode()
     if found != INTEGRITY:
         raise ValueError(f"{package} has the digest {found}, wanted {INTEGRITY}; delete the file and fetch it again")
+    runtime = importlib.util.find_spec("onnxruntime")
+    if runtime is None:
+        raise ValueError("onnxruntime is missing, whose licence goes with the page: pip install 'fiqa[cpu]'")
     for folder in (out, out / "models", out / "onnxruntime"):
         folder.mkdir(parents=True, exist_ok=True)
     for name in PAGE:
@@ -92,7 +95,7 @@ def build(out: Path, package: Path) -> None:
         for name in WANTED:
             content = archive.extractfile(f"package/dist/{name}")
             (out / "onnxruntime" / name).write_bytes(content.read() if content else b"")
-    licences = Path(importlib.util.find_spec("onnxruntime").origin).parent  # the same project's, for Python
+    licences = Path(str(runtime.origin)).parent  # the same project's, for Python
     for name in ("LICENSE", "ThirdPartyNotices.txt"):
         shutil.copyfile(licences / name, out / "onnxruntime" / name)
     (out / "facts.json").write_text(json.dumps(facts()), encoding="utf-8")

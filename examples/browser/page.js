@@ -1,7 +1,13 @@
 // The page: takes a picture, shows what the engine in worker.js says of it.
 const at = id => document.getElementById(id);
 const picture = at("picture"), camera = at("camera"), status = at("status");
-if (window !== top) document.documentElement.classList.add("framed");
+const root = document.documentElement;
+if (window !== top) root.classList.add("framed");
+if (frameElement) {  // in the documentation, the page is light or dark with what is round it
+  const follow = () => { root.style.colorScheme = getComputedStyle(frameElement).colorScheme.replace("normal", ""); };
+  new MutationObserver(follow).observe(frameElement.ownerDocument.body, { attributes: true });
+  follow();
+}
 
 // A worker obeys the page's Content-Security-Policy only where its script is a blob.
 const script = new Blob([`import ${JSON.stringify(new URL("worker.js", import.meta.url).href)};`], { type: "text/javascript" });
@@ -99,7 +105,7 @@ function show(result) {
   if (!at("accept").length) {
     const uses = { enrol: "enrolment", identify: "identification" };
     for (const [name, score] of Object.entries(result.points)) {
-      at("accept").add(new Option(`${uses[name] ?? name}: score ${score.toFixed(2)} or more`, score));
+      at("accept").add(new Option(`${uses[name] ?? name}: from score ${score.toFixed(2)}`, score));
     }
   }
   const least = Number(at("accept").value);
@@ -139,7 +145,7 @@ function addCard({ crop, quality, accepted, reasons, score, box }, k) {
   card.querySelector("canvas").getContext("2d").putImageData(crop, 0, 0);
   write(".quality", quality);
   write(".accepted", accepted ? "✓ accepted" : "✗ rejected");
-  write(".details", `score ${score.toFixed(3)}, ${Math.round(box[2])} × ${Math.round(box[3])} pixels`);
+  write(".details", `score ${score.toFixed(3)}, ${Math.round(box[2])} × ${Math.round(box[3])} px`);
   card.querySelector(".bar i").style.setProperty("--share", `${quality}%`);
   card.querySelector(".reasons").append(...reasons.map(({ text }) => {
     const line = document.createElement("li");

@@ -185,7 +185,7 @@ def test_what_a_user_does(page: Any, address: str, scorer: QualityScorer, tmp_pa
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement === document.querySelector('#faces > li')")
     assert page.locator("#boxes button.chosen").count() == 1
-    page.locator("#accept").select_option(label="identification: score 0.55 or more")
+    page.locator("#accept").select_option(label="identification: from score 0.55")
     assert page.locator(".accepted", has_text="accepted").count() == (scores >= identify).sum() > (scores >= enrol).sum()
     assert "ms a face" in page.locator("#time").text_content()
 
@@ -193,6 +193,26 @@ def test_what_a_user_does(page: Any, address: str, scorer: QualityScorer, tmp_pa
     page.locator("#status.problem").wait_for()
     assert page.locator("#status").text_content() == "This file is no picture that the browser can read."
     assert {url.split("/")[2] for url in requested if url.startswith("http")} == {address.split("/")[2]}
+
+
+@needs_browser
+@needs_package
+@pytest.mark.slow
+def test_the_camera_is_scored_until_it_is_stopped(page: Any) -> None:
+    """The camera is a canvas with the example."""
+    page.evaluate("""async () => {
+        const bitmap = await createImageBitmap(await (await fetch("example.jpg")).blob(), 110, 0, 400, 240);
+        const canvas = document.createElement("canvas");
+        [canvas.width, canvas.height] = [400, 240];
+        setInterval(() => canvas.getContext("2d").drawImage(bitmap, 0, 0), 100);  // a still canvas gives no frames
+        navigator.mediaDevices.getUserMedia = async () => window.taken = canvas.captureStream(5);
+    }""")
+    page.locator("#live").click()
+    page.locator("#status", has_text="faces, ").wait_for(timeout=60_000)
+    assert page.locator("#camera").is_visible()
+    page.locator("#live", has_text="Stop the camera").click()
+    assert page.evaluate("window.taken.getTracks().map(track => track.readyState)") == ["ended"]
+    assert page.locator("#camera").is_hidden()
 
 
 @needs_browser
@@ -223,6 +243,13 @@ def test_another_package_is_refused(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith(f"{package} has the digest sha512-")
     assert not (tmp_path / "out").exists()
+
+
+def test_without_npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BUILDER["fetch"].__globals__, "KEPT", tmp_path / "package.tgz")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BUILDER["NoPackageError"], match="^npm is missing; install it, or give the file of onnxruntime-web"):
+        BUILDER["fetch"]()
 
 
 def assess(page: Any, address: str, data: bytes) -> list[dict[str, Any]]:
