@@ -6,7 +6,8 @@ import subprocess
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from types import NoneType
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from sdk import __version__
 from sdk.errors import InputError
@@ -84,11 +85,14 @@ def settings_from(kind: type[Settings], section: Mapping[str, Any] | None) -> Se
     if not isinstance(section or {}, Mapping):
         raise InputError(f"{kind.__name__} is {_described(section)}; wanted a mapping of settings")
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    values = {}
+    types, values = get_type_hints(kind), {}
     for key, value in (section or {}).items():
         if key not in fields:
             raise InputError(f"{kind.__name__} has no setting {shortened(key)!r}, wanted one of: {', '.join(fields)}")
-        values[key] = _value_of(value, fields[key].default, f"{kind.__name__}.{key}")
+        default, name = fields[key].default, f"{kind.__name__}.{key}"
+        if default is None and value is not None:
+            default = next(item for item in get_args(types[key]) if item is not NoneType)()
+        values[key] = _value_of(value, default, name)
     return kind(**values)
 
 

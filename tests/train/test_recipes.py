@@ -4,11 +4,20 @@ from pathlib import Path
 
 import pytest
 
+import train.recipes
 from sdk.errors import InputError
 from train.data.prepare import PrepareSettings
+from train.detector.fit import SceneSettings
+from train.fitting.regressor import RegressorRecipe
 from train.fitting.settings import FitSettings
 from train.methods.faceqan import FaceQANSettings
+from train.methods.fit_diffiqa import diffusion_settings
+from train.pipeline.calibrate import CalibrateSettings
+from train.reasons.dataset import DamageSettings
 from train.recipes import read_recipe, settings_from
+from train.regressors import REGRESSORS
+
+CONFIGS = Path(train.recipes.__file__).parent / "configs"
 
 LEVELS = "\n".join(f"    k{n}: &k{n} {{{', '.join(f'x{i}: *k{n - 1}' for i in range(9))}}}" for n in range(1, 9))
 
@@ -72,3 +81,23 @@ def test_wrong_values_at_any_depth(kind: type, section: object, message: str) ->
     with pytest.raises(InputError, match=message) as raised:
         settings_from(kind, section)  # type: ignore[arg-type]
     assert len(str(raised.value)) < 500
+
+
+def test_a_setting_that_may_be_left_to_the_trainer() -> None:
+    assert settings_from(FitSettings, {"workers": 3}).workers == 3
+    assert settings_from(FitSettings, {"workers": None}).workers is None
+    with pytest.raises(InputError, match=r"workers is 'two' \(text\); wanted a whole number"):
+        settings_from(FitSettings, {"workers": "two"})
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_recipes_that_come_along_are_read_whole(path: Path) -> None:
+    """Each section becomes its settings, as in the command that takes the recipe."""
+    recipe = read_recipe(path.stem)
+    kinds = {"scenes": SceneSettings, "damage": DamageSettings, "training": FitSettings, "calibrate": CalibrateSettings}
+    read = [settings_from(kind, recipe[name]) for name, kind in kinds.items() if name in recipe]
+    if "diffusion" in recipe:
+        read.append(diffusion_settings(recipe))
+    if any(name in recipe for name in REGRESSORS):
+        read.append(RegressorRecipe.from_recipe(recipe))
+    assert read

@@ -103,20 +103,16 @@ _DETECTOR = "A face detector that learns from the faces that another detector fi
 @app.command("detector", short_help=_DETECTOR, help=f"{_DETECTOR} {DEVICES}")
 def fit_detector_command(
     recipe: Annotated[str, typer.Argument(help="Name of a recipe (fiqa-detector), or a file.")],
-    source: Annotated[Path, typer.Argument(help="Photos: folder, manifest (.csv, .parquet), or a .tar of a folder.")],
+    data: Annotated[Path, typer.Option(help="Folder that the recipe's paths are relative to.")],
     out: Annotated[Path, typer.Option(help="Where to write.")],
-    landmarks: Annotated[
-        Path | None, typer.Option(help=".npz with names, box_xywh and landmarks of one face a photo.")
-    ] = None,
 ) -> None:
     """Train a face detector."""
     from train.detector.fit import fit_detector
     from train.recipes import read_recipe
 
     with error_exits():
-        _check_outputs(out, source, landmarks, Path(recipe))
-        written = fit_detector(read_recipe(recipe), source, landmarks, out)
-        print_plain(Console(), str(written))
+        _check_outputs(out, Path(recipe))
+        print_plain(Console(), str(fit_detector(read_recipe(recipe), data, out)))
 
 
 _REASONS = "The network behind reasons: which damage a face has, and how strong."

@@ -15,10 +15,9 @@ from sdk.detection.networks import cell_grid, decode
 from sdk.errors import InputError
 from sdk.files import make_folder
 from sdk.models.card import METADATA_KEY
-from train.data.archive import unpack
 from train.data.dataset import normalised
-from train.data.manifest import read_manifest
 from train.data.prepare import PrepareSettings, split_people
+from train.data.sources.source import SOURCE_SETTINGS, joined, read_source, sources_of_recipe, unpacked
 from train.detector.dataset import SceneDataset
 from train.detector.loss import detection_loss
 from train.detector.matching import confidence_at, match
@@ -82,13 +81,12 @@ def _loss(cells: Tensor, batch: Batch, training: bool) -> Terms:
     return detection_loss(cells, batch["kinds"], batch["targets"], grid)
 
 
-def fit_detector(recipe: Recipe, source: Path, landmarks: Path | None, out: Path) -> Path:
+def fit_detector(recipe: Recipe, data: Path, out: Path) -> Path:
     """Train, see `train.fitting.supervised.Supervised.fit`; then set the confidence.
 
     Args:
-        recipe: Sections `prepare` (how people are divided), `scenes` and `training`.
-        source: Photos: folder, manifest, or a .tar of a folder.
-        landmarks: `.npz` of known faces, see `train.detector.photos.find_faces`.
+        recipe: Sections `prepare` (sources of photos, and how people are divided), `scenes` and `training`.
+        data: Folder that the recipe's paths are relative to.
         out: Folder to write; started again, the run goes on there.
 
     Returns:
@@ -100,10 +98,12 @@ def fit_detector(recipe: Recipe, source: Path, landmarks: Path | None, out: Path
     """
     scenes = settings_from(SceneSettings, recipe.get("scenes"))
     training = settings_from(FitSettings, recipe.get("training"))
-    people = settings_from(PrepareSettings, recipe.get("prepare"))
+    section = dict(recipe.get("prepare") or {})
+    sources = sources_of_recipe(section, data)
+    people = settings_from(PrepareSettings, {name: section[name] for name in section if name not in SOURCE_SETTINGS})
     make_folder(out)
-    manifest = read_manifest(unpack(source, out / "images"))
-    found = find_faces(manifest, landmarks, scenes.teacher, out / "photos.parquet")
+    manifest = joined([read_source(source) for source in unpacked(sources, out)])
+    found = find_faces(manifest, scenes.teacher, out / "photos.parquet")
     train_set, validation_set = _scene_sets(found, people, scenes, training)
     torch.manual_seed(training.seed)
     network = FaceCells()
@@ -140,7 +140,7 @@ def _scene_sets(
 @torch.no_grad()
 def set_confidence(network: FaceCells, scenes: SceneDataset, precision: float) -> None:
     """Shift the network's confidences, in place, so that from `CONFIDENCE` on this share of finds is true."""
-    network.eval()
+    network.cpu().eval()
     confidences, kinds = [], []
     for index in range(len(scenes)):
         scene = scenes.scene(0, index)

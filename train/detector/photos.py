@@ -1,7 +1,7 @@
 """Photos with all of their faces, to train a detector on.
 
-Landmarks are known of one face a photo. The teacher, another detector, finds the faces in the background. Its doubtful
-finds are ignored in the loss.
+The teacher, another detector, finds them. Its doubtful finds are ignored in the loss. Where landmarks of one face a
+photo are known, they are taken in place of the teacher's.
 """
 
 import logging
@@ -20,7 +20,6 @@ from sdk.errors import ImageError, InputError
 from sdk.images.decoding import load_image
 from sdk.parallel import bounded_map
 from sdk.text import shortened
-from train.data.embeddings import read_by_name
 from train.data.manifest import Manifest, read_manifest, write_table
 
 logger = logging.getLogger(__name__)
@@ -31,8 +30,8 @@ DOUBTFUL = 0.3
 CERTAIN = 0.8
 """Confidence of the teacher from which a find is a face."""
 
-SAME = 0.4
-"""Share of the smaller box from which two boxes are one face."""
+NEAR = 0.3
+"""A find is the known face where its landmarks are nearer than this on average, as a share of the find's width."""
 
 Rows = NDArray[np.float32]
 """(N, 15): box x, y, width, height; five landmarks x, y; confidence. All but the last in pixels."""
@@ -51,61 +50,71 @@ class Photo:
     faces: Rows
 
 
-def find_faces(manifest: Manifest, known: Path | None, teacher: str, out: Path) -> Path:
+def find_faces(manifest: Manifest, teacher: str, out: Path) -> Path:
     """Look for the faces of all photos, and write the manifest with a column `faces`: their rows one after the other.
 
+    The known face of a photo comes first. A photo in which the teacher does not find it is left out.
+
     Args:
-        manifest: Of photos.
-        known: `.npz` with `names` (paths in the manifest), `box_xywh` (N, 4) and `landmarks` (N, 5, 2) of one face a
-            photo, which are kept in place of what the teacher finds there; None where nothing is known.
+        manifest: Of photos; `landmarks` of one face a photo where they are known.
         teacher: A detector, as `sdk.FaceDetector` takes it.
         out: Parquet file to write; where it exists already, nothing is done.
 
     Raises:
-        InputError: `known` has none of the photos, or none can be read.
+        InputError: No photo can be used.
         ModelError: The teacher cannot be loaded.
     """
     if out.exists():
         logger.info("%s is there already", out)
         return out
-    first = {} if known is None else _known_faces(known)
-    paths = manifest.paths
-    if first and not any(path in first for path in paths):
-        raise InputError(f"{known} has landmarks of none of the photos, first {paths[0]!r}")
-    look = partial(_faces_in, FaceDetector(teacher, min_confidence=DOUBTFUL), manifest.root, first)
-    column = []
-    with ThreadPoolExecutor(2) as pool, progress_bar("photos", len(paths)) as advance:
-        for rows in bounded_map(pool, look, paths, 8):
+    look = partial(_faces_of, FaceDetector(teacher, min_confidence=DOUBTFUL), manifest)
+    column: list[Rows | None] = []
+    with ThreadPoolExecutor() as pool, progress_bar("photos", len(manifest)) as advance:
+        for rows in bounded_map(pool, look, range(len(manifest)), 8):
             column.append(rows)
             advance(1)
-    read = [row for row, found in enumerate(column) if found is not None]
-    if not read:
-        raise InputError(f"no photo of {manifest.root} could be read; see the log for each one's reason")
-    if len(read) < len(paths):
-        logger.warning("%d of %d photos could not be read and are left out", len(paths) - len(read), len(paths))
-    values = pa.array([column[row] for row in read], pa.list_(pa.float32()))
-    table = manifest.select(read).table.append_column("faces", values)
-    write_table(table.append_column("root", pa.array([str(manifest.root.resolve())] * len(read))), out)
+    found = {row: rows for row, rows in enumerate(column) if rows is not None}
+    if not found:
+        raise InputError(f"no photo of {manifest.root} can be used; see the log for each one's reason")
+    if len(found) < len(manifest):
+        logger.warning("%d of %d photos are left out", len(manifest) - len(found), len(manifest))
+    values = pa.array([rows.reshape(-1).tolist() for rows in found.values()], pa.list_(pa.float32()))
+    table = manifest.select(list(found)).table.append_column("faces", values)
+    write_table(table.append_column("root", pa.array([str(manifest.root.resolve())] * len(found))), out)
     return out
 
 
-def _faces_in(detector: FaceDetector, root: Path, known: dict[str, Rows], path: str) -> list[float] | None:
-    """Find the faces of a photo, the known one first, and return their rows one after the other.
+def _faces_of(detector: FaceDetector, manifest: Manifest, row: int) -> Rows | None:
+    """Find the faces of a photo, the known one first.
 
     Returns:
-        None where the photo cannot be read.
+        None where the photo cannot be read, or its known face is not found.
     """
+    path = manifest.root / manifest.paths[row]
     try:
-        faces = detector.detect(load_image(root / path))
+        known, faces = manifest.landmarks(row), detector.detect(load_image(path))
     except ImageError as error:
         logger.warning("left out: %s", error)
         return None
-    found = [[*face.box, *face.landmarks.reshape(-1).tolist(), face.confidence] for face in faces]
-    rows = np.array(found, np.float32).reshape(-1, 15)
-    if path in known:
-        rows = np.concatenate([known[path], rows[overlaps(rows, known[path]).max(1, initial=0) < SAME]])
-    values: list[float] = rows.reshape(-1).tolist()
-    return values
+    rows = np.array(
+        [[*face.box, *face.landmarks.reshape(-1).tolist(), face.confidence] for face in faces], np.float32
+    ).reshape(-1, 15)
+    if known is None:
+        return rows
+    place = known_face(rows, known)
+    if place is None:
+        logger.debug("left out: %s does not find the known face of %s", detector, path)
+        return None
+    rows[place, 4:14], rows[place, 14] = known.reshape(-1), 1
+    return np.concatenate([rows[place : place + 1], np.delete(rows, place, 0)])
+
+
+def known_face(rows: Rows, landmarks: NDArray[np.floating]) -> int | None:
+    """Return which find is the face with these landmarks (5, 2); None where none is."""
+    if not len(rows):
+        return None
+    apart = np.linalg.norm(rows[:, 4:14].reshape(-1, 5, 2) - landmarks, axis=2).mean(1) / rows[:, 2]
+    return int(apart.argmin()) if apart.min() < NEAR else None
 
 
 def read_photos(path: Path) -> tuple[list[Photo], list[str]]:
@@ -133,10 +142,3 @@ def overlaps(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.flo
     shared = np.clip(far - near, 0, None).prod(-1)
     smaller = np.minimum(a[:, None, 2:4].prod(-1), b[None, :, 2:4].prod(-1))
     return shared / np.maximum(smaller, 1e-9)
-
-
-def _known_faces(path: Path) -> dict[str, Rows]:
-    names, found = read_by_name(path, {"box_xywh": (4,), "landmarks": (5, 2)})
-    parts = found["box_xywh"], found["landmarks"].reshape(-1, 10), np.ones((len(names), 1))
-    rows = np.concatenate(parts, 1).astype(np.float32)
-    return {name: row[None] for name, row in zip(names, rows, strict=True) if np.isfinite(row).all()}

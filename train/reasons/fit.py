@@ -15,7 +15,7 @@ from sdk.files import make_folder
 from sdk.models.card import METADATA_KEY
 from train.data.manifest import Manifest
 from train.data.prepare import PrepareSettings, split_people
-from train.data.sources.source import joined, read_source, sources_of_recipe, unpacked
+from train.data.sources.source import SOURCE_SETTINGS, joined, read_source, sources_of_recipe, unpacked
 from train.fitting.settings import FREE, FitSettings
 from train.fitting.supervised import Supervised, parameter_group
 from train.fitting.task import Batch, Terms
@@ -81,7 +81,7 @@ def fit_reasons(recipe: Recipe, data: Path, out: Path) -> Path:
     """
     section = dict(recipe.get("prepare") or {})
     sources = sources_of_recipe(section, data)
-    people = settings_from(PrepareSettings, {name: section[name] for name in section if name != "sources"})
+    people = settings_from(PrepareSettings, {name: section[name] for name in section if name not in SOURCE_SETTINGS})
     stages = _stages(recipe)
     make_folder(out)
     manifest = joined([read_source(source) for source in unpacked(sources, out)])

@@ -16,13 +16,14 @@ from sdk.detection.networks import cell_grid
 from sdk.models.card import METADATA_KEY
 from train.cli import app
 from train.data.manifest import read_manifest
+from train.data.sources.source import Source, read_source
 from train.detector.cells import IGNORED, NEGATIVE, POSITIVE, assign
 from train.detector.dataset import SceneDataset, turned
 from train.detector.fit import CONFIDENCE, set_confidence
 from train.detector.loss import box_agreement, detection_loss
 from train.detector.matching import FALSE, NEITHER, TRUE, confidence_at, match
 from train.detector.network import FaceCells
-from train.detector.photos import find_faces, overlaps, read_photos
+from train.detector.photos import find_faces, known_face, overlaps, read_photos
 from train.detector.scenes import _moved, _of_pixels, _seen, _shrunk, draw_scene, mirrored
 from train.detector.textures import texture
 from train.networks import read_state
@@ -47,9 +48,9 @@ def draw_face(image: np.ndarray, x: int, y: int, w: int, h: int) -> None:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Twelve photos of twelve people, and their landmarks."""
+    """Twelve photos of twelve people, and their landmarks: known.npz beside the folder."""
     rng = np.random.default_rng(0)
-    names, boxes, points = [], [], []
+    names, points = [], []
     for index in range(12):
         image = texture(120, 120, rng)
         box = int(rng.integers(20, 50)), int(rng.integers(20, 40)), 44, 56
@@ -57,48 +58,77 @@ def photos(tmp_path: Path) -> Path:
         names.append(f"person{index}/{index}.png")
         (tmp_path / "photos" / names[-1]).parent.mkdir(parents=True)
         cv2.imwrite(str(tmp_path / "photos" / names[-1]), image)
-        boxes.append(box)
         points.append(face(*box)[4:14].reshape(5, 2))
-    np.savez(tmp_path / "known.npz", names=names, box_xywh=boxes, landmarks=points)
+    np.savez(tmp_path / "known.npz", names=names, landmarks=points)
     return tmp_path / "photos"
 
 
 class Teacher:
-    """Finds the known face of every photo a little aside, and a doubtful one in the corner."""
+    """Finds the drawn face of a photo, landmarks a pixel aside, and a doubtful one in the corner."""
 
     def __init__(self, model: str, min_confidence: float) -> None:
         assert (model, min_confidence) == ("teacher", 0.3)
 
     def detect(self, image: np.ndarray) -> list[Face]:
-        return [
-            Face((40, 30, 44, 56), SHAPE * 50, 0.95),
-            Face((100, 100, 15, 15), SHAPE, 0.5),
-        ]
+        x, y, w, h = cv2.boundingRect((image == (120, 160, 220)).all(2).astype(np.uint8))
+        drawn = Face((x, y, w, h), (face(x, y, w, h)[4:14].reshape(5, 2) + 1), 0.95)
+        return [Face((100, 100, 15, 15), SHAPE, 0.5), *([drawn] if w else [])]
 
 
 @pytest.fixture
 def labelled(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(train.detector.photos, "FaceDetector", Teacher)
     (tmp_path / "run").mkdir()
-    return find_faces(read_manifest(photos), tmp_path / "known.npz", "teacher", tmp_path / "run/photos.parquet")
+    manifest = read_source(Source(photos, tmp_path / "known.npz"))
+    return find_faces(manifest, "teacher", tmp_path / "run/photos.parquet")
 
 
-def test_known_faces_stay_and_the_teachers_are_added(labelled: Path, photos: Path, tmp_path: Path) -> None:
+def test_known_landmarks_replace_the_teachers(labelled: Path, photos: Path, tmp_path: Path) -> None:
     found, people = read_photos(labelled)
     assert people == [f"person{index}" for index in range(12)]
-    known = dict(zip(*(np.load(tmp_path / "known.npz")[key].tolist() for key in ("names", "box_xywh")), strict=True))
+    archive = np.load(tmp_path / "known.npz")
+    known = dict(zip(archive["names"].tolist(), archive["landmarks"], strict=True))
     for photo in found:
-        assert photo.path.is_file()
         assert photo.faces.shape == (2, 15)
-        assert photo.faces[0, :4].tolist() == known[photo.path.relative_to(photos).as_posix()]
+        landmarks = known[photo.path.relative_to(photos).as_posix()]
+        np.testing.assert_array_equal(photo.faces[0, 4:14], landmarks.reshape(-1))
+        np.testing.assert_allclose(photo.faces[0, :4], [*(landmarks[0] - SHAPE[0] * (44, 56)), 44, 56], atol=1.5)
         assert photo.faces[:, 14].tolist() == [1, 0.5]
         assert photo.faces[1, :4].tolist() == [100, 100, 15, 15]
 
 
-def test_landmarks_of_other_photos(photos: Path, tmp_path: Path) -> None:
-    np.savez(tmp_path / "other.npz", names=["a.png"], box_xywh=np.ones((1, 4)), landmarks=np.ones((1, 5, 2)))
-    with pytest.raises(InputError, match="none of the photos"):
-        find_faces(read_manifest(photos), tmp_path / "other.npz", "teacher", tmp_path / "out.parquet")
+def test_photos_without_known_landmarks_have_the_teachers(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train.detector.photos, "FaceDetector", Teacher)
+    found, _ = read_photos(find_faces(read_manifest(photos), "teacher", tmp_path / "photos.parquet"))
+    assert [photo.faces[:, 14].tolist() for photo in found] == [[0.5, pytest.approx(0.95)]] * 12
+
+
+def test_a_photo_whose_known_face_is_not_found_is_left_out(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(train.detector.photos, "FaceDetector", Teacher)
+    cv2.imwrite(str(photos / "person3/3.png"), np.zeros((120, 120, 3), np.uint8))
+    (photos / "person5/5.png").write_bytes(b"no picture")
+    found, people = read_photos(
+        find_faces(read_source(Source(photos, tmp_path / "known.npz")), "teacher", tmp_path / "photos.parquet")
+    )
+    assert people == [f"person{index}" for index in range(12) if index not in (3, 5)]
+    assert len(found) == 10
+    assert "2 of 12 photos are left out" in caplog.text
+    for photo in photos.glob("*/*.png"):
+        photo.write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"no photo of .* can be used"):
+        find_faces(read_manifest(photos), "teacher", tmp_path / "none.parquet")
+
+
+def test_the_find_that_is_the_known_face() -> None:
+    rows = np.stack([face(0, 0, 40, 50), face(8, 0, 40, 50), face(100, 100, 40, 50)])
+    assert known_face(rows, face(7, 0, 40, 50)[4:14].reshape(5, 2)) == 1
+    assert known_face(rows, face(100, 111, 40, 50)[4:14].reshape(5, 2)) == 2  # 0.275 of the width aside
+    assert known_face(rows, face(100, 113, 40, 50)[4:14].reshape(5, 2)) is None
+    assert known_face(rows[:0], rows[0, 4:14].reshape(5, 2)) is None
 
 
 def test_overlaps() -> None:
@@ -337,7 +367,7 @@ def recipe(folder: Path, **training: object) -> Path:
     settings = {"epochs": 2, "batch_size": 8, "optimiser": "adamw", "groups": [{"lr": 1.0e-2}], "save_every": 1}
     sections = {
         "card": {"licence": "Apache-2.0"},
-        "prepare": {"validation": 0.3, "test": 0.0},
+        "prepare": {"source": "photos", "landmarks": "known.npz", "validation": 0.3, "test": 0.0},
         "scenes": {"teacher": "teacher", "size": 64, "scenes": 32, "validation_scenes": 8},
         "training": settings | training,
     }
@@ -346,9 +376,8 @@ def recipe(folder: Path, **training: object) -> Path:
     return path
 
 
-def fit(photos: Path, folder: Path, recipe_path: Path, out: Path) -> str:
-    command = ["fit", "detector", str(recipe_path), str(photos), "--out", str(out)]
-    result = CliRunner().invoke(app, [*command, "--landmarks", str(folder / "known.npz")])
+def fit(folder: Path, recipe_path: Path, out: Path) -> str:
+    result = CliRunner().invoke(app, ["fit", "detector", str(recipe_path), "--data", str(folder), "--out", str(out)])
     assert result.exit_code == 0, result.output
     return result.output
 
@@ -356,7 +385,7 @@ def fit(photos: Path, folder: Path, recipe_path: Path, out: Path) -> str:
 def test_training_resumes_exactly(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train.detector.photos, "FaceDetector", Teacher)
     path = recipe(tmp_path)
-    printed = fit(photos, tmp_path, path, tmp_path / "whole")
+    printed = fit(tmp_path, path, tmp_path / "whole")
     weights = Path(printed.strip().splitlines()[-1])
     assert weights == tmp_path / "whole" / "weights.safetensors"
     with safe_open(weights, framework="pt") as file:
@@ -375,11 +404,10 @@ def test_training_resumes_exactly(photos: Path, tmp_path: Path, monkeypatch: pyt
     with monkeypatch.context() as patch:
         patch.setattr(train.detector.fit, "detection_loss", stop)
         CliRunner().invoke(
-            app, ["fit", "detector", str(path), str(photos), "--out", str(tmp_path / "parts"),
-                  "--landmarks", str(tmp_path / "known.npz")],
-        )  # fmt: skip
+            app, ["fit", "detector", str(path), "--data", str(tmp_path), "--out", str(tmp_path / "parts")]
+        )
     assert not (tmp_path / "parts/weights.safetensors").exists()
-    fit(photos, tmp_path, path, tmp_path / "parts")
+    fit(tmp_path, path, tmp_path / "parts")
     whole, parts = (read_state(tmp_path / name / "fit/last.safetensors") for name in ("whole", "parts"))
     for key, value in whole.items():
         torch.testing.assert_close(value, parts[key], rtol=0, atol=0)
@@ -397,5 +425,5 @@ def test_confidence_is_shifted(labelled: Path) -> None:
 
 def test_the_recipe_keeps_the_test_people_of_fiqa_nano() -> None:
     detector, nano = read_recipe("fiqa-detector"), read_recipe("fiqa-nano")
-    for key in ("test", "validation"):
+    for key in ("sources", "test", "validation"):
         assert detector["prepare"][key] == nano["prepare"][key]
