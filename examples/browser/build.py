@@ -1,7 +1,7 @@
 """Build the page that scores faces in the browser: `python examples/browser/build.py OUT`.
 
-The folder OUT then needs nothing else. Any web server shows it: `python -m http.server --directory OUT`. onnxruntime-web
-comes from npm, once; its digest is checked. `--package FILE` takes a file that is here already.
+The folder OUT then needs nothing else. Any web server shows it: `python -m http.server --directory OUT`.
+onnxruntime-web comes from npm, once; its digest is checked. `--package FILE` takes a file that is here already.
 """
 
 import argparse

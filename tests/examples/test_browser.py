@@ -101,7 +101,7 @@ def test_pictures_are_scaled_as_by_opencv(page: Any, size: tuple[int, int]) -> N
         const data = Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
         const made = resize({ data, width, height }, ...size).data;
         let letters = "";
-        for (let at = 0; at < made.length; at += 32768) letters += String.fromCharCode(...made.subarray(at, at + 32768));
+        for (const value of made) letters += String.fromCharCode(value);
         return btoa(letters);
     }"""
     found = np.frombuffer(base64.b64decode(page.evaluate(script, given)), np.uint8).reshape(size[1], size[0], 3)
@@ -186,7 +186,8 @@ def test_what_a_user_does(page: Any, address: str, scorer: QualityScorer, tmp_pa
     assert page.evaluate("document.activeElement === document.querySelector('#faces > li')")
     assert page.locator("#boxes button.chosen").count() == 1
     page.locator("#accept").select_option(label="identification: from score 0.55")
-    assert page.locator(".accepted", has_text="accepted").count() == (scores >= identify).sum() > (scores >= enrol).sum()
+    accepted = page.locator(".accepted", has_text="accepted").count()
+    assert accepted == (scores >= identify).sum() > (scores >= enrol).sum()
     assert "ms a face" in page.locator("#time").text_content()
 
     page.locator("#file").set_input_files({"name": "a.jpg", "mimeType": "image/jpeg", "buffer": b"no picture"})
@@ -248,7 +249,7 @@ def test_another_package_is_refused(tmp_path: Path) -> None:
 def test_without_npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(BUILDER["fetch"].__globals__, "KEPT", tmp_path / "package.tgz")
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(BUILDER["NoPackageError"], match="^npm is missing; install it, or give the file of onnxruntime-web"):
+    with pytest.raises(BUILDER["NoPackageError"], match="npm is missing"):
         BUILDER["fetch"]()
 
 
