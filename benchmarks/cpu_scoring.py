@@ -2,8 +2,8 @@
 
 Compares, on the same file and in interleaved rounds, `QualityScorer` with onnxruntime's default session and with
 OpenCV DNN: one face at a time on one core and on all, a stream of single faces from as many callers as there are cores,
-and a batch on all cores. With the extra `openvino` it measures `device="openvino"`, too: in fp32, in bf16, and with the file
-of `--int8`, an int8 export of the one model that is named. The differences are those of scores of noise;
+and a batch on all cores. With the extra `openvino` it measures `device="openvino"`, too: in fp32, in bf16, and with the
+file of `--int8`, an int8 export of the one model that is named. The differences are those of scores of noise;
 `fiqa-export` proves the file on faces. `ediffiqa-t` and `ediffiqa-s` are their architectures with random weights, for
 speed does not depend on the values; give a file to measure that file.
 
