@@ -26,7 +26,7 @@ from sdk.images.decoding import load_image
 from sdk.images.folders import images_below
 from train.data.prepare import PrepareSettings, split_people
 from train.detector.matching import FALSE, NEITHER, TRUE, match
-from train.detector.photos import read_photos
+from train.detector.photos import Photo, read_photos
 from train.detector.scenes import mirrored
 
 CERTAIN, DOUBTFUL = 0.8, 0.3
@@ -96,11 +96,17 @@ def rows_of(detector: FaceDetector, image: Image) -> NDArray[np.float32]:
     return np.array(faces, np.float32).reshape(-1, 15)
 
 
+def test_photos(path: Path) -> tuple[list[Photo], set[str]]:
+    """Photos of LFW's test people, and all test people, LFW's and CFP's."""
+    found, people = read_photos(path)
+    test = {person for person, split in split_people(people, PrepareSettings()).items() if split == "test"}
+    pairs = zip(found, people, strict=True)
+    return [photo for photo, person in pairs if person in test and "lfw" in photo.path.parts], test
+
+
 def lfw(photos: Path, count: int) -> Iterator[tuple[Image, NDArray]]:
     """Photos of the test people, the known face at each of `WIDTHS` in turn, and that face."""
-    found, people = read_photos(photos)
-    splits = split_people(people, PrepareSettings())
-    test = [photo for photo, person in zip(found, people, strict=True) if splits[person] == "test"]
+    test = test_photos(photos)[0]
     for index, row in enumerate(np.linspace(0, len(test) - 1, min(count, len(test))).astype(int)):
         image = load_image(test[row].path)
         scale = min(1.0, WIDTHS[index % len(WIDTHS)] / test[row].faces[0, 2])

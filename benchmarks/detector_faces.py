@@ -3,7 +3,7 @@
     FIQA_MODELS=DATA/models python benchmarks/detector_faces.py DATA --photos runs/detector/photos.parquet
 
 DATA has `cfp.tar`, `cfp_faces.csv` and `london.tar`. All people are set aside: those of LFW who are in the test of the
-recipe, and CFP's who are among them. Both detectors have the defaults of `FaceDetector` where no option says otherwise.
+recipe, in both sets. Both detectors have the defaults of `FaceDetector` where no option says otherwise.
 
 Profiles: landmarks are compared with CFP's table. They are YuNet's, so they favour YuNet; on full profiles they are
 guesses. Faces that fill the frame: pictures of LFW and London, cut so that the face's box has a share of the frame's
@@ -21,14 +21,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from detector import IOU, Image, landmark_error, rows_of
+from detector import IOU, Image, landmark_error, rows_of, test_photos
 from numpy.typing import NDArray
 
 from sdk import FaceDetector
 from sdk.detection.boxes import intersection_over_union
 from sdk.images.decoding import load_image
-from train.data.prepare import PrepareSettings, split_people
-from train.detector.photos import Photo, read_photos
+from train.detector.photos import Photo
 from train.detector.scenes import _painted_over, _without_face
 from train.detector.textures import texture
 
@@ -196,10 +195,8 @@ def main() -> None:
     yunet = FaceDetector(options.yunet)
     own = FaceDetector(options.model, options.confidence, passes=options.passes)
     detectors = {"fiqa-detector": own, "YuNet": yunet}
-    photos, people = read_photos(options.photos)
-    splits = split_people(people, PrepareSettings())
-    test = [photo for photo, person in zip(photos, people, strict=True) if splits[person] == "test"]
-    show_profiles(detectors, cfp(options.data, {person for person, split in splits.items() if split == "test"}))
+    test, people = test_photos(options.photos)
+    show_profiles(detectors, cfp(options.data, people))
     chosen = [test[row] for row in evenly(len(test), options.count)]
     show_filled("LFW", detectors, [(load_image(photo.path), photo.faces[0]) for photo in chosen])
     show_filled("London", detectors, london(options.data, options.count, yunet))

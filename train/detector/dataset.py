@@ -4,7 +4,6 @@ A scene depends on seed, epoch and index alone, so training resumes exactly what
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -52,7 +51,6 @@ class SceneDataset(Dataset[Item]):
 
     def scene(self, epoch: int, index: int) -> Scene:
         """Draw the scene of an item."""
-        _one_thread()
         return draw_scene(self._photo, self._size, np.random.default_rng([self._seed, epoch, index]))
 
     def _photo(self, rng: Generator) -> tuple[Image, Rows]:
@@ -73,9 +71,3 @@ def turned(faces: Rows) -> float:
     along = right - left
     aside = abs(float((nose - (left + right) / 2) @ along)) / max(float(along @ along), 1e-9)
     return min(1.0, 2 * aside)
-
-
-@lru_cache
-def _one_thread() -> None:
-    """Keep OpenCV to one thread: on small pictures more threads are slower, and loading processes are many."""
-    cv2.setNumThreads(1)

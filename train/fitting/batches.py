@@ -5,6 +5,7 @@ import os
 from collections.abc import Generator
 from typing import Any
 
+import cv2
 import torch
 from accelerate import Accelerator
 from torch.utils.data import DataLoader, Dataset
@@ -39,7 +40,12 @@ class TrainingBatches:
 
 
 def loading(settings: TrainerSettings, device: torch.device) -> dict[str, Any]:
-    """Return how a loader works for a device, as options of `DataLoader`."""
+    """Return how a loader works for a device, as options of `DataLoader`.
+
+    From here on OpenCV has one thread. A forked process would wait for ever for the threads of its parent, and on faces
+    several threads are slower than one.
+    """
+    cv2.setNumThreads(1)
     on_gpu = device.type == "cuda"
     workers = settings.workers
     if workers is None:

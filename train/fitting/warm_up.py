@@ -21,6 +21,7 @@ from train.data.dataset import normalised, rgb_images
 from train.data.manifest import Manifest
 from train.fitting.rounding import fix_rounding
 from train.networks import MLP, QualityNetwork, Variant
+from train.networks.recognition.models import device_of
 from train.recipes import check_least
 
 logger = logging.getLogger(__name__)
@@ -111,18 +112,19 @@ def head_inputs(
     """Return what the head takes of each image, float32 (N, D), see `QualityNetwork.head_input`.
 
     Args:
-        network: Its backbone is as it starts.
+        network: Its backbone is as it starts. It is on the CPU, and looks at the images on a GPU where there is one.
         variant: Its normalisation.
         manifest: Images.
         rows: (N,) rows of the manifest.
         batch: Images a pass.
     """
-    device = next(network.parameters()).device
-    network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    device = device_of("auto")
+    network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     found = []
     with progress_bar("head", len(rows)) as advance:
         for part in np.array_split(rows, -(-len(rows) // batch)):
             images = rgb_images(manifest.load_faces(part)).to(device)
             found.append(network.head_input(normalised(images, variant.mean, variant.std)).cpu().numpy())
             advance(len(part))
+    network.to("cpu")
     return np.concatenate(found)
