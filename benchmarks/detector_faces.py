@@ -2,8 +2,8 @@
 
     FIQA_MODELS=DATA/models python benchmarks/detector_faces.py DATA --photos runs/detector/photos.parquet
 
-DATA has `cfp.tar`, `cfp_faces.csv` and `london.tar`. All people are set aside: those of LFW who are in the test of the
-recipe, in both sets. Both detectors have the defaults of `FaceDetector` where no option says otherwise.
+DATA has `cfp.tar`, `cfp_faces.csv` and `london.tar`. All people are set aside: those of LFW and CFP who are in the test
+of the recipe. Both detectors have the defaults of `FaceDetector` where no option says otherwise.
 
 Profiles: landmarks are compared with CFP's table. They are YuNet's, so they favour YuNet; on full profiles they are
 guesses. Faces that fill the frame: pictures of LFW and London, cut so that the face's box has a share of the frame's

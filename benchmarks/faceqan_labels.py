@@ -26,10 +26,11 @@ NETWORK = "mobilefacenet128"
 
 def plain_loop(model: RecognitionModel, faces: NDArray[np.uint8], labeller: FaceQANLabeller) -> NDArray[np.float64]:
     """FaceQAN as one would write it down first."""
+    device = labeller.device
     settings, scores = labeller.settings, []
     for index, face in enumerate(faces):
-        x = torch.from_numpy(face[..., ::-1].transpose(2, 0, 1).copy()).float()[None] / 255
-        noise = torch.from_numpy(labeller._noise(str(index), face.shape[:2]))
+        x = torch.from_numpy(face[..., ::-1].transpose(2, 0, 1).copy()).to(device).float()[None] / 255
+        noise = torch.from_numpy(labeller._noise(str(index), face.shape[:2])).to(device)
         with torch.no_grad():
             clean = model(x)
             symmetry = F.cosine_similarity(clean, model(x.flip(-1)))

@@ -1,7 +1,7 @@
 """Runtime, the interface of everything that runs a model; and the checks that all runtimes share."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +70,23 @@ class Runtime(Protocol):
 
     def close(self) -> None:
         """Free the model."""
+        ...
+
+
+@runtime_checkable
+class PlansAhead(Protocol):
+    """A `Runtime` that makes all its sizes ready at once, faster than by a run of each."""
+
+    def plan(self, face: NDArray[Any]) -> None:
+        """Make all sizes ready.
+
+        Args:
+            face: (1, ...) as `Runtime.run` takes it; its values do not matter.
+
+        Raises:
+            ModelError: The library cannot run the model.
+            DeviceError: The device fails, or has not enough memory.
+        """
         ...
 
 

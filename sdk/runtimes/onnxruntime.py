@@ -111,23 +111,34 @@ class OnnxRuntime:
         if kind in GPUS:
             names = (self._input, self._output)
             # TensorRT would build its engine again for another session, and keeps what it built for every size.
-            another = partial(_another_session, model, int(number)) if kind == "cuda" else lambda: self._session
+            another = partial(_another_session, model, int(number)) if kind == "cuda" else None
             self._batches = FixedBatches(self._session, another, *names, self.sizes, MEMORY, int(number), graphs)
 
     def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         """See `Runtime.run`."""
         count = len(batch)
-        try:
+        with self._errors(count):
             if self._batches is not None:
                 found = self._batches.run(batch)
             else:
                 batch = batch if self._fixed is None else pad_batch(batch, self._fixed)
                 found = self._run_on_cpu(batch)
+        return check_scores(found, len(batch), str(self._model))[:count]
+
+    def plan(self, face: NDArray[Any]) -> None:
+        """See `sdk.runtimes.base.PlansAhead`."""
+        with self._errors(self.batch):
+            if self._batches is not None:
+                self._batches.plan(face)
+
+    @contextmanager
+    def _errors(self, count: int) -> Iterator[None]:
+        try:
+            yield
         except FiqaError:
             raise
         except Exception as error:  # onnxruntime's errors have no base class of their own
             raise run_error(error, self.device, count) from error
-        return check_scores(found, len(batch), str(self._model))[:count]
 
     def close(self) -> None:
         """See `Runtime.close`."""

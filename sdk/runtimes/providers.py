@@ -150,7 +150,10 @@ def provider_options(kind: str, number: int, model: Model) -> dict[str, str]:
     if not provider.engine:
         # By default fp32 models are computed in TF32, with 10 bits of mantissa. With 0 the provider uses no tensor
         # cores at all, which costs fp16 models their speed.
-        options["use_tf32"] = str(int(PRECISIONS[model.card.precision].float16))
+        half = int(PRECISIONS[model.card.precision].float16)
+        options["use_tf32"] = str(half)
+        # Tensor cores take fp16 channels-last. By default the provider copies each convolution's input and output.
+        options["prefer_nhwc"] = str(half)
         return options
     prefix = "trt" if kind == "tensorrt" else "nv"
     for name, size in zip(("min", "opt", "max"), PROFILE, strict=True):

@@ -13,7 +13,7 @@ from sdk.alignment import CROP_SHAPE, CROP_SIZE
 from sdk.errors import DeviceError, ModelError
 from sdk.models.card import InputSpec, ModelCard
 from sdk.models.loading import Model, load_model
-from sdk.runtimes.base import Runtime
+from sdk.runtimes.base import PlansAhead, Runtime
 from sdk.runtimes.batch_sizes import BatchSizes, cache_key, consecutive_slices, split
 from sdk.runtimes.dynamic_batching import WorkerPool
 from sdk.runtimes.per_process import ForkAware, NativeHandle
@@ -77,6 +77,9 @@ class SharedRuntime(ForkAware):
 
     def warmup(self) -> None:
         """Run every batch size that the runtime fills batches up to; or one face and the largest batch."""
+        with self._handle as runtime:
+            if isinstance(runtime, PlansAhead):
+                runtime.plan(prepare(np.zeros((1, *CROP_SHAPE), np.uint8), self._input))
         for size in self._fixed or sorted({1, self.batch}):
             self.run(np.zeros((size, *CROP_SHAPE), np.uint8))
 

@@ -80,11 +80,11 @@ def command_of(reference: str, about: str | None = None) -> Any:
     Raises:
         InputError: It is not there, is no method, or has a parameter that cannot be an option.
     """
-    from train.labelling.method import parameters_of, takes_one_caller
+    from train.labelling.method import SPECIAL, parameters_of, takes_one_caller
 
     method, own = resolve(reference), about is None
     taken = parameters_of(method)
-    given = [name for name in taken if name not in ("device", "embed")]
+    given = [name for name in taken if name not in SPECIAL]
     if clash := sorted(set(given) & set(RUN)):
         raise InputError(f"{reference} has a parameter {clash[0]!r}, which is an option of every run; rename it")
     left_out = {

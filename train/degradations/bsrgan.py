@@ -18,6 +18,9 @@ FACTOR = 4
 AGAIN = (0.2, 0.01)
 """Probability that the image is degraded a second time, and a third time."""
 
+SEPARABLE = 1e-12
+"""Largest difference of a kernel from the product of a column and a row that is called rounding."""
+
 Image = NDArray[np.float32]
 Kernel = NDArray[np.float64]
 
@@ -167,6 +170,10 @@ OPERATIONS: dict[str, Callable[[Image, int, Generator], Image]] = {
 
 
 def _filter(image: Image, kernel: Kernel) -> Image:
+    """Filter with a kernel whose sum is 1; one that is the product of a column and a row with these two."""
+    rows, columns = kernel.sum(1), kernel.sum(0)
+    if np.abs(np.outer(rows, columns) - kernel).max() < SEPARABLE:
+        return _clipped(cv2.sepFilter2D(image, -1, columns, rows, borderType=cv2.BORDER_REFLECT_101))
     return _clipped(cv2.filter2D(image, -1, kernel.astype(np.float32), borderType=cv2.BORDER_REFLECT_101))
 
 
@@ -175,4 +182,6 @@ def _resize(image: Image, width: int, height: int, interpolation: int) -> Image:
 
 
 def _clipped(image: NDArray[np.number]) -> Image:
-    return np.clip(image, 0, 1).astype(np.float32, copy=False)
+    """Clip to [0, 1], in place where the image is float32."""
+    values = image.astype(np.float32, copy=False)
+    return np.clip(values, 0, 1, out=values)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from sdk.errors import InputError
+from train.device.background import BackgroundWriter, snapshot
 from train.fitting.task import Batch, Task, Terms
+from train.networks.checkpoints import save_state
 from train.networks.depthwise import speed_up_depthwise
 
 
@@ -25,10 +28,14 @@ class Learner:
         passes: Passes an epoch and process.
         accelerator: See `make_accelerator`.
         compiled: Compile the network's body.
+
+    Attributes:
+        writer: Writes files beside the training.
     """
 
     def __init__(self, task: Task, ema: float, passes: int, accelerator: Accelerator, compiled: bool = False) -> None:
         self._task, self.accelerator = task, accelerator
+        self.writer = BackgroundWriter()
         if accelerator.device.type == "cpu":
             speed_up_depthwise(task.network)
         task.network.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -94,7 +101,17 @@ class Learner:
 
     def mean(self, value: Tensor) -> float:
         """Return the mean of a scalar over all processes, each of which must call this."""
-        return float(self.accelerator.reduce(value.detach(), "mean"))
+        return self.means(value.detach()[None])[0]
+
+    def means(self, values: Tensor) -> list[float]:
+        """Return the mean of each of (N,) values over all processes, each of which must call this."""
+        return [float(value) for value in self.accelerator.reduce(values.detach(), "mean").tolist()]
+
+    def write_kept(self, *paths: Path) -> None:
+        """Write `kept` as it is now to `.safetensors`, beside the training; all paths get the same."""
+        state = snapshot(self.kept.state_dict())
+        for path in paths:
+            self.writer.write(partial(save_state, state, path))
 
     def state(self) -> dict[str, Any]:
         """Return all that a run needs to go on; the keys are those of DifFIQA's published checkpoint."""

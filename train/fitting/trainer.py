@@ -7,6 +7,7 @@ clipping, averaged weights, TensorBoard's logs, checkpoints, exact resume, and o
 import logging
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +17,7 @@ from sdk.commands.console import progress_bar
 from sdk.errors import InputError
 from sdk.files import make_folder, open_file
 from sdk.text import shortened
+from train.device.background import snapshot
 from train.fitting.batches import TrainingBatches
 from train.fitting.learner import Learner, make_accelerator
 from train.fitting.rounding import fix_rounding
@@ -93,9 +95,9 @@ class Trainer:
             self._learner.accelerator.end_training()
 
     def _train(self) -> None:
-        how = self._learner.optimisation
+        how, writer = self._learner.optimisation, self._learner.writer
         batches = self._batches.after(self._step * how.passes)
-        with closing(batches), progress_bar("training", how.steps - self._step) as advance:
+        with writer, closing(batches), progress_bar("training", how.steps - self._step) as advance:
             while self._step < how.steps:
                 terms = self._learner.step(batches, self._step)
                 self._step += 1
@@ -103,6 +105,7 @@ class Trainer:
                     self._log(terms)
                 if self._results.after_step(self._step, self._learner, terms):
                     self._save()
+                writer.check()
                 advance(1)
 
     def _log(self, terms: Terms) -> None:
@@ -112,8 +115,9 @@ class Trainer:
     def _save(self) -> None:
         if self._learner.accelerator.is_main_process:
             kept = {"step": self._step, "settings": self._record.as_dict()}
-            state = kept | self._learner.state() | self._results.state()
-            replace_checkpoint(self._out / STATE, lambda temporary: torch.save(state, temporary))
+            state = snapshot(kept | self._learner.state() | self._results.state())
+            write = partial(replace_checkpoint, self._out / STATE, partial(torch.save, state))
+            self._learner.writer.write(write)
 
     def _resume(self) -> None:
         path = self._out / STATE

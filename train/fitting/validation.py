@@ -17,7 +17,6 @@ from train.fitting.batches import loading
 from train.fitting.learner import Learner
 from train.fitting.settings import FitSettings, validation_due
 from train.fitting.task import Terms
-from train.networks import save_network
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +90,6 @@ class Validation:
     def _keep(self, learner: Learner) -> None:
         if not learner.accelerator.is_main_process:
             return
-        save_network(learner.kept, self._out / "last.safetensors")
-        if self._history[-1]["total"] <= min(past["total"] for past in self._history):
-            save_network(learner.kept, self._out / "best.safetensors")
+        best = self._history[-1]["total"] <= min(past["total"] for past in self._history)
+        learner.write_kept(*(self._out / f"{name}.safetensors" for name in ("last", *(["best"] if best else []))))
         write_file(self._out / "history.json", json.dumps(self._history, indent=1, allow_nan=False))

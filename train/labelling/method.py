@@ -17,11 +17,11 @@ from train.labelling.runner import label_manifest
 Method = Callable[..., Labeller]
 """Makes a labeller: a class or a function. Its parameters are the method's options.
 
-Two parameters are special. `device` (str) is given the device that the engine found. `embed` (bool) is given True where
-embeddings are asked for.
+Some parameters are special. `device` (str) is given the device that the engine found. `embed` (bool) is given True
+where embeddings are asked for. `expected_images` (int) is given the number of images.
 """
 
-DEVICE, EMBED = "device", "embed"
+DEVICE, EMBED, EXPECTED = SPECIAL = ("device", "embed", "expected_images")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def label_images(
 
     Args:
         method: See `Method`.
-        options: Its options by name, without `device` and `embed`.
+        options: Its options by name, without the special ones.
         source: Folder of images, or a manifest.
         out: `.csv` or `.parquet` to write.
         embeddings: `.npy` to write.
@@ -71,7 +71,7 @@ def label_images(
     device = run.device if DEVICE in taken else None
     callers = 1 if takes_one_caller(method) and run.engine == "plain" else run.callers
     with open_engine(run.engine, callers, device) as engine:
-        given = {DEVICE: engine.device, EMBED: embeddings is not None}
+        given = {DEVICE: engine.device, EMBED: embeddings is not None, EXPECTED: len(manifest)}
         labeller = method(**options, **{name: value for name, value in given.items() if name in taken})
         check_labeller(labeller)
         record = getattr(labeller, "record", _record(method, options))

@@ -22,6 +22,11 @@ Std = Annotated[tuple[float, float, float] | None, typer.Option(help="Deviation 
 Colour = Annotated[str | None, typer.Option(help="Order of the channels that the FR model takes: RGB or BGR.")]
 Size = Annotated[int | None, typer.Option(help="Side of the faces that the FR model takes, pixels; by default 112.")]
 
+Compile = Annotated[
+    bool | None,
+    typer.Option(help="Compile the network with torch.compile, a minute at most; by default on a GPU for many images."),
+]
+
 Batch = Annotated[int, typer.Option(min=1, help="Faces in a batch.")]
 MethodBatch = Annotated[int | None, typer.Option(min=1, help="Faces in a batch; by default what suits the method.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]

@@ -25,13 +25,17 @@ from torch import Tensor, nn
 from sdk.errors import InputError
 from train.data.dataset import rgb_images
 from train.device.batches import OnDevice
-from train.labelling.parameters import Colour, Mean, RecognitionName, Seed, Size, Std, Weights
+from train.device.compiling import CompiledForAttack, compile_errors, worth_compiling
+from train.labelling.parameters import Colour, Compile, Mean, RecognitionName, Seed, Size, Std, Weights
 from train.lazy import Lazy
 from train.networks.attack import frozen_for_attack
 from train.networks.recognition import RecognitionModel, fingerprint, load_recognition_model
 
 LARGEST = 64
 """Faces on a GPU at once: IResNet-100 with k = 10 takes some 23 GiB for so many in bfloat16."""
+
+COMPILE_FROM = 30_000
+"""Images for which a GPU compiles by default: IResNet-100 takes 30 s to compile, and saves 2.5 ms a face."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +148,7 @@ class FaceQANLabeller:
         device: Where to compute.
         bf16: Run the network in bfloat16. None for doing so on a GPU.
         embed: Return embeddings, too. They are computed in float32 also with `bf16`, for other stages use them.
+        compiled: Compile the network. Labels differ by rounding.
     """
 
     name = "faceqan"
@@ -161,18 +166,23 @@ class FaceQANLabeller:
         device: torch.device | None = None,
         bf16: bool | None = None,
         embed: bool = True,
+        compiled: bool = False,
     ) -> None:
         self.device = device or torch.device("cpu")
         self.settings = settings or FaceQANSettings()
         self._bf16 = self.device.type == "cuda" if bf16 is None else bf16
         self.record: dict[str, Any] = {**asdict(self.settings), "seed": seed, "bf16": self._bf16}
-        self.record["weights"] = fingerprint(model)
+        # Only where it is true: runs that do not compile go on from those of earlier versions.
+        self.record |= {"weights": fingerprint(model), **({"compile": True} if compiled else {})}
         self._seed, self._embed = seed, embed
         # On a CPU autocast casts as it goes, which is as fast there, and keeps labels as they were.
         cast = self._bf16 and self.device.type == "cuda"
         self._autocast = self._bf16 and not cast
+        make = _compiled if compiled else frozen_for_attack
         self._exact = Lazy(partial(frozen_for_attack, model, self.device))
-        self._model = Lazy(partial(frozen_for_attack, model, self.device, torch.bfloat16)) if cast else self._exact
+        self._model = Lazy(partial(make, model, self.device, torch.bfloat16 if cast else torch.float32))
+        if not cast and not compiled:
+            self._model = self._exact
         self._batches = OnDevice(self._label, self.device, LARGEST)
 
     @classmethod
@@ -189,15 +199,21 @@ class FaceQANLabeller:
         embed: bool = True,
         colour: str | None = None,
         size: int | None = None,
+        compiled: bool | None = None,
+        expected_images: int = 0,
     ) -> "FaceQANLabeller":
         """Make a labeller with a face-recognition model by name, see `load_recognition_model`.
+
+        `compiled` is None for what suits the number of expected images, see `worth_compiling`.
 
         Raises:
             InputError: The name is unknown, the weights are missing, or a module of a user's own is wrong.
             ModelError: The checkpoint does not fit.
         """
         network = load_recognition_model(model, weights, mean, std, True, colour, size)
-        labeller = cls(network, settings, seed, torch.device(device), bf16, embed)
+        if compiled is None:
+            compiled = worth_compiling(torch.device(device), expected_images, COMPILE_FROM)
+        labeller = cls(network, settings, seed, torch.device(device), bf16, embed, compiled)
         labeller.record |= {"model": model, "mean": mean, "std": std}
         return labeller
 
@@ -219,7 +235,7 @@ class FaceQANLabeller:
 
     def _label(self, images: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
         inputs = images.float() / 255
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast), compile_errors():
             result = faceqan(self._model(), inputs, noise, self.settings)
         if not self._embed:
             return (result.quality,)
@@ -242,6 +258,10 @@ class FaceQANLabeller:
         out *= np.float32(self.settings.epsilon)
 
 
+def _compiled(model: RecognitionModel, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    return CompiledForAttack(frozen_for_attack(model, device, dtype))
+
+
 _PUBLISHED = FaceQANSettings()
 
 
@@ -261,9 +281,12 @@ def faceqan_labeller(
     clip_to_image: Annotated[bool, typer.Option(help="Clip noisy images to [0, 1], not to [-1, 1].")] = False,
     seed: Seed = 0,
     bf16: Annotated[bool | None, typer.Option(help="Run the network in bfloat16; by default on a GPU.")] = None,
+    compile: Compile = None,
     device: str = "cpu",
     embed: bool = True,
+    expected_images: int = 0,
 ) -> FaceQANLabeller:
     """Make a labeller of the options of `fiqa-train label faceqan`, see `FaceQANLabeller.load`."""
     settings = FaceQANSettings(epsilon, iterations, k, p, (0.0, 1.0) if clip_to_image else _PUBLISHED.clip)
-    return FaceQANLabeller.load(settings, model, weights, mean, std, seed, bf16, device, embed, colour, size)
+    given = (model, weights, mean, std, seed, bf16, device, embed, colour, size, compile, expected_images)
+    return FaceQANLabeller.load(settings, *given)

@@ -28,12 +28,14 @@ from train.fitting.settings import FREE, TrainerSettings, recorded
 from train.fitting.task import Batch, Optimisation, Terms, fused
 from train.fitting.trainer import Trainer
 from train.methods.diffusion import TRAINED_STEPS, Diffusion
-from train.networks import save_network
 from train.networks.variants import HALF
 from train.recipes import Recipe, check_least, settings_from
 from train.run_state import RunRecord, digest
 
 logger = logging.getLogger(__name__)
+
+READ_EVERY = 20
+"""Steps between reads of the loss. A read at each step would let the device wait for Python."""
 
 GRID = 5
 """Faces a side of the grid that shows what the model restores."""
@@ -194,6 +196,7 @@ class Samples:
     def __init__(self, pairs: PairDataset, settings: DiffusionSettings, out: Path) -> None:
         self._pairs, self._settings, self._out = pairs, settings, out
         self._losses: list[float] = []
+        self._unread: list[Tensor] = []
 
     def after_step(self, step: int, learner: Learner, terms: Terms) -> bool:
         """Write what is due after a step, see `Results`.
@@ -201,19 +204,28 @@ class Samples:
         Raises:
             InputError: The loss is no finite number.
         """
-        self._losses.append(learner.mean(terms["total"]))
-        if not math.isfinite(self._losses[-1]):
-            raise InputError(f"the loss is {self._losses[-1]} at step {step}; lower the learning rate")
+        self._unread.append(terms["total"])
         done = step == self._settings.steps
         save = done or step % self._settings.save_every == 0
+        if save or len(self._unread) == READ_EVERY:
+            self._read_losses(step, learner)
         if learner.accelerator.is_main_process:
             if done or step % self._settings.sample_every == 0:
                 self._write_samples(step, learner)
             if save:
-                save_network(learner.kept, self._out / "diffusion.safetensors")
+                learner.write_kept(self._out / "diffusion.safetensors")
                 text = json.dumps([round(loss, 6) for loss in self._losses], allow_nan=False)
                 write_file(self._out / "losses.json", text)
         return save
+
+    def _read_losses(self, step: int, learner: Learner) -> None:
+        """Read the losses of the steps up to this one from the device, which waits for them."""
+        losses = learner.means(torch.stack(self._unread))
+        self._unread = []
+        for back, loss in zip(reversed(range(len(losses))), losses, strict=True):
+            if not math.isfinite(loss):
+                raise InputError(f"the loss is {loss} at step {step - back}; lower the learning rate")
+        self._losses += losses
 
     def state(self) -> dict[str, Any]:
         """See `Results`."""

@@ -103,9 +103,14 @@ def _identified(state: Mapping[str, Tensor]) -> str:
 
 
 def save_network(network: nn.Module, path: Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Write the state dict of a network as `.safetensors`, see `save_state`."""
+    save_state(network.state_dict(), path, metadata)
+
+
+def save_state(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None) -> None:
     """Write a state dict as `.safetensors`, see `replace_checkpoint`."""
-    state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
-    replace_checkpoint(path, lambda temporary: save_file(state, temporary, metadata=dict(metadata or {})))
+    values = {key: value.detach().cpu().contiguous() for key, value in state.items()}
+    replace_checkpoint(path, lambda temporary: save_file(values, temporary, metadata=dict(metadata or {})))
 
 
 def replace_checkpoint(path: Path, write: Callable[[Path], object]) -> None:

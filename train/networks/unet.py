@@ -233,13 +233,14 @@ def _image(values: Tensor, like: Tensor) -> Tensor:
     return values.permute(0, 2, 1, 3).reshape(len(like), *like.shape[2:], INNER).permute(0, 3, 1, 2)
 
 
-def frozen_unet(unet: UNet, dtype: torch.dtype = torch.float32) -> UNet:
+def frozen_unet(unet: UNet, dtype: torch.dtype = torch.float32, compiled: bool = False) -> UNet:
     """Return a copy for inference, in which the filters are scaled once and not in each call.
 
     Args:
         unet: The network.
         dtype: Of the copy's weights and activations. Half precision is for GPUs; it keeps the epsilons of float32, and
             norms are computed in float32 without leaving half precision in memory.
+        compiled: The copy will be compiled: its norms stay PyTorch's own, which the compiler fuses.
     """
     frozen = copy.deepcopy(unet).eval().requires_grad_(False)
     for module in frozen.modules():
@@ -247,7 +248,7 @@ def frozen_unet(unet: UNet, dtype: torch.dtype = torch.float32) -> UNet:
             module.proj = _plain(module.proj)
     if dtype != torch.float32:
         for module in frozen.to(dtype).modules():
-            if isinstance(module, Block):
+            if isinstance(module, Block) and not compiled:
                 module.__class__ = _HalfBlock
             elif isinstance(module, StepEmbedding):
                 module.dtype = dtype

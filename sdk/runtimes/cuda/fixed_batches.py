@@ -3,8 +3,10 @@
 import logging
 import queue
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -61,7 +63,7 @@ class FixedBatches:
 
     Args:
         session: An onnxruntime session, for the first size.
-        another: Gives the session of a further size.
+        another: Opens the session of a further size; None where all sizes share `session`.
         source: Name of its input.
         output: Name of its output.
         sizes: Batch sizes, ascending.
@@ -76,7 +78,7 @@ class FixedBatches:
     def __init__(
         self,
         session: Any,
-        another: Callable[[], Any],
+        another: Callable[[], Any] | None,
         source: str,
         output: str,
         sizes: tuple[int, ...],
@@ -84,7 +86,7 @@ class FixedBatches:
         number: int,
         graphs: bool,
     ) -> None:
-        self._first, self._another = session, another
+        self._sessions, self._another = [session], another
         self._source, self._output, self._sizes = source, output, sizes
         self._device, self._number, self._graphs = device, number, graphs
         self._bound: dict[int, Bound] = {}
@@ -95,7 +97,7 @@ class FixedBatches:
         """Run a batch (N, ...), N at most the largest size; return its output (N, ...)."""
         count = len(batch)
         size = next(size for size in self._sizes if size >= count)
-        bound = self._bound.get(size) or self._on_gpu(lambda: self._bind(size, batch.shape[1:], batch.dtype))
+        bound = self._bound.get(size) or self._on_gpu(lambda: self._bind(size, batch[:1]))
         stage = bound.stages.get()
         try:
             # What is left in the rest of the array does not matter: faces of a batch do not change each other's scores.
@@ -104,6 +106,22 @@ class FixedBatches:
         finally:
             bound.stages.put(stage)
         return found[:count] if len(found) == size else found
+
+    def plan(self, face: NDArray[Any]) -> None:
+        """Make all sizes ready for batches of such faces (1, ...), in about the time of one where each has a session.
+
+        The sessions are opened and run once at the same time, a thread each: the library chooses and compiles kernels
+        then. The graphs follow in turn, because nothing else may use the GPU while one is captured.
+        """
+        if self._another is None:
+            for size in self._sizes:
+                self._on_gpu(partial(self._bind, size, face))
+            return
+        missing = [size for size in self._sizes if size not in self._bound]
+        with ThreadPoolExecutor(len(self._sizes)) as pool:
+            found = list(pool.map(lambda size: self._first_run(size, face), missing))
+        for size, bound in zip(missing, found, strict=True):
+            self._on_gpu(partial(self._bind, size, face, bound))
 
     def close(self) -> None:
         """Free the memory and the session."""
@@ -120,27 +138,41 @@ class FixedBatches:
         found: NDArray[Any] = bound.binding.copy_outputs_to_cpu()[0]
         return found
 
-    def _bind(self, size: int, shape: tuple[int, ...], dtype: DTypeLike) -> Bound:
-        """Take memory for a batch size, run it once, and capture its CUDA graph."""
-        import onnxruntime
-
+    def _bind(self, size: int, face: NDArray[Any], bound: Bound | None = None) -> Bound:
+        """Make a batch size ready: its first run, unless that was done, its CUDA graph, and arrays to fill."""
         if size in self._bound:  # another thread was first
             return self._bound[size]
-        session = self._another() if self._bound else self._first
-        full = (size, *shape)
-        faces = onnxruntime.OrtValue.ortvalue_from_shape_and_type(full, np.dtype(dtype), self._device, self._number)
+        bound = bound or self._first_run(size, face)
+        if self._graphs:
+            self._capture(bound, size)
+        for _ in range(STAGES):
+            bound.stages.put(self._stage(bound, (size, *face.shape[1:]), face.dtype))
+        self._bound[size] = bound
+        return bound
+
+    def _first_run(self, size: int, face: NDArray[Any]) -> Bound:
+        """Take memory for a batch size, and run it once. Any thread may do that, but not while a graph is captured."""
+        import onnxruntime
+
+        session = self._session()
+        full, dtype = (size, *face.shape[1:]), face.dtype
+        faces = onnxruntime.OrtValue.ortvalue_from_shape_and_type(full, dtype, self._device, self._number)
         faces.update_inplace(np.zeros(full, dtype))
         binding = session.io_binding()
         binding.bind_ortvalue_input(self._source, faces)
         binding.bind_output(self._output, self._device, self._number)
         bound = Bound(session, binding, faces, _run_options(-1))
         session.run_with_iobinding(binding, bound.options)  # chooses kernels, takes memory, gives the output
-        if self._graphs:
-            self._capture(bound, size)
-        for _ in range(STAGES):
-            bound.stages.put(self._stage(bound, full, dtype))
-        self._bound[size] = bound
         return bound
+
+    def _session(self) -> Any:
+        """Return the session of a further size."""
+        if self._another is None:
+            return self._sessions[0]
+        try:
+            return self._sessions.pop()
+        except IndexError:
+            return self._another()
 
     def _capture(self, bound: Bound, size: int) -> None:
         """Make the runs of a size one CUDA graph. Its output stays where the first run has put it."""
@@ -171,7 +203,7 @@ class FixedBatches:
             for array in bound.pinned:
                 array.free()
         self._bound = {}
-        self._first = None
+        self._sessions = []
 
 
 def _run_options(graph: int) -> Any:

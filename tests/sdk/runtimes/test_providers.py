@@ -1,6 +1,7 @@
 """Rules for each execution provider, with simulated sessions in the place of the hardware."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -112,7 +113,11 @@ def test_two_wheels_are_named_where_a_provider_is_missing(tiny_path: Path, monke
 def test_options(tiny_path: Path, fake: type[Fake], own_store: Path) -> None:
     model = load_model(tiny_path)
     search = {"cudnn_conv_algo_search": "HEURISTIC"}
-    assert providers.provider_options("cuda", 1, model) == {"use_tf32": "0", "device_id": "1", **search}
+    exact = {"use_tf32": "0", "prefer_nhwc": "0"}
+    assert providers.provider_options("cuda", 1, model) == {"device_id": "1", **exact, **search}
+    half = replace(model, card=replace(model.card, precision="fp16"))
+    tensor_cores = {"use_tf32": "1", "prefer_nhwc": "1"}
+    assert providers.provider_options("cuda", 1, half) == {"device_id": "1", **tensor_cores, **search}
     found = providers.provider_options("tensorrt", 0, model)
     assert found["trt_profile_min_shapes"] == "image:1x112x112x3"
     assert found["trt_profile_max_shapes"] == "image:64x112x112x3"

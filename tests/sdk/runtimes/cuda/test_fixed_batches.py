@@ -79,7 +79,7 @@ def counting(tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> Counting:
 
 
 def batches_of(session: Counting, sizes: tuple[int, ...] = SIZES, graphs: bool = True) -> FixedBatches:
-    return FixedBatches(session, lambda: session, "image", "quality", sizes, "cpu", 0, graphs)
+    return FixedBatches(session, None, "image", "quality", sizes, "cpu", 0, graphs)
 
 
 def test_few_shapes_in_many_calls_of_random_sizes(counting: Counting) -> None:
@@ -204,4 +204,42 @@ def test_each_size_has_a_session_of_its_own(counting: Counting, tiny_path: Path)
     assert len(opened) == 2
     for session in (counting, *opened):
         assert len({size for size, _ in session.runs}) == 1
+    batches.close()
+
+
+def test_planned_sizes_start_together_and_graphs_follow_in_turn(counting: Counting, tiny_path: Path) -> None:
+    """First runs in a thread each, all under way at once; captures by the one thread that launches later."""
+    sizes = (1, 4, 8)
+    together = threading.Barrier(len(sizes), timeout=60)
+    opened = [counting]
+
+    class Meeting(Counting):
+        def run_with_iobinding(self, binding: Binding, options: Any) -> None:
+            if options.get_run_config_entry(GRAPH_ID) == "-1":
+                together.wait()
+            super().run_with_iobinding(binding, options)
+
+    def another() -> Counting:
+        opened.append(Meeting(tiny_path))
+        return opened[-1]
+
+    opened[0].__class__ = Meeting
+    batches = FixedBatches(counting, another, "image", "quality", sizes, "cpu", 0, True)
+    batches.plan(faces(1))
+    assert batches.captures == len(opened) == len(sizes)
+    before = {thread for session in opened for thread in session.threads}
+    for count in (3, 1, 8, 2):
+        batches.run(faces(count))
+    assert {thread for session in opened for thread in session.threads} == before  # no first run is left
+    assert sorted(tuple(session.runs) for session in opened) == [((size, "-1"), (size, str(size))) for size in sizes]
+    batches.plan(faces(1))
+    assert len(opened) == len(sizes)
+    batches.close()
+
+
+def test_planned_sizes_of_one_session_follow_in_turn(counting: Counting) -> None:
+    batches = batches_of(counting, (1, 4))
+    batches.plan(faces(1))
+    assert counting.runs == {(1, "-1"): 1, (1, "1"): 1, (4, "-1"): 1, (4, "4"): 1}
+    assert len(counting.threads) == 1
     batches.close()

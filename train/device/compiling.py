@@ -1,0 +1,81 @@
+"""torch.compile for labelling: faster kernels for up to a minute of waiting."""
+
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from accelerate.utils.memory import should_reduce_batch_size
+from torch import Tensor, nn
+
+from sdk.errors import InputError
+from sdk.text import shortened
+
+logger = logging.getLogger(__name__)
+
+COMPILERS = ("cc", "gcc", "clang")
+"""C compilers. Triton needs one for the code that launches its kernels."""
+
+
+def worth_compiling(device: torch.device, images: int, least: int) -> bool:
+    """Decide whether to compile the network of a labelling run.
+
+    Args:
+        device: Where it runs; only a GPU gains.
+        images: Images to label.
+        least: Images from which on compiling gains more time than it takes.
+    """
+    if device.type != "cuda" or images < least:
+        return False
+    missing = [] if find_spec("triton") else ["triton"]
+    missing += [] if os.environ.get("CC") or any(map(shutil.which, COMPILERS)) else ["a C compiler"]
+    if missing:
+        logger.warning("the network is not compiled, which is slower: %s is missing", " and ".join(missing))
+    return not missing
+
+
+@contextmanager
+def compile_errors() -> Iterator[None]:
+    """Make errors of torch.compile readable, but for those of memory.
+
+    Raises:
+        InputError: A network of the block cannot be compiled.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        from torch._dynamo.exc import TorchDynamoException  # loads for a second, so only after an error
+
+        if not isinstance(error, TorchDynamoException) or should_reduce_batch_size(error):
+            raise
+        raise InputError(f"torch.compile fails on the network: {shortened(error)}; label with --no-compile") from error
+
+
+class CompiledForAttack(nn.Module):
+    """A network that is compiled for the shape of batches that need gradients of their input.
+
+    A batch of that shape without gradients runs the same code, for compiling another one would take as long again.
+    Batches of other shapes run as they are.
+
+    Args:
+        network: Frozen, and in evaluation mode.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self._compiled: Any = torch.compile(network, dynamic=False)
+        self._shape: torch.Size | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.requires_grad:
+            self._shape = x.shape
+            return self._compiled(x)
+        if x.shape != self._shape:
+            return self.network(x)
+        with torch.enable_grad():
+            return self._compiled(x.detach().requires_grad_()).detach()
