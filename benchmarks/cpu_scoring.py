@@ -1,9 +1,9 @@
 """CPU figures: `python benchmarks/cpu_scoring.py [NAME_OR_FILE ...] [--rounds N] [--int8 FILE]`.
 
 Compares, on the same file and in interleaved rounds, `QualityScorer` with onnxruntime's default session and with
-OpenCV DNN: one face at a time on one core, a stream of single faces from as many callers as there are cores, and a
-batch on all cores. With the extra `openvino` it measures `device="openvino"`, too: in fp32, in bf16, and with the file
-of `--int8`, an int8 export of the one model that is named. The differences are those of scores of noise;
+OpenCV DNN: one face at a time on one core and on all, a stream of single faces from as many callers as there are cores,
+and a batch on all cores. With the extra `openvino` it measures `device="openvino"`, too: in fp32, in bf16, and with the
+file of `--int8`, an int8 export of the one model that is named. The differences are those of scores of noise;
 `fiqa-export` proves the file on faces. `ediffiqa-t` and `ediffiqa-s` are their architectures with random weights, for
 speed does not depend on the values; give a file to measure that file.
 
@@ -111,6 +111,7 @@ def base_ways(model: str | Path, card: ModelCard | None, loaded: Model, faces: N
         "onnxruntime, 1 core": lambda: default_one(faces[:1]),
         "fiqa, 1 core": lambda: one.score(faces[0]),
         MATRIX_WAY: matrix_product(),
+        f"fiqa, {every.threads} cores, nobody else calls": lambda: every.score(faces[0]),
     }
     stream: Ways = {
         "onnxruntime, 1 core, stream": lambda: [default_one(face[None]) for face in faces],

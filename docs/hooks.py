@@ -1,9 +1,11 @@
-"""Hooks of mkdocs: the page of the commands is written from the commands; no page asks another machine for anything.
+"""Hooks of mkdocs: the page of the commands is written from the commands; the first page has the live demonstration; no
+page asks another machine for anything.
 
 mkdocs calls the functions `on_...`, those of pages for every page.
 """
 
 import re
+import runpy
 from collections.abc import Iterator
 from importlib.metadata import entry_points
 from inspect import cleandoc
@@ -11,17 +13,22 @@ from pathlib import Path
 from typing import Any
 
 from mkdocs.exceptions import PluginError
+from mkdocs.plugins import get_plugin_logger
 from typer.main import get_command
 
 PAGE = "reference/commands.md"
 COMMANDS = ("fiqa", "fiqa-train", "fiqa-export")
 ROOT = Path(__file__).parents[1]
 LINK = re.compile(r"\[([^\]]+)\]\((\.\./[^)\s#]+)\)")
+BUILDER = runpy.run_path(str(ROOT / "examples" / "browser" / "build.py"))
+MARK = "<!-- demonstration -->"
+FRAME = '<iframe class="demonstration" src="demo/index.html" title="Score a picture" allow="camera"></iframe>'
+INSTEAD = "*The live demonstration is missing here: onnxruntime-web could not be fetched when these pages were built.*"
 REQUEST = re.compile(r"<(?:script|img|link|iframe)\b[^>]*(?:src|href)=[\"']?(?:https?:)?//[^>]*>")
 
 
-def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Add all commands to their page, and show links to files outside docs/ as text."""
+def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
+    """Add all commands to their page, the demonstration to its, and show links to files outside docs/ as text."""
     folder = Path(page.file.abs_src_path).parent
 
     def plain(link: re.Match[str]) -> str:
@@ -29,6 +36,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         return link[1] if target.exists() and not target.is_relative_to(ROOT / "docs") else link[0]
 
     markdown = LINK.sub(plain, markdown)
+    if MARK in markdown:
+        markdown = markdown.replace(MARK, FRAME if demonstration(Path(config.site_dir)) else INSTEAD)
     return markdown + commands() if page.file.src_uri == PAGE else markdown
 
 
@@ -37,6 +46,16 @@ def on_post_page(output: str, page: Any, **_: Any) -> str:
     if found := REQUEST.search(output):
         raise PluginError(f"{page.file.src_uri} asks another machine: {found[0]}; keep what it needs in docs/")
     return output
+
+
+def demonstration(site: Path) -> bool:
+    """Build the live demonstration into a site; return False where onnxruntime-web cannot be fetched."""
+    try:
+        BUILDER["build"](site / "demo", BUILDER["fetch"]())
+    except BUILDER["NoPackageError"] as error:
+        get_plugin_logger("demonstration").info("left out: %s", error)
+        return False
+    return True
 
 
 def commands() -> str:

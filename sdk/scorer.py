@@ -55,7 +55,8 @@ class QualityScorer:
             (TensorRT) file.
         device: `auto`, `cpu`, `cuda` or `cuda:1`, `tensorrt`, `tensorrt-rtx`, `openvino`, `openvino-ep`; see
             docs/runtimes.md. With `auto` the choice is in the log and in the property `device`.
-        threads: CPU cores that `score_batch` uses, 1 to 1024; None for all that the process may use.
+        threads: CPU cores that `score_batch` uses, and `score` where nobody else calls, 1 to 1024; None for all that
+            the process may use.
         card: Describes a model file that carries no card itself.
         detector: Finds the faces in `assess`; None for `FaceDetector()`, made when it is first needed.
         precision: `bf16` to compute in bf16 if device and CPU can; None for the model's own precision.
@@ -195,7 +196,7 @@ class QualityScorer:
         )
 
     def score(self, face: NDArray[np.uint8]) -> float:
-        """Score one face on the calling thread.
+        """Score one face on the calling thread; on the CPU with idle cores, where nobody else calls.
 
         Args:
             face: uint8 BGR (112, 112, 3), aligned (see `sdk.align`).

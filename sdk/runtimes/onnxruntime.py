@@ -1,8 +1,11 @@
 """onnxruntime: on the CPU, or on the requested execution provider and no other."""
 
 import logging
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ from numpy.typing import NDArray
 
 from sdk.errors import DeviceError, FiqaError, ModelError
 from sdk.models.formats import GPUS
-from sdk.models.loading import Model
+from sdk.models.loading import Model, load_model
 from sdk.onnx_bytes.prelu_cache import without_prelu
 from sdk.runtimes.base import (
     TensorInfo,
@@ -43,6 +46,22 @@ logger = logging.getLogger(__name__)
 CPU_BATCH = 8
 """Most faces of one call on the CPU; larger batches do not fit its caches."""
 
+ALONE = 8
+"""Calls of one face in a row, with no other call beside them, from which on a face is spread over the cores."""
+
+PAUSE = 64
+"""Faces that are scored on one core after spreading was slower, because other work had the cores."""
+
+MOST_CORES = 4
+"""Most cores that one face is spread over."""
+
+SPIN = "1000"
+"""Microseconds for which a thread of a spread face looks for work before it sleeps. With its default, some ten
+milliseconds, it takes a core from other work; with 100 the face waits for it."""
+
+WEIGHT = 0.1
+"""Weight of the last call in a mean time."""
+
 ENOUGH_MEMORY = 8 << 30
 """Memory of a GPU for which the largest batch is not too large, bytes."""
 
@@ -64,13 +83,14 @@ class OnnxRuntime:
     """Runs an ONNX model in onnxruntime; see `sdk.runtimes.base.Runtime`.
 
     On the CPU a call uses one core, and several threads share the session. That is faster than one thread with several
-    cores. There the model runs without PReLU nodes; see `sdk.onnx_bytes.prelu`.
+    cores. A single caller is the exception; see `_Spreading`. On the CPU the model runs without PReLU nodes; see
+    `sdk.onnx_bytes.prelu`.
 
     Args:
         model: The model, read and checked.
         device: `auto` (CUDA if it works, else the CPU), `cpu`, `openvino-ep`, or `cuda`, `tensorrt`, `tensorrt-rtx`,
             each with or without the number of a GPU.
-        threads: Number of threads that will call `run`; for a provider that has its own threads.
+        threads: Number of threads that will call `run`: on the CPU, the cores that a single face may be spread over.
 
     Raises:
         DeviceError: The requested device is missing.
@@ -87,6 +107,7 @@ class OnnxRuntime:
         self.sizes: tuple[int, ...] = _sizes(kind, int(number or 0), self._fixed)
         self.batch = self.sizes[-1] if self.sizes else CPU_BATCH
         self._batches: FixedBatches | None = None
+        self._spreading = _Spreading(model, threads) if kind == "cpu" and threads > 1 else None
         if kind in GPUS:
             names = (self._input, self._output)
             # TensorRT would build its engine again for another session, and keeps what it built for every size.
@@ -101,7 +122,7 @@ class OnnxRuntime:
                 found = self._batches.run(batch)
             else:
                 batch = batch if self._fixed is None else pad_batch(batch, self._fixed)
-                found = self._session.run([self._output], {self._input: batch})[0]
+                found = self._run_on_cpu(batch)
         return check_scores(found, len(batch), str(self._model))[:count]
 
     def plan(self, face: NDArray[Any]) -> None:
@@ -123,7 +144,91 @@ class OnnxRuntime:
         """See `Runtime.close`."""
         if self._batches is not None:
             self._batches.close()
+        self._spreading = None
         del self._session
+
+    def _run_on_cpu(self, batch: NDArray[Any]) -> Any:
+        names, given = [self._output], {self._input: batch}
+        if self._spreading is None:
+            return self._session.run(names, given)[0]
+        with self._spreading.session(self._session, len(batch)) as session:
+            return session.run(names, given)[0]
+
+
+class _Spreading:
+    """Spreads one face over several cores when nobody else calls. The score is the same, to the last bit.
+
+    It takes more processor time, and is slower where other work has the cores. So only calls of one face are spread,
+    after `ALONE` of them without another call beside them; and not for a while when it was slower than one core.
+
+    Args:
+        model: The model. It is read again when its first face is spread, so that others need no memory for that.
+        threads: Cores that may be used.
+    """
+
+    def __init__(self, model: Model, threads: int) -> None:
+        self._model, self._file = replace(model, data=b""), _state(model.path)
+        self._cores = min(threads, MOST_CORES)
+        self._lock = threading.Lock()
+        self._session: Any = None
+        self._is_new = False
+        self._running = self._alone = self._pause = 0
+        self._one_core = self._spread = 0.0
+        self._possible = True
+
+    @contextmanager
+    def session(self, usual: Any, count: int) -> Iterator[Any]:
+        """Give the session for a call of `count` faces: `usual`, or one that spreads its face; and time the call."""
+        with self._lock:
+            self._running += 1
+            self._alone = self._alone + 1 if count == 1 and self._running == 1 else 0
+            spread = self._possible and self._alone > ALONE and self._pause == 0
+            self._pause = max(0, self._pause - 1)
+        try:
+            chosen = self._opened() if spread else None
+            start = time.perf_counter()
+            yield usual if chosen is None else chosen
+            if self._alone:
+                self._record(chosen is not None, time.perf_counter() - start)
+        finally:
+            with self._lock:
+                self._running -= 1
+
+    def _record(self, spread: bool, seconds: float) -> None:
+        """Keep mean times. The first spread face after a pause must not be slower than the mean of one core."""
+        if not spread:
+            self._one_core += (seconds - self._one_core) * (WEIGHT if self._one_core else 1)
+            self._spread = self._one_core
+        elif self._is_new:
+            self._is_new = False  # the first call of a session takes its memory
+        else:
+            self._spread += (seconds - self._spread) * WEIGHT
+            if self._spread > self._one_core:
+                self._pause = PAUSE
+
+    def _opened(self) -> Any:
+        """Return the session that spreads a face; None where the file is not there any more as it was."""
+        if self._session is None:
+            try:
+                if _state(self._model.path) != self._file:
+                    raise ModelError(f"{self._model.path} has changed since it was loaded")
+                model = load_model(self._model.path, self._model.card)
+                source = without_prelu(model.data)
+                self._session = open_session(source, model, ["CPUExecutionProvider"], self._cores)
+                self._is_new = True
+            except FiqaError as error:
+                logger.info("single faces stay on one core: %s", error)
+                self._possible = False
+        return self._session
+
+
+def _state(path: Path) -> tuple[int, int, int] | None:
+    """Return what changes when a file is replaced; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _another_session(model: Model, number: int) -> Any:
@@ -223,13 +328,14 @@ def _open_for_graphs(model: Model, device: str, provider: str, options: dict[str
         return session, False
 
 
-def open_session(source: bytes | Path, model: Model, providers: list[Any]) -> Any:
-    """Open a session in which each call uses one thread: the caller's.
+def open_session(source: bytes | Path, model: Model, providers: list[Any], cores: int = 1) -> Any:
+    """Open a session.
 
     Args:
         source: Content of the ONNX file, or its path.
         model: The model; named in errors.
         providers: Execution providers, as `onnxruntime.InferenceSession` takes them.
+        cores: Threads that a call uses on the CPU; with 1 it is the caller's.
 
     Raises:
         ModelError: onnxruntime cannot load the file.
@@ -238,7 +344,9 @@ def open_session(source: bytes | Path, model: Model, providers: list[Any]) -> An
     onnxruntime = load_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = cores
+    if cores > 1:
+        options.add_session_config_entry("session.intra_op.spin_duration_us", SPIN)
     options.log_severity_level = 3
     # Otherwise onnxruntime also accepts its own ORT format, which `check_onnx` has not checked.
     options.add_session_config_entry("session.load_model_format", "ONNX")

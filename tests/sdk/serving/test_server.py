@@ -5,6 +5,7 @@ import json
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -86,6 +87,51 @@ def test_an_end_finishes_what_was_accepted(start: Start) -> None:
     assert process.wait(10) == 0
     bodies = [json.loads(answer.partition(b"\r\n\r\n")[2]) for answer in answers]
     assert bodies == [wanted[1]] * 8
+
+
+def test_a_kill_under_load_loses_no_answer(start: Start) -> None:
+    """Killed and started again while four clients ask: each answer is whole and right, and each request is answered."""
+    process, port = start()
+    right = score(port)
+    answers: list[tuple[int, dict[str, object]]] = []
+    tries: list[int] = []
+    enough = threading.Event()
+
+    def ask() -> None:
+        while not enough.is_set():
+            for attempt in range(400):
+                try:
+                    answers.append(score(port))
+                    tries.append(attempt)
+                    break
+                except (OSError, http.client.HTTPException):  # no answer: ask again, as a client does
+                    time.sleep(0.05)
+            else:
+                raise AssertionError("a request was never answered")
+
+    with ThreadPoolExecutor(4) as pool:
+        clients = [pool.submit(ask) for _ in range(4)]
+        try:
+            wait_for(lambda: len(answers) >= 12)
+            process.kill()
+            process.wait()
+            before = len(answers)
+            start("--port", str(port))
+            wait_for(lambda: len(answers) >= before + 12)
+        finally:
+            enough.set()
+        for client in clients:
+            client.result()
+    assert all(answer == right for answer in answers)
+    assert max(tries) > 0
+
+
+def wait_for(done: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait until something is true."""
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def test_other_machines_need_a_key(start: Start) -> None:
