@@ -150,7 +150,7 @@ def test_stopped_between_the_embeddings_and_the_table(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("train.labelling.runner.write_table", stop)
+        patch.setattr("train.labelling.runner.write_labels", stop)
         with pytest.raises(KeyboardInterrupt):
             label_manifest(manifest, Brightness(), out, {}, 3, vectors)
     again = Brightness()

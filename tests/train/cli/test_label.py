@@ -22,6 +22,8 @@ OPTIONS = {
     "--batch --device --callers --engine",
     "froq": "source --out --layers --calibration --model --fr --weights --mean --std --colour --size --noise --images "
     "--seed --batch --device --callers --engine",
+    "grafiqs": "source --out --layer --model --fr --weights --mean --std --colour --size --batch --device --callers "
+    "--engine",
     "norm": "source --out --model --fr --weights --mean --std --colour --size --embeddings --batch --device --callers "
     "--engine",
     "sharpness": "source --out --batch --callers --engine",
