@@ -30,11 +30,27 @@ from sdk.models.store import fetch_model
 from sdk.onnx_bytes.onnx_file import check_onnx, read_metadata
 from sdk.runtimes.base import check_scores
 from sdk.runtimes.onnxruntime import run_error
-from train.networks import QualityNetwork, get_variant, load_network
+from train.networks import QualityNetwork, get_variant, load_network, load_state, read_state
 
 UNKNOWN_LICENCE = "unknown: that of the weights it was exported from"
 
 _Scores = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+def load_trained(network: nn.Module, name: str, weights: Path | None) -> tuple[Path, str]:
+    """Load a checkpoint of `fiqa-train fit` into a network whose exported file comes with the package.
+
+    Returns:
+        The checkpoint, and its SHA-256.
+
+    Raises:
+        InputError: There is no checkpoint.
+        ModelError: It cannot be read, or is another network's.
+    """
+    if weights is None:
+        raise InputError(f"{name} comes with the package, exported already; give --weights FILE")
+    load_state(network, read_state(weights), f"{weights} as {name}")
+    return weights, hashlib.sha256(read_file(weights, ModelError, "give --weights a checkpoint")).hexdigest()
 
 
 def load_source(name: str, weights: Path | None = None, embedding: bool = False) -> Source:

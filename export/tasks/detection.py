@@ -1,7 +1,6 @@
 """The face detector: images of any size in, the values of all cells out."""
 
 import dataclasses
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +16,14 @@ from export.graph.ends import End, Ends
 from export.graph.from_torch import TakesImages, trace
 from export.proof.compare import rounded
 from export.proof.crops import packaged_face
+from export.sources.checkpoint import load_trained
 from export.sources.source import Reference, Source, trained_facts
 from export.tasks.base import Images, Outputs
 from sdk.detection.networks import STRIDES
-from sdk.errors import InputError, ModelError
-from sdk.files import read_file
+from sdk.errors import InputError
 from sdk.models.card import InputSpec, ModelCard
 from sdk.proof.verify import Agreement, spearman
 from train.detector.network import VALUES, FaceCells
-from train.networks import load_state, read_state
 
 ENDS = Ends(
     End("images", TensorProto.UINT8, ("batch", "height", "width", 3)),
@@ -48,15 +46,12 @@ class DetectionSteps:
 
     def load_source(self, name: str, weights: Path | None, embedding: bool = False) -> Source:
         """Read a checkpoint of `fiqa-train fit detector`."""
-        if weights is None:
-            raise InputError(f"{name} comes with the package, exported already; give --weights FILE")
         network = FaceCells()
-        load_state(network, read_state(weights), f"{weights} as {name}")
-        digest = sha256(read_file(weights, ModelError, "give --weights a checkpoint")).hexdigest()
+        path, digest = load_trained(network, name, weights)
         spec = dataclasses.asdict(InputSpec(height=0, width=0))
         fixed = {"task": "detection", "input": spec, "output": ENDS.output.name}
         model = add_border(_trace(TakesImages(network.eval())), STRIDES[-1], ENDS)
-        return Source(weights, digest, model, ENDS, _reference(network), {**trained_facts(weights), **fixed})
+        return Source(path, digest, model, ENDS, _reference(network), {**trained_facts(path), **fixed})
 
     def compare(self, path: Path, card: ModelCard, images: Images, expected: Outputs) -> dict[str, Agreement]:
         """Run images of all sizes in onnxruntime, on one session."""

@@ -1,7 +1,6 @@
 """The network behind reasons: aligned faces in, grades of damage and yaw out."""
 
 import dataclasses
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +13,12 @@ from export.graph.ends import End, Ends, finish_graph
 from export.graph.from_torch import TakesImages, trace
 from export.proof.compare import rounded
 from export.proof.crops import verification_faces
+from export.sources.checkpoint import load_trained
 from export.sources.source import Reference, Source, trained_facts
 from export.tasks.base import Images, Outputs
 from export.tasks.detection import compare_cells
-from sdk.errors import InputError, ModelError
-from sdk.files import read_file
 from sdk.models.card import InputSpec, ModelCard
 from sdk.proof.verify import Agreement
-from train.networks import load_state, read_state
 from train.reasons.network import DamageNet
 from train.reasons.outputs import OUTPUTS
 
@@ -41,17 +38,14 @@ class ReasonsSteps:
 
     def load_source(self, name: str, weights: Path | None, embedding: bool = False) -> Source:
         """Read a checkpoint of `fiqa-train fit reasons`."""
-        if weights is None:
-            raise InputError(f"{name} comes with the package, exported already; give --weights FILE")
         network = DamageNet()
-        load_state(network, read_state(weights), f"{weights} as {name}")
-        digest = sha256(read_file(weights, ModelError, "give --weights a checkpoint")).hexdigest()
+        path, digest = load_trained(network, name, weights)
         fixed = {"task": "reasons", "input": dataclasses.asdict(InputSpec()), "output": ENDS.output.name}
         sample = torch.zeros(2, 112, 112, 3, dtype=torch.uint8)
         free = {0: torch.export.Dim("batch", min=1)}
         model = trace(TakesImages(network.eval()), sample, ENDS.source.name, [ENDS.output.name], free)
         finish_graph(model, list(model.graph.node), ENDS)
-        return Source(weights, digest, model, ENDS, _reference(network), {**trained_facts(weights), **fixed})
+        return Source(path, digest, model, ENDS, _reference(network), {**trained_facts(path), **fixed})
 
     def compare(self, path: Path, card: ModelCard, images: Images, expected: Outputs) -> dict[str, Agreement]:
         """Run the faces in onnxruntime, in one batch and one by one."""

@@ -109,37 +109,34 @@ def fit_diffiqa_command(
         print_plain(Console(), str(written))
 
 
-_DETECTOR = "A face detector that learns from the faces that another detector finds."
+ON_SOURCES = {
+    "detector": (
+        "train.detector.fit:fit_detector",
+        "A face detector that learns from the faces that another detector finds.",
+    ),
+    "reasons": (
+        "train.reasons.fit:fit_reasons",
+        "The network behind reasons: which damage a face has, and how strong.",
+    ),
+}
+"""Networks that learn from the sources that a recipe names: where it is done, and what they are."""
 
 
-@app.command("detector", short_help=_DETECTOR, help=f"{_DETECTOR} {DEVICES}")
-def fit_detector_command(
-    recipe: Annotated[str, typer.Argument(help="Name of a recipe (fiqa-detector), or a file.")],
+def fit_on_sources_command(
+    context: typer.Context,
+    recipe: Annotated[str, typer.Argument(help="Name of a recipe (fiqa-detector, fiqa-reasons), or a file.")],
     data: Annotated[Path, typer.Option(help="Folder that the recipe's paths are relative to.")],
     out: Annotated[Path, typer.Option(help="Where to write.")],
 ) -> None:
-    """Train a face detector."""
-    from train.detector.fit import fit_detector
+    """Train a network on the sources that a recipe names."""
     from train.recipes import read_recipe
+    from train.references import resolve
 
     with error_exits():
         _check_outputs(out, Path(recipe))
-        print_plain(Console(), str(fit_detector(read_recipe(recipe), data, out)))
+        fit = resolve(ON_SOURCES[context.info_name or ""][0])
+        print_plain(Console(), str(fit(read_recipe(recipe), data, out)))
 
 
-_REASONS = "The network behind reasons: which damage a face has, and how strong."
-
-
-@app.command("reasons", short_help=_REASONS, help=f"{_REASONS} {DEVICES}")
-def fit_reasons_command(
-    recipe: Annotated[str, typer.Argument(help="Name of a recipe (fiqa-reasons), or a file.")],
-    data: Annotated[Path, typer.Option(help="Folder that the recipe's paths are relative to.")],
-    out: Annotated[Path, typer.Option(help="Where to write.")],
-) -> None:
-    """Train the network behind reasons."""
-    from train.reasons.fit import fit_reasons
-    from train.recipes import read_recipe
-
-    with error_exits():
-        _check_outputs(out, Path(recipe))
-        print_plain(Console(), str(fit_reasons(read_recipe(recipe), data, out)))
+for _name, (_, _about) in ON_SOURCES.items():
+    app.command(_name, short_help=_about, help=f"{_about} {DEVICES}")(fit_on_sources_command)

@@ -7,7 +7,7 @@ trained on and evaluated like any other folder of faces. Faces of photos without
 import logging
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,11 +26,11 @@ from train.data.crops import crop_stems, picture_edge, share_outside
 from train.data.manifest import Manifest, make_manifest, write_table
 from train.data.sources.photos import NoFaceError, Photo, PhotoReader
 from train.data.sources.prepared import Prepared, PreparedJournal, write_report
-from train.data.sources.source import Source, joined, read_source, unpacked
+from train.data.sources.source import SOURCE_SETTINGS, Source, joined, read_source, unpacked
 from train.degradations.graded import LANDMARK_SHIFT, MISALIGNED, VERSION, Damage, degrade, describe, draw_damages
 from train.degradations.landmarks import perturb
 from train.lock import locked
-from train.recipes import check_least
+from train.recipes import check_least, settings_from
 from train.run_state import RunRecord, digest, read_record
 
 logger = logging.getLogger(__name__)
@@ -198,6 +198,16 @@ def _check_inputs_stay(
             crop = os.path.join(target, folder, f"{stem}{ending}.png")
             if crop in inputs:
                 raise InputError(f"the crop {crop} would be written over an image of the source; give another --out")
+
+
+def prepare_settings(section: Mapping[str, Any] | None) -> PrepareSettings:
+    """Read a recipe's section `prepare`, all of it but the sources, see `train.data.sources.source.sources_of_recipe`.
+
+    Raises:
+        InputError: It has an unknown setting, or a value of another kind.
+    """
+    own = {name: value for name, value in (section or {}).items() if name not in SOURCE_SETTINGS}
+    return settings_from(PrepareSettings, own)
 
 
 def split_people(identities: Iterable[str], settings: PrepareSettings) -> dict[str, str]:

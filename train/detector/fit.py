@@ -16,8 +16,8 @@ from sdk.errors import InputError
 from sdk.files import make_folder
 from sdk.models.card import METADATA_KEY
 from train.data.dataset import normalised
-from train.data.prepare import PrepareSettings, split_people
-from train.data.sources.source import SOURCE_SETTINGS, joined, read_source, sources_of_recipe, unpacked
+from train.data.prepare import PrepareSettings, prepare_settings, split_people
+from train.data.sources.source import read_sources, sources_of_recipe
 from train.detector.dataset import SceneDataset
 from train.detector.loss import detection_loss
 from train.detector.matching import confidence_at, match
@@ -98,11 +98,10 @@ def fit_detector(recipe: Recipe, data: Path, out: Path) -> Path:
     """
     scenes = settings_from(SceneSettings, recipe.get("scenes"))
     training = settings_from(FitSettings, recipe.get("training"))
-    section = dict(recipe.get("prepare") or {})
-    sources = sources_of_recipe(section, data)
-    people = settings_from(PrepareSettings, {name: section[name] for name in section if name not in SOURCE_SETTINGS})
+    sources = sources_of_recipe(recipe.get("prepare") or {}, data)
+    people = prepare_settings(recipe.get("prepare"))
     make_folder(out)
-    manifest = joined([read_source(source) for source in unpacked(sources, out)])
+    manifest = read_sources(sources, out)
     found = find_faces(manifest, scenes.teacher, out / "photos.parquet")
     train_set, validation_set = _scene_sets(found, people, scenes, training)
     torch.manual_seed(training.seed)

@@ -14,8 +14,8 @@ from train.data.dataset import FaceDataset
 from train.data.label_targets import TargetSettings, label_column, make_targets
 from train.data.labelled import LabelledFaces
 from train.data.manifest import Manifest
-from train.data.prepare import PrepareSettings
-from train.data.sources.source import SOURCE_SETTINGS, Source
+from train.data.prepare import PrepareSettings, prepare_settings
+from train.data.sources.source import Source
 from train.fitting.settings import FitSettings
 from train.fitting.supervised import LossFunction
 from train.fitting.warm_up import WarmUpSettings
@@ -168,7 +168,6 @@ class RegressorRecipe:
             found = " and ".join(names) or "none"
             wanted = ", ".join([*REGRESSORS, "or module:class of your own"])
             raise InputError(f"the recipe has the sections of {found}, wanted one of: {wanted}")
-        prepared = {key: value for key, value in (recipe.get("prepare") or {}).items() if key not in SOURCE_SETTINGS}
         return cls(
             recipe["network"],
             names[0],
@@ -176,7 +175,7 @@ class RegressorRecipe:
             settings_from(TargetSettings, recipe.get("targets")),
             settings_from(WarmUpSettings, recipe.get("warm_up")),
             settings_from(FitSettings, recipe.get("training")),
-            settings_from(PrepareSettings, prepared),
+            prepare_settings(recipe.get("prepare")),
         )
 
 

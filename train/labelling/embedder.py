@@ -21,7 +21,7 @@ from train.labelling.parameters import Colour, Mean, RecognitionName, Size, Std,
 from train.labelling.runner import compute
 from train.lazy import Lazy
 from train.lock import locked
-from train.networks.recognition import OnnxNetwork, RecognitionModel, fingerprint, load_recognition_model
+from train.networks.recognition import OnnxNetwork, RecognitionModel, fingerprint, load_recognition_model, placed
 
 
 class Embedder:
@@ -36,7 +36,7 @@ class Embedder:
 
     def __init__(self, network: RecognitionModel, device: str = "cpu") -> None:
         self.record = {"weights": fingerprint(network)}
-        self._network = Lazy(partial(_placed, network, device))
+        self._network = Lazy(partial(placed, network, device))
         self._batches = OnDevice(self._embed, torch.device(device))
 
     def __call__(self, faces: NDArray[np.uint8], keys: Sequence[str]) -> dict[str, NDArray[Any]]:
@@ -65,10 +65,6 @@ def norm_labeller(
         network.network.use(device)
         device = "cpu"
     return Embedder(network, device)
-
-
-def _placed(network: RecognitionModel, device: str) -> RecognitionModel:
-    return network.eval().to(device)
 
 
 def embed_manifest(

@@ -27,7 +27,7 @@ from train.data.dataset import rgb_images
 from train.data.manifest import Manifest, read_manifest
 from train.labelling.parameters import Colour, Mean, RecognitionName, Seed, Size, Std, Weights
 from train.lazy import Lazy
-from train.networks.recognition import RecognitionModel, fingerprint, load_recognition_model
+from train.networks.recognition import RecognitionModel, fingerprint, load_recognition_model, placed
 from train.run_state import read_record
 
 Floats = NDArray[np.floating[Any]]
@@ -201,17 +201,13 @@ class FROQLabeller:
         self.record = {"weights": fingerprint(model), "layers": self.layers}
         if missing := [name for name in layers if name not in dict(model.named_modules())]:
             raise InputError(f"the model has no layer {missing[0]!r}; calibrate it: give another --layers")
-        self._model = Lazy(partial(_placed, model, device))
+        self._model = Lazy(partial(placed, model, device))
 
     @torch.inference_mode()
     def __call__(self, faces: NDArray[np.uint8], keys: Sequence[str]) -> dict[str, NDArray[Any]]:
         images = rgb_images(faces).to(self.device).float() / 255
         found = layer_norms(self._model(), images, self.layers)
         return {self.name: torch.stack(list(found.values())).mean(dim=0).cpu().numpy()}
-
-
-def _placed(model: RecognitionModel, device: str) -> RecognitionModel:
-    return model.eval().to(device)
 
 
 _PUBLISHED = FROQSettings()

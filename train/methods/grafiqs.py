@@ -19,7 +19,7 @@ from sdk.errors import InputError
 from train.data.dataset import rgb_images
 from train.labelling.parameters import Colour, Mean, RecognitionName, Size, Std, Weights
 from train.lazy import Lazy
-from train.networks.recognition import RecognitionModel, fingerprint, load_recognition_model
+from train.networks.recognition import RecognitionModel, fingerprint, load_recognition_model, placed
 
 IMAGE = "image"
 """Place of the gradients at the normalised face."""
@@ -90,16 +90,12 @@ class GraFIQsLabeller:
             raise InputError(f"the network has no layer {layer!r}, wanted image or a layer, such as {', '.join(names)}")
         self.record = {"weights": fingerprint(model), "layer": layer}
         self._layer, self._device = layer, device
-        self._model = Lazy(partial(_placed, model, device))
+        self._model = Lazy(partial(placed, model.requires_grad_(False), device))
 
     def __call__(self, faces: NDArray[np.uint8], keys: Sequence[str]) -> dict[str, NDArray[Any]]:
         model = self._model()
         images = model.normalised(rgb_images(faces).to(self._device).float() / 255)
         return {self.name: -gradient_magnitudes(model.network, images, self._layer).cpu().double().numpy()}
-
-
-def _placed(model: RecognitionModel, device: str) -> RecognitionModel:
-    return model.eval().requires_grad_(False).to(device)
 
 
 def grafiqs_labeller(

@@ -18,7 +18,7 @@ from sdk.files import make_folder
 from sdk.models.formats import resolve
 from sdk.models.loading import load_model
 from train.data.manifest import Manifest
-from train.data.sources.source import Source, joined, read_source, unpacked
+from train.data.sources.source import Source, read_sources
 from train.lock import locked
 from train.pipeline.calibrate import read_measured
 from train.pipeline.files import Files
@@ -102,7 +102,7 @@ def adapt(
     """
     make_folder(out / "faces")
     files, recipe = Files(out), wanted.recipe()
-    manifest = joined([read_source(source) for source in unpacked(wanted.sources, out / "faces")])
+    manifest = read_sources(wanted.sources, out / "faces")
     _check_people(manifest)
     stages = make_plan(manifest, wanted.teacher.load(), recipe, files)
     show(stages)

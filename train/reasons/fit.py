@@ -14,8 +14,8 @@ from sdk.errors import InputError
 from sdk.files import make_folder
 from sdk.models.card import METADATA_KEY
 from train.data.manifest import Manifest
-from train.data.prepare import PrepareSettings, split_people
-from train.data.sources.source import SOURCE_SETTINGS, joined, read_source, sources_of_recipe, unpacked
+from train.data.prepare import PrepareSettings, prepare_settings, split_people
+from train.data.sources.source import read_sources, sources_of_recipe
 from train.fitting.settings import FREE, FitSettings
 from train.fitting.supervised import Supervised, parameter_group
 from train.fitting.task import Batch, Terms
@@ -79,12 +79,11 @@ def fit_reasons(recipe: Recipe, data: Path, out: Path) -> Path:
     Raises:
         InputError: No face is left to train on, or the folder is of another run.
     """
-    section = dict(recipe.get("prepare") or {})
-    sources = sources_of_recipe(section, data)
-    people = settings_from(PrepareSettings, {name: section[name] for name in section if name not in SOURCE_SETTINGS})
+    sources = sources_of_recipe(recipe.get("prepare") or {}, data)
+    people = prepare_settings(recipe.get("prepare"))
     stages = _stages(recipe)
     make_folder(out)
-    manifest = joined([read_source(source) for source in unpacked(sources, out)])
+    manifest = read_sources(sources, out)
     faces = _split(manifest, people, stages[0].damage)
     torch.manual_seed(stages[0].training.seed)
     network = DamageNet()

@@ -143,6 +143,16 @@ def read_source(source: Source) -> Manifest:
     return manifest if source.landmarks is None else with_landmarks(manifest, source.landmarks, source.identity)
 
 
+def read_sources(sources: Sequence[Source], folder: Path) -> Manifest:
+    """Read and join the images of sources; archives are unpacked into a folder. See `unpacked` and `joined`.
+
+    Raises:
+        InputError: A source cannot be read.
+        OutputError: The disk is full.
+    """
+    return joined([read_source(source) for source in unpacked(sources, folder)])
+
+
 def joined(manifests: Sequence[Manifest]) -> Manifest:
     """Join the images of sources, with a column `source`: an image's name, which seeds what is random about it.
 

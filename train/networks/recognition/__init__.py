@@ -7,11 +7,12 @@ from train.networks.recognition.models import (
     fingerprint,
     is_file,
     load_recognition_model,
+    placed,
     recognition_names,
 )  # fmt: skip
 from train.networks.recognition.onnx_network import OnnxNetwork
 
 __all__ = [
     "FaceInput", "OnnxNetwork", "RecognitionModel", "device_of", "fingerprint", "is_file", "load_recognition_model",
-    "recognition_names",
+    "placed", "recognition_names",
 ]  # fmt: skip

@@ -175,6 +175,11 @@ def fingerprint(network: nn.Module) -> int:
     return total
 
 
+def placed(model: RecognitionModel, device: str) -> RecognitionModel:
+    """Put a model on a device, ready to embed."""
+    return model.eval().to(device)
+
+
 def device_of(name: str) -> torch.device:
     """Return a torch device by name. `auto` is the first GPU, or the CPU where there is none.
 
