@@ -19,7 +19,7 @@ from sdk.models.store import fetch_model, locate_model
 
 models = typer.Typer(no_args_is_help=True, help="List, show, fetch and verify models.")
 
-LICENCE_WIDTH = 16
+LICENCE_WIDTH = 28
 """Columns of a licence in the list; `fiqa models show` has the whole text."""
 
 Model = Annotated[

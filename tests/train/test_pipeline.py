@@ -13,12 +13,13 @@ import yaml
 from safetensors import safe_open
 from typer.testing import CliRunner
 
-from sdk.errors import InputError
+from sdk.errors import InputError, ModelError
 from sdk.models.card import METADATA_KEY
 from tests.support.tiny_models import embedding_model
 from tests.support.weights import tame_network
 from train.cli import app
 from train.data.manifest import read_manifest, read_table
+from train.methods.baselines import LightQNet
 from train.networks import identify, read_state, save_network
 from train.pipeline.peers import load_peers
 
@@ -188,6 +189,16 @@ def test_errors_reach_the_user(
     result = CliRunner().invoke(app, list(arguments))
     assert result.exit_code in (1, 2)
     assert message in " ".join(result.output.split())
+
+
+def test_lightqnet_without_a_file_is_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    fetched = []
+    monkeypatch.setattr(
+        "train.methods.baselines.fetch_model", lambda name: fetched.append(name) or tmp_path / "lightqnet-dm100.pb"
+    )
+    with pytest.raises(ModelError, match=r"no LightQNet at .*lightqnet-dm100\.pb"):
+        LightQNet()
+    assert fetched == ["lightqnet"]
 
 
 @pytest.mark.parametrize("content", [b"", b"hello world, no graph\n", b"\x0a\x10\x0a\x05input", b"\x0a\x02\x08\x01"])

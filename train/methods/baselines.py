@@ -19,6 +19,7 @@ from sdk import FaceDetector
 from sdk.alignment import TEMPLATE, similarity_transform
 from sdk.errors import ModelError
 from sdk.files import read_file
+from sdk.models.store import fetch_model
 from sdk.onnx_bytes.protobuf import read_message
 from train.labelling.sdk_model import absolute_model
 from train.lazy import Lazy
@@ -72,17 +73,21 @@ class LightQNet:
     warped once more, from where these three points are in an aligned crop.
 
     Args:
-        weights: The file.
+        weights: The file; without it the catalogue's `lightqnet` is fetched.
 
     Raises:
-        ModelError: The file is missing, or is no TensorFlow graph.
+        ModelError: The file is missing, cannot be fetched, or is no TensorFlow graph.
     """
 
     name = "lightqnet"
     one_caller = True
     _POINTS = np.array([(32.8, 44.3), (63.0, 44.1), (48.1, 79.1)])
 
-    def __init__(self, weights: Annotated[Path, typer.Option(help="Path of lightqnet-dm100.pb.")]) -> None:
+    def __init__(
+        self,
+        weights: Annotated[Path | None, typer.Option(help="Path of lightqnet-dm100.pb.", show_default="fetched")] = None,
+    ) -> None:
+        weights = weights or fetch_model(self.name)
         if not os.path.lexists(weights):
             raise ModelError(f"no LightQNet at {weights}; {_ADVICE}")
         data = np.frombuffer(read_file(weights, ModelError, _ADVICE, LARGEST), np.uint8)

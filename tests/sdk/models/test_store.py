@@ -214,6 +214,8 @@ def test_catalogue() -> None:
         "mobilefacenet128",
         "w600k_mbf",
         "w600k_r50",
+        "cosface_r100",
+        "lightqnet",
     ]
     files = [one.file for one in catalog().values()]
     assert len(set(files)) == len(files)
@@ -222,7 +224,7 @@ def test_catalogue() -> None:
         assert one.card.licence
         assert one.card.summary
         assert len(bytes.fromhex(one.sha256)) == 32
-        assert all(url.startswith("https://") and url.endswith(one.file) for url in one.urls)
+        assert all(url.startswith("https://") and url.endswith(Path(one.file).suffix) for url in one.urls)
         assert all(catalog()[other].card.variant == one.card.variant for other in one.alternatives)
 
 

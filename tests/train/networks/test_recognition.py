@@ -1,6 +1,7 @@
 """Face-recognition models by name, a user's own, and devices."""
 
 import copy
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from torch import nn
 
 from sdk.errors import InputError, ModelError
+from sdk.models.catalog import catalog
 from tests.support.weights import tame_network
 from train.networks import QualityNetwork, save_network
 from train.networks.recognition import device_of, fingerprint, load_recognition_model
@@ -39,7 +41,7 @@ def test_own_network() -> None:
         (
             "nothing",
             InputError,
-            "unknown model 'nothing', wanted one of: ediffiqa-t, .*mobilefacenet128, .*w600k_r50, an ONNX file",
+            "unknown model 'nothing', wanted one of: ediffiqa-t, .*mobilefacenet128, .*w600k_r50, cosface_r100, an ONNX file",
         ),
         ("yunet-2026may", ModelError, "is a model for detection, wanted one for recognition: mobilefacenet128"),
         ("absent.pt", ModelError, "absent.pt cannot be read"),
@@ -109,6 +111,27 @@ def test_size_and_colour() -> None:
 
 def shows_its_input() -> nn.Module:
     return nn.Flatten()
+
+
+def test_a_checkpoint_of_the_catalogue_under_another_name_than_its_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = tame_network("mobilefacenet128")
+    save_network(network, tmp_path / "other.safetensors")
+    entry = dataclasses.replace(
+        catalog()["cosface_r100"], card=dataclasses.replace(catalog()["cosface_r100"].card, variant="mobilefacenet128")
+    )
+    monkeypatch.setattr("train.networks.recognition.models.catalog", lambda: {"other": entry})
+    fetched = []
+    monkeypatch.setattr(
+        "train.networks.recognition.models.fetch_model",
+        lambda name: fetched.append(name) or tmp_path / f"{name}.safetensors",
+    )
+    faces = torch.rand((2, 3, 112, 112))
+    model = load_recognition_model("other")
+    given = load_recognition_model("mobilefacenet128", tmp_path / "other.safetensors")
+    torch.testing.assert_close(model(faces), given(faces))
+    assert fetched == ["other"]
 
 
 def test_missing_checkpoints_and_devices(tmp_path: Path) -> None:

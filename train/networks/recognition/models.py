@@ -77,7 +77,7 @@ def load_recognition_model(
 
             - a variant (`mobilefacenet128`, `iresnet100`, ...; of a quality network such as `ediffiqa-t` its backbone),
               with `weights`; without them the file of the catalogue's entry of that name is fetched;
-            - another name in the catalogue with the task `recognition`, such as `w600k_r50`;
+            - another name in the catalogue with the task `recognition`, such as `w600k_r50` or `cosface_r100`;
             - an ONNX file, see `sdk.calibrating.embedding_session.read_recognition`;
             - a file of `torch.jit.save` or `torch.export.save`, see `train.networks.recognition.torch_files`;
             - `module:function`, see `train.references`: the function takes nothing and returns a torch module with its
@@ -102,6 +102,8 @@ def load_recognition_model(
         return _model(_own_network(name), given.applied(RGB_FACES))
     if is_torch_file(name):
         return _model(TorchFile(Path(name)), given.applied(RGB_FACES))
+    if name in recognition_names() and (variant := catalog()[name].card.variant):
+        return _our_model(variant, weights or fetch_model(name), given)
     if name in VARIANTS:
         return _our_model(name, weights, given)
     if not is_onnx(name) and name not in catalog():
@@ -131,9 +133,7 @@ def _our_model(name: str, weights: Path | None, given: FaceInput) -> Recognition
     if variant.early:
         raise InputError(f"{name} is a quality network that gives no embeddings, wanted another, {EXAMPLE}")
     if weights is None:
-        if name not in recognition_names():
-            raise InputError(f"{name} needs its weights; give a .safetensors or .pth file")
-        weights = fetch_model(name)
+        raise InputError(f"{name} needs its weights; give a .safetensors or .pth file")
     spec = given.applied(replace(RGB_FACES, mean=variant.mean, std=variant.std))
     network = load_network(name, weights)
     return _model(network.base_model if isinstance(network, QualityNetwork) else network, spec)
