@@ -37,7 +37,7 @@ def main() -> None:
         step = torch.tensor([item["step"]])
         with torch.inference_mode():
             given = model.mixture(clean, degraded, step, item["noise"][None])
-            restored = model.model(given, step).clamp(-1, 1)
+            restored = model.predict(given, step).clamp(-1, 1)
         errors.append((item["step"], *(float((image - clean).square().mean()) for image in (given, restored))))
     table = np.array(errors)
     print("steps, faces, mean square error as given, as restored (images in [-1, 1])")

@@ -39,7 +39,7 @@ def main() -> None:
         degraded = tensor(degrade_face(face, np.random.default_rng(t)))[None]
         with torch.no_grad():
             given = diffusion.mixture(both[:1], degraded, torch.tensor([t]), noise[:1, 0])
-            back = diffusion.model(given, torch.tensor([t]))
+            back = diffusion.predict(given, torch.tensor([t]))
         images = {"noised": noisy[0], "restored": restored[0], "noised flip": noisy[1], "restored flip": restored[1]}
         images |= {"degraded": given[0], "restored at once": back[0]}
         columns.append([titled(f"{name}, t = {t}", image) for name, image in images.items()])

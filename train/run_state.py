@@ -25,11 +25,13 @@ class RunRecord:
         settings: Plain values, or mappings and lists of them, by name.
         inputs: Digest of each thing that was read, by the word for it in errors, such as `images`.
         free: Names of settings that decide no result, such as `workers`; they are kept, and not compared.
+        earlier: Values that settings had before there was a choice: what a record without them means.
     """
 
     settings: Mapping[str, Any]
     inputs: Mapping[str, str] = field(default_factory=dict)
     free: frozenset[str] = frozenset()
+    earlier: Mapping[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record as plain JSON values, to be kept in a file."""
@@ -41,7 +43,7 @@ class RunRecord:
         Args:
             found: `as_dict` of the other run.
         """
-        there, here = _plain(found), self.as_dict()
+        there, here = _plain({**self.earlier, **found}), self.as_dict()
         for name in {**here, **there}:  # settings, then inputs, then what only the other run has
             for place, old, new in _different(name, there.get(name, _MISSING), here.get(name, _MISSING), self.free):
                 if name in self.inputs:

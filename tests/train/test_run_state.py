@@ -46,6 +46,14 @@ def test_the_first_difference_is_named(found: dict[str, Any], difference: str) -
     assert HERE.difference(found) == difference
 
 
+def test_what_a_record_of_an_earlier_version_lacks_has_its_value_of_then() -> None:
+    record = RunRecord({"seed": 0, "loss": "l2"}, earlier={"loss": "l2"})
+    assert record.difference({"seed": 0}) == ""
+    assert record.difference({"seed": 0, "loss": "l1"}) == "with loss='l1', this one has loss='l2'"
+    changed = RunRecord({"seed": 0, "loss": "l1"}, earlier={"loss": "l2"})
+    assert changed.difference({"seed": 0}) == "with loss='l2', this one has loss='l1'"
+
+
 def test_tuples_are_lists() -> None:
     assert RunRecord({"betas": (0.9, 0.99)}).as_dict() == {"betas": [0.9, 0.99]}
     assert RunRecord({"betas": [0.9, 0.99]}).difference({"betas": (0.9, 0.99)}) == ""

@@ -1,6 +1,6 @@
 """A network in training: devices, precision, one step of the optimiser, and the average of the weights."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from importlib.util import find_spec
@@ -109,11 +109,11 @@ class Learner:
         """Return the mean of each of (N,) values over all processes, each of which must call this."""
         return [float(value) for value in self.accelerator.reduce(values.detach(), "mean").tolist()]
 
-    def write_kept(self, *paths: Path) -> None:
+    def write_kept(self, *paths: Path, metadata: Mapping[str, str] | None = None) -> None:
         """Write `kept` as it is now to `.safetensors`, beside the training; all paths get the same."""
         state = snapshot(self.kept.state_dict())
         for path in paths:
-            self.writer.write(partial(save_state, state, path))
+            self.writer.write(partial(save_state, state, path, metadata))
 
     def state(self) -> dict[str, Any]:
         """Return all that a run needs to go on; the keys are those of DifFIQA's published checkpoint."""

@@ -20,14 +20,25 @@ from torch import Tensor, nn
 
 from sdk.errors import InputError
 from sdk.files import write_file
+from sdk.text import shortened
 from train.data.dataset import FaceDataset, Item, normalised
 from train.data.manifest import Manifest, read_manifest
 from train.degradations.bsrgan import degrade_face
 from train.fitting.learner import Learner
-from train.fitting.settings import FREE, TrainerSettings, recorded
+from train.fitting.settings import FREE, TrainerSettings, check_one_of, recorded
 from train.fitting.task import Batch, Optimisation, Terms, fused
 from train.fitting.trainer import Trainer
-from train.methods.diffusion import TRAINED_STEPS, Diffusion
+from train.methods.diffusion import (
+    LOSSES,
+    MOST_LEVELS,
+    MOST_TIMESTEPS,
+    SCHEDULES,
+    TARGETS,
+    TIMESTEPS,
+    TRAINED_STEPS,
+    Diffusion,
+)
+from train.networks.unet import MULTIPLIERS
 from train.networks.variants import HALF
 from train.recipes import Recipe, check_least, settings_from
 from train.run_state import RunRecord, digest
@@ -40,6 +51,9 @@ READ_EVERY = 20
 GRID = 5
 """Faces a side of the grid that shows what the model restores."""
 
+CHOSEN_LATER = ("multipliers", "timesteps", "schedule", "objective", "loss")
+"""Settings that earlier versions did not have: their runs go on with the defaults."""
+
 
 @dataclass(frozen=True, slots=True)
 class DiffusionSettings(TrainerSettings):
@@ -50,6 +64,11 @@ class DiffusionSettings(TrainerSettings):
 
     Attributes:
         width: Channels of the UNet at the first resolution.
+        multipliers: Channels at the end of each level of the UNet, in widths; a level more halves the faces once more.
+        timesteps: Steps of the noise schedule; the model is trained on the first 100.
+        schedule: Of the noise: `cosine` or `linear`, see `SCHEDULES`.
+        objective: What the UNet predicts: the clean face (`x0`), the `noise`, or `v`, see `TARGETS`.
+        loss: Of what it predicts: `l2`, the square error, or `l1`, the absolute one.
         steps: Steps of the optimiser.
         accumulate: Passes forward and back a step.
         lr: Learning rate of Adam.
@@ -63,6 +82,11 @@ class DiffusionSettings(TrainerSettings):
     flip: float = 0.5
     workers: int | None = 4
     width: int = 128
+    multipliers: tuple[int, ...] = MULTIPLIERS
+    timesteps: int = TIMESTEPS
+    schedule: str = "cosine"
+    objective: str = "x0"
+    loss: str = "l2"
     steps: int = 100_000
     accumulate: int = 4
     lr: float = 8e-5
@@ -77,6 +101,19 @@ class DiffusionSettings(TrainerSettings):
             raise InputError(f"betas is {self.betas}, wanted two numbers of 0 or more, below 1")
         if self.width < 8 or self.width % 8:
             raise InputError(f"width is {self.width}, wanted a multiple of 8, such as 128")
+        if not 1 <= len(self.multipliers) <= MOST_LEVELS or min(self.multipliers) < 1:
+            raise InputError(
+                f"multipliers is {shortened(repr(list(self.multipliers)))}, wanted 1 to {MOST_LEVELS} whole numbers of "
+                "1 or more: faces of 112 x 112 are halved between two levels, at most to 7 x 7"
+            )
+        if not TRAINED_STEPS <= self.timesteps <= MOST_TIMESTEPS:
+            raise InputError(
+                f"timesteps is {self.timesteps}, wanted {TRAINED_STEPS} to {MOST_TIMESTEPS}: the model is trained on "
+                f"the first {TRAINED_STEPS} steps, and with more than {MOST_TIMESTEPS} the first adds no noise"
+            )
+        check_one_of(self, "schedule", tuple(SCHEDULES))
+        check_one_of(self, "objective", tuple(TARGETS))
+        check_one_of(self, "loss", tuple(LOSSES))
 
 
 class PairDataset(FaceDataset):
@@ -122,7 +159,9 @@ def fit_diffiqa(settings: DiffusionSettings, source: Path, out: Path) -> Path:
     pairs = PairDataset(manifest, rows, {}, settings.flip, settings.seed, settings.cache)
     paths = manifest.paths
     inputs = {"images": digest(["\n".join(paths[row] for row in rows)])}
-    record = RunRecord({**recorded(settings), "faces": len(rows)}, inputs, FREE | {"steps", "sample_every"})
+    earlier = {name: getattr(DiffusionSettings(), name) for name in CHOSEN_LATER}
+    values = {**recorded(settings), "faces": len(rows)}
+    record = RunRecord(values, inputs, FREE | {"steps", "sample_every"}, earlier)
     Trainer(Restoration(pairs, settings), Samples(pairs, settings, out), settings, out, record).run()
     return out / "diffusion.safetensors"
 
@@ -151,7 +190,9 @@ class Restoration:
         self.train_set, self._settings = pairs, settings
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
-            self.network = Diffusion(settings.width)
+            self.network = Diffusion(
+                settings.width, settings.multipliers, settings.timesteps, settings.schedule, settings.objective
+            )
 
     @property
     def body(self) -> nn.Module:
@@ -160,7 +201,7 @@ class Restoration:
 
     def module_of(self, network: nn.Module) -> nn.Module:
         """See `Task`."""
-        return _Loss(network)
+        return _Loss(network, self._settings.loss)
 
     def optimisation(self, passes: int) -> Optimisation:
         """See `Task`."""
@@ -176,12 +217,12 @@ class Restoration:
 class _Loss(nn.Module):
     """The loss as `forward`."""
 
-    def __init__(self, diffusion: nn.Module) -> None:
+    def __init__(self, diffusion: nn.Module, kind: str) -> None:
         super().__init__()
-        self.diffusion = diffusion
+        self.diffusion, self._kind = diffusion, kind
 
     def forward(self, *arguments: Tensor) -> Tensor:
-        return self.diffusion.loss(*arguments)  # type: ignore[operator]
+        return self.diffusion.loss(*arguments, self._kind)  # type: ignore[operator]
 
 
 class Samples:
@@ -213,7 +254,8 @@ class Samples:
             if done or step % self._settings.sample_every == 0:
                 self._write_samples(step, learner)
             if save:
-                learner.write_kept(self._out / "diffusion.safetensors")
+                notes = {"objective": self._settings.objective}
+                learner.write_kept(self._out / "diffusion.safetensors", metadata=notes)
                 text = json.dumps([round(loss, 6) for loss in self._losses], allow_nan=False)
                 write_file(self._out / "losses.json", text)
         return save
@@ -249,7 +291,7 @@ class Samples:
         clean, *rest = _inputs(batch)
         given = diffusion.mixture(clean, *rest)
         with learner.accelerator.autocast():
-            restored = diffusion.model(given, batch["step"]).float()
+            restored = diffusion.predict(given, batch["step"])
         grid = picture_grid(torch.cat([given, restored, clean], -1), GRID)
         write_file(self._out / "samples" / f"{step:06d}.png", cv2.imencode(".png", grid)[1].tobytes())
 

@@ -4,7 +4,9 @@ import argparse
 import logging
 import os
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -48,15 +50,28 @@ def read_state(path: Path, fits: Fits | None = None, first: tuple[str, ...] = ()
         ModelError: The file is missing, damaged or of another format, holds more than tensors, or holds a teacher and
             a student that both fit.
     """
+    return read_checkpoint(path, fits, first)[0]
+
+
+def read_checkpoint(
+    path: Path, fits: Fits | None = None, first: tuple[str, ...] = ()
+) -> tuple[StateDict, Mapping[str, Any]]:
+    """Read a state dict, as `read_state` does, and what the file says beside it.
+
+    Returns:
+        Tensors by key; and the metadata of a `.safetensors` file, or the section `settings` of a training's `state.pt`,
+        empty where there is none.
+    """
     suffix = path.suffix.lower()
     if not os.path.lexists(path):
         raise ModelError(f"no checkpoint at {path}; {_ADVICE}")
     with open_file(path, ModelError, _ADVICE):
         pass
     if suffix == ".safetensors":
-        loaded: object = _read_safetensors(path)
+        loaded, notes = _read_safetensors(path)
     elif suffix in SUFFIXES:
         loaded = _read_torch(path)
+        notes = loaded.get("settings") if isinstance(loaded, Mapping) else None
     else:
         raise ModelError(f"{path} ends in {path.suffix or 'nothing'!r}, wanted .safetensors or .pth")
     state = _chosen(loaded, path, fits, first) if fits else plain(loaded)
@@ -65,7 +80,7 @@ def read_state(path: Path, fits: Fits | None = None, first: tuple[str, ...] = ()
         raise ModelError(f"{path} holds {type(loaded).__name__}, wanted a state dict of tensors; save state_dict()")
     for key, value in state.items():
         _check_tensor(key, value, path)
-    return state
+    return state, notes if isinstance(notes, Mapping) else {}
 
 
 def _chosen(loaded: object, path: Path, fits: Fits, first: tuple[str, ...]) -> StateDict:
@@ -81,10 +96,10 @@ def _chosen(loaded: object, path: Path, fits: Fits, first: tuple[str, ...]) -> S
     return best.state
 
 
-def _read_safetensors(path: Path) -> StateDict:
+def _read_safetensors(path: Path) -> tuple[object, object]:
     try:
         with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118 - not a mapping
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise ModelError(f"{path} is not a safetensors file ({shortened(error)}); {_AGAIN}") from error
 

@@ -7,6 +7,7 @@ convolutions (Qiao et al., 2019).
 
 import copy
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import cast
 
@@ -19,6 +20,7 @@ HEAD_WIDTH = 32
 INNER = HEADS * HEAD_WIDTH
 GROUPS = 8
 MULTIPLIERS = (1, 2, 4, 8)
+"""The published ones, see `UNet`."""
 
 
 def epsilon_of(values: Tensor) -> float:
@@ -27,15 +29,18 @@ def epsilon_of(values: Tensor) -> float:
 
 
 class UNet(nn.Module):
-    """RGB (N, 3, H, W) in [-1, 1] and steps (N,) -> RGB (N, 3, H, W); H and W multiples of 8, 112 here.
+    """RGB (N, 3, H, W) in [-1, 1] and steps (N,) -> (N, 3, H, W).
+
+    There is a level, that is a resolution, for each multiplier. H and W are 112 here; they are halved between levels.
 
     Args:
         width: Channels at the first resolution, a multiple of 8: 128 as published (142.9 M parameters).
+        multipliers: Channels at the end of each level, in widths.
     """
 
-    def __init__(self, width: int = 128) -> None:
+    def __init__(self, width: int = 128, multipliers: Sequence[int] = MULTIPLIERS) -> None:
         super().__init__()
-        widths = [width] + [width * multiplier for multiplier in MULTIPLIERS]
+        widths = [width] + [width * multiplier for multiplier in multipliers]
         pairs = list(pairwise(widths))
         time, top = 4 * width, widths[-1]
         self.init_conv = nn.Conv2d(3, width, 7, padding=3)

@@ -23,7 +23,7 @@ from tests.support.weights import golden_image, golden_noise, tame_diffusion, ta
 from train.data.manifest import make_manifest
 from train.fitting.settings import recorded
 from train.methods import fit_diffiqa as module
-from train.methods.diffusion import Diffusion, ddim_transitions, load_diffusion, schedule
+from train.methods.diffusion import Diffusion, ddim_transitions, load_diffusion, schedule_buffers
 from train.methods.fit_diffiqa import DiffusionSettings, PairDataset, clean_rows, diffusion_settings, fit_diffiqa
 from train.networks import read_state, save_network
 from train.networks.unet import frozen_unet
@@ -83,7 +83,7 @@ def test_golden_loss(diffusion: Diffusion, golden: dict[str, np.ndarray], t: int
 
 def test_golden_schedule(golden: dict[str, np.ndarray]) -> None:
     for name in ("betas", "alphas_cumprod"):
-        np.testing.assert_allclose(schedule()[name].float().numpy(), golden[f"schedule/{name}"], atol=1e-7)
+        np.testing.assert_allclose(schedule_buffers()[name].float().numpy(), golden[f"schedule/{name}"], atol=1e-7)
 
 
 @pytest.mark.parametrize(
