@@ -70,9 +70,7 @@ def test_scores_and_landmarks_are_joined_by_name(prefix: str, folder: Path, tmp_
     np.testing.assert_array_equal(data.manifest.load_face(0), align(photo, LANDMARKS[NAMES[-1]]))
 
 
-def test_images_that_one_file_lacks_are_counted(
-    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_images_that_one_file_lacks_are_counted(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     scores = dumped({**without(SCORES, NAMES[1]), "n7/1.png": 0.5, "n7/2.png": 0.6}, tmp_path / "scores.pkl")
     landmarks = dumped(boxed({**without(LANDMARKS, NAMES[3]), "n7/1.png": POINTS}), tmp_path / "landmarks.pkl")
     data = read_labelled(scores, "quality", sources=[source_of(folder, landmarks)])
