@@ -106,6 +106,7 @@ def test_a_recipe_that_blends_labels(data: Path, tmp_path: Path) -> None:
     for section in ("faceqan", "ediffiqa", "targets"):
         del recipe[section]
     outputs = [{"label": "centre", "weight": 0.6}, {"label": "sharpness", "within_person": True, "weight": 0.4}]
+    outputs.append({"label": "norm", "weight": 0.2})
     recipe["blend"] = {"outputs": outputs}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     out = tmp_path / "run"
@@ -115,8 +116,10 @@ def test_a_recipe_that_blends_labels(data: Path, tmp_path: Path) -> None:
     wrong = [row == "mislabelled" for row in labels["split"].to_pylist()]
     assert [value is None for value in labels["centre"].to_pylist()] == wrong
     assert labels["sharpness"].null_count == 0
+    norms = np.linalg.norm(np.load(out / "embeddings.npy"), axis=1)
+    np.testing.assert_allclose(labels["norm"].to_numpy(), norms, rtol=1e-6)
     table = read_table(out / "evaluation/table.csv").to_pylist()
-    assert [row["method"] for row in table[:5]] == ["fiqa-nano", "centre", "sharpness", "target", "norm"]
+    assert [row["method"] for row in table[:5]] == ["fiqa-nano", "centre", "sharpness", "norm", "target"]
     (tmp_path / "unknown.yaml").write_text(yaml.safe_dump(recipe | {"blend": {"outputs": [{"label": "unheard"}]}}))
     output = run("recipe", tmp_path / "unknown.yaml", "--data", data, "--out", tmp_path / "other", code=2)
     assert "nothing makes the label 'unheard'" in " ".join(output.split())

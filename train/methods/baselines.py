@@ -85,7 +85,7 @@ class LightQNet:
 
     def __init__(
         self,
-        weights: Annotated[Path | None, typer.Option(help="Path of lightqnet-dm100.pb.", show_default="fetched")] = None,
+        weights: Annotated[Path | None, typer.Option(help="File lightqnet-dm100.pb.", show_default="fetched")] = None,
     ) -> None:
         weights = weights or fetch_model(self.name)
         if not os.path.lexists(weights):

@@ -57,7 +57,7 @@ def _label_faceqan(section: dict[str, Any], teacher: Teacher, out: Path, files: 
 
 
 def add_label(name: str, peers: Sequence[Labeller], files: Files) -> None:
-    """Label all images, once: `centre` by their embeddings, else by the peer of that name."""
+    """Label all images, once: `centre` and `norm` by their embeddings, else by the peer of that name."""
     manifest = read_manifest(files.labels)
     if found := next((peer for peer in peers if peer.name == name), None):
         add_column(files.labels, found)
@@ -65,8 +65,11 @@ def add_label(name: str, peers: Sequence[Labeller], files: Files) -> None:
         logger.info("%s has the column %s already", files.labels, name)
     elif name == "centre":
         write_table(_with_centre(manifest, open_vectors(files.embeddings)), files.labels)
+    elif name == "norm":
+        norms = np.linalg.norm(open_vectors(files.embeddings), axis=1).astype(np.float64)
+        write_table(manifest.table.append_column("norm", pa.array(norms)), files.labels)
     else:
-        known = ", ".join(["faceqan (a section of the recipe)", "centre", *(peer.name for peer in peers)])
+        known = ", ".join(["faceqan (a section of the recipe)", "centre", "norm", *(peer.name for peer in peers)])
         raise InputError(f"nothing makes the label {name!r}, wanted some of: {known}; peers are named in the recipe")
 
 

@@ -41,7 +41,7 @@ def test_own_network() -> None:
         (
             "nothing",
             InputError,
-            "unknown model 'nothing', wanted one of: ediffiqa-t, .*mobilefacenet128, .*w600k_r50, cosface_r100, an ONNX file",
+            "unknown model 'nothing', wanted one of: ediffiqa-t, .*mobilefacenet128, .*cosface_r100, an ONNX file",
         ),
         ("yunet-2026may", ModelError, "is a model for detection, wanted one for recognition: mobilefacenet128"),
         ("absent.pt", ModelError, "absent.pt cannot be read"),
