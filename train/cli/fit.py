@@ -29,7 +29,8 @@ def fit_regressor_command(
     backbone: Annotated[Path, typer.Option(help="Checkpoint of the FR network to start from.")],
     out: Annotated[Path, typer.Option(help="Where to write.")],
     embeddings: Annotated[
-        Path | None, typer.Option(help="Embeddings of the images by that network (.npy, .npz, .pkl).")
+        Path | None,
+        typer.Option(help="Embeddings of the images by that network (.npy, .npz, .pkl); AI-KD can do without."),
     ] = None,
     label: Annotated[
         str | None, typer.Option(help="Column of labels, or several by commas; the recipe's by default.")
@@ -43,11 +44,14 @@ def fit_regressor_command(
     ] = None,
     images: Annotated[
         list[Path] | None,
-        typer.Option(help="AI-KD on prepared crops: folder of their source images; once for each source."),
+        typer.Option(
+            help="Folder of the images that the labels name, where it is another than theirs; AI-KD on prepared crops: "
+            "folder of their source images, once for each source."
+        ),
     ] = None,
     landmarks: Annotated[
         list[Path] | None,
-        typer.Option(help="AI-KD on prepared crops: landmarks in those images (.npz, .pkl, .csv, .parquet)."),
+        typer.Option(help="Landmarks in those images (.npz, .pkl, .csv, .parquet)."),
     ] = None,
 ) -> None:
     """Train a network on labels."""

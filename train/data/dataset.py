@@ -61,8 +61,7 @@ class FaceDataset(Dataset[Item]):
         face = self._face(row, rng)
         if flipped:
             face = face[:, ::-1]
-        image = np.ascontiguousarray(face[..., ::-1].transpose(2, 0, 1))
-        return {"image": torch.from_numpy(image), **self._targets_of(row)}
+        return {"image": image_tensor(face), **self._targets_of(row)}
 
     def _targets_of(self, row: int) -> Item:
         return {name: torch.from_numpy(np.array(values[row])) for name, values in self._targets.items()}
@@ -162,6 +161,11 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         order = np.resize(order, self.padded)
         for first in range(self.start * self.batch_size, self.padded, self.batch_size):
             yield [(self.epoch, int(index)) for index in order[first : first + self.batch_size]]
+
+
+def image_tensor(face: NDArray[np.uint8]) -> Tensor:
+    """Return a uint8 BGR face (H, W, 3) as a uint8 RGB image (3, H, W) of a training set."""
+    return torch.from_numpy(np.ascontiguousarray(face[..., ::-1].transpose(2, 0, 1)))
 
 
 def rgb_images(faces: NDArray[np.uint8]) -> Tensor:

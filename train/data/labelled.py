@@ -1,6 +1,7 @@
 """Rows of a labelled manifest that a network can be trained on, with what methods need."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from sdk.errors import InputError
 from train.data.embeddings import open_embeddings
 from train.data.label_targets import label_column
 from train.data.manifest import Manifest, read_manifest
+from train.data.sources.labelled_photos import with_photos
+from train.data.sources.source import Source
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +69,9 @@ class LabelledFaces:
         return result
 
 
-def read_labelled(source: Path, label: str, embeddings: Path | None = None) -> LabelledFaces:
+def read_labelled(
+    source: Path, label: str, embeddings: Path | None = None, sources: Sequence[Source] = ()
+) -> LabelledFaces:
     """Read the rows that have a label.
 
     Args:
@@ -75,17 +80,22 @@ def read_labelled(source: Path, label: str, embeddings: Path | None = None) -> L
         label: Column of the labels, or several, see `train.data.label_targets.label_column`; rows without one are left
             out.
         embeddings: `.npy`, a row a row of the manifest.
+        sources: Where the manifest has no column `source`: the folder that its images are in, with their landmarks, see
+            `train.data.sources.labelled_photos.with_photos`; images that lack either are left out.
 
     Raises:
         InputError: There is no such column, no row is left, or an image that is left has no embedding.
     """
     manifest = read_manifest(source)
+    there = np.ones(len(manifest), bool)
+    if sources and "source" not in manifest.table.column_names:
+        manifest, there = with_photos(manifest, source, sources)
     vectors = None if embeddings is None else open_embeddings(embeddings, manifest, source)
     has = manifest.table.column_names
     split = np.array(manifest.column("split") if "split" in has else ["train"] * len(manifest))
     damage = manifest.column("degradation") if "degradation" in has else [""] * len(manifest)
     values = label_column(manifest, label)
-    wanted = np.isin(split, ("train", "validation"))
+    wanted = np.isin(split, ("train", "validation")) & there
     rows = np.flatnonzero(wanted & ~np.isnan(values))
     if len(rows) == 0:
         raise InputError(f"{source} has no row with a {label} label to train on; see its column 'error'")

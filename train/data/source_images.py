@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from sdk.alignment import Border, align
 from sdk.errors import InputError
 from sdk.images.decoding import load_image
-from train.data.dataset import FaceDataset
+from train.data.dataset import FaceDataset, Item, image_tensor
 from train.data.manifest import Manifest, parse_landmarks
 from train.data.prepare import PrepareSettings, copy_damages
 from train.data.sources.source import Source, joined, read_source
@@ -68,13 +68,14 @@ def source_faces(
     Args:
         manifest: Of source images with a column `landmarks`; or, with `sources`, of crops of `fiqa-train prepare`.
         rows: The rows.
-        sources: What the crops were cut from, in the order of `prepare`; archives are unpacked.
+        sources: What the crops were cut from, in the order of `prepare`; archives are unpacked. Of no use where the
+            manifest has no column `source`, for then it is one of source images.
         prepared: How the crops were made, for their border and their damaged copies.
 
     Raises:
         InputError: An image has no landmarks, or a damaged copy is not one that `prepared` makes.
     """
-    if not sources:
+    if not sources or "source" not in manifest.table.column_names:
         return _of_sources(manifest, rows)
     names, columns = manifest.column("source"), manifest.table.column_names
     known = _landmarks_by_name(joined([read_source(source) for source in sources]), {names[row] for row in rows})
@@ -105,7 +106,7 @@ def _of_sources(manifest: Manifest, rows: Rows) -> dict[int, SourceFace]:
 def _without_landmarks(count: int, first: str) -> str:
     return (
         f"{count} images have no landmarks, first {first!r}; wanted unaligned images with a column 'landmarks', or "
-        "crops of `fiqa-train prepare` with --images and --landmarks of their sources"
+        "--images and --landmarks: of the images themselves, or of the sources of crops of `fiqa-train prepare`"
     )
 
 
@@ -144,6 +145,7 @@ class PerturbedDataset(FaceDataset):
         scaled: See `perturb`.
         flip: As `FaceDataset`.
         seed: Of flips and shifts.
+        aligned: Hand out each face on its true landmarks as well, not flipped, as `aligned`.
     """
 
     def __init__(
@@ -156,9 +158,17 @@ class PerturbedDataset(FaceDataset):
         scaled: bool = False,
         flip: float = 0.0,
         seed: int = 0,
+        aligned: bool = False,
     ) -> None:
         super().__init__(manifest, rows, targets, flip, seed)
-        self._sources, self._pixels, self._scaled = sources, pixels, scaled
+        self._sources, self._pixels, self._scaled, self._aligned = sources, pixels, scaled, aligned
+
+    def _targets_of(self, row: int) -> Item:
+        item = super()._targets_of(row)
+        if self._aligned:
+            source = self._sources[row]
+            item["aligned"] = image_tensor(source.cut(source.landmarks))
+        return item
 
     def _face(self, row: int, rng: Generator) -> NDArray[np.uint8]:
         source = self._sources[row]

@@ -14,7 +14,7 @@ from sdk.errors import InputError
 from train.data.dataset import even_validation
 from train.data.embeddings import is_named, read_rows
 from train.data.labelled import LabelledFaces, read_labelled
-from train.fitting.quality import quality_task
+from train.fitting.quality import TaughtLoss, quality_task
 from train.fitting.regressor import FitFiles, RegressorRecipe, Split
 from train.fitting.settings import FREE, recorded
 from train.fitting.trainer import STATE
@@ -43,10 +43,12 @@ def fit_regressor(recipe: RegressorRecipe, files: FitFiles, out: Path) -> Path:
         InputError: The files do not belong together, or nothing is left to train on.
         ModelError: The backbone does not fit.
     """
-    network = _network(recipe, files.backbone)
-    objective = recipe.method.objective(read_labelled(files.labels, recipe.method.label, files.embeddings))
+    network, variant = _network(recipe, files.backbone), get_variant(recipe.network)
+    labelled = read_labelled(files.labels, recipe.method.label, files.embeddings, files.sources)
+    objective = recipe.method.objective(labelled)
     data = objective.data
-    head = recipe.warm_up.epochs and not get_variant(recipe.network).early
+    loss = TaughtLoss(objective.loss, network, variant) if objective.teacher else objective.loss
+    head = recipe.warm_up.epochs and not variant.early
     if head or "teacher" in objective.targets:
         _check_width(recipe.network, data)
     label = recipe.method.targets(data, recipe.targets)
@@ -57,7 +59,7 @@ def fit_regressor(recipe: RegressorRecipe, files: FitFiles, out: Path) -> Path:
     targets = {"label": data.spread(label), **objective.targets}
     split = Split(data.manifest, data.rows[~held], data.rows[held], targets)
     train_set, validation_set = recipe.method.data_sets(split, recipe, files)
-    task = quality_task(network, get_variant(recipe.network), train_set, objective.loss, recipe.training)
+    task = quality_task(network, variant, train_set, loss, recipe.training)
     reads = recipe.targets.centre != "none" or recipe.warm_up.epochs or "teacher" in targets
     best = task.fit(validation_set, out, _record(recipe, data, label, files.embeddings if reads else None))
     return _with_one_output(recipe, best)

@@ -1,13 +1,17 @@
-"""Quality networks in training: which parameters learn, and frozen batch norms."""
+"""Quality networks in training: which parameters learn, frozen batch norms, and a teacher beside them."""
 
+from copy import deepcopy
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from train.data.dataset import normalised
 from train.fitting.settings import FitSettings
 from train.fitting.supervised import LossFunction, Supervised, parameter_group
+from train.fitting.task import Batch, Terms
 from train.networks import QualityNetwork, Variant
 from train.networks.frozen_norm import fuse_frozen_norms
 
@@ -58,6 +62,26 @@ class FeaturesAndQuality(nn.Module):
         for norm in self._norms:
             norm.eval()
         return self
+
+
+class TaughtLoss:
+    """A loss with the embeddings of a frozen teacher, which looks at the faces as they are trained on.
+
+    Args:
+        loss: Its batch gets `teacher`, float32 (N, D): the teacher's embeddings of the batch's `aligned` faces.
+        network: Its backbone as it is now is the teacher; it is copied.
+        variant: Normalisation of the faces.
+    """
+
+    def __init__(self, loss: LossFunction, network: QualityNetwork, variant: Variant) -> None:
+        self._loss, self._variant = loss, variant
+        self._teacher = deepcopy(network.base_model).eval().requires_grad_(False)
+
+    def __call__(self, features: Tensor, prediction: Tensor, batch: Batch, training: bool) -> Terms:
+        faces = normalised(batch["aligned"], self._variant.mean, self._variant.std)
+        with torch.no_grad():
+            teacher = self._teacher.to(faces.device)(faces)
+        return self._loss(features, prediction, {**batch, "teacher": teacher}, training)
 
 
 def parameter_groups(network: QualityNetwork, settings: FitSettings) -> list[dict[str, Any]]:

@@ -32,11 +32,14 @@ class Objective:
         data: The faces to train and to validate on.
         loss: See `LossFunction`. Its batch has `image`, `label` and all of `targets`.
         targets: More arrays over the manifest's rows, by name.
+        teacher: The frozen network to start from looks at the items' `aligned` faces in training: its embeddings are
+            the batch's `teacher`.
     """
 
     data: LabelledFaces
     loss: LossFunction
     targets: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    teacher: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +66,9 @@ class FitFiles:
     Attributes:
         labels: Labelled manifest, see `train.data.labelled.read_labelled`.
         backbone: Checkpoint of the face-recognition network to start from: the teacher.
-        embeddings: `.npy` of the teacher's embeddings, a row a row of the manifest.
-        sources: AI-KD on prepared crops: what they were cut from, see `train.data.source_images.source_faces`.
+        embeddings: `.npy` of the teacher's embeddings, a row a row of the manifest; AI-KD can do without.
+        sources: Images and landmarks of labels that lie elsewhere, see `train.data.labelled.read_labelled`; AI-KD on
+            prepared crops: what they were cut from, see `train.data.source_images.source_faces`.
     """
 
     labels: Path

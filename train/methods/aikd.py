@@ -24,7 +24,10 @@ BETA = 0.5
 
 @dataclass(frozen=True, slots=True)
 class AIKD(Regressor):
-    """AI-KD's settings, see `Regressor`. The teacher is frozen: its embeddings of the aligned faces are made before.
+    """AI-KD's settings, see `Regressor`.
+
+    The teacher is frozen. Its embeddings of the aligned faces are made before; where they are not given, it embeds them
+    in training.
 
     Attributes:
         perturbation: Largest shift of the student's landmarks, pixels of the source image.
@@ -38,6 +41,8 @@ class AIKD(Regressor):
 
     def objective(self, data: LabelledFaces) -> Objective:
         """Take all faces."""
+        if data.vectors is None:
+            return Objective(data, _loss, teacher=True)
         return Objective(data, _loss, {"teacher": data.teacher})
 
     def data_sets(self, split: Split, recipe: RegressorRecipe, files: FitFiles) -> tuple[FaceDataset, FaceDataset]:
@@ -46,14 +51,14 @@ class AIKD(Regressor):
         Raises:
             InputError: An image has no landmarks.
         """
-        manifest, targets, how = split.manifest, split.targets, recipe.training
+        manifest, targets, how, aligned = split.manifest, split.targets, recipe.training, files.embeddings is None
         rows = np.sort(np.concatenate([split.train, split.validation]))
         sources = source_faces(manifest, rows, files.sources, recipe.prepare)
         return (
             PerturbedDataset(
-                manifest, sources, split.train, targets, self.perturbation, self.scaled, how.flip, how.seed
+                manifest, sources, split.train, targets, self.perturbation, self.scaled, how.flip, how.seed, aligned
             ),
-            PerturbedDataset(manifest, sources, split.validation, targets, pixels=0.0),
+            PerturbedDataset(manifest, sources, split.validation, targets, pixels=0.0, aligned=aligned),
         )
 
 

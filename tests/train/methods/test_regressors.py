@@ -1,5 +1,6 @@
 """DifFIQA(R), transfer learning and AI-KD: losses, recipes, whole runs on tiny data, and bad input."""
 
+import json
 from pathlib import Path
 
 import cv2
@@ -13,16 +14,18 @@ from sdk.errors import InputError, ModelError
 from tests.support.weights import tame_network
 from train.cli import app
 from train.data.labelled import read_labelled
-from train.data.manifest import make_manifest, read_table, write_table
+from train.data.manifest import make_manifest, read_manifest, read_table, write_table
 from train.fitting.fit_regressor import fit_regressor
 from train.fitting.quality import parameter_groups
 from train.fitting.regressor import FitFiles, RegressorRecipe
 from train.fitting.settings import Group
 from train.fitting.warm_up import WarmUpSettings, warm_up_head
+from train.labelling.embedder import embed_manifest
 from train.labelling.network_scores import rescale
 from train.methods.aikd import AIKD, losses
 from train.methods.regression import Regression
 from train.networks import QualityNetwork, create_network, identify, read_state, save_network
+from train.networks.recognition import load_recognition_model
 from train.recipes import read_recipe
 
 POINTS = np.array([(50.0, 60), (90, 60), (70, 80), (55, 102), (86, 102)])
@@ -177,7 +180,7 @@ def test_rows_without_a_label_are_left_out(data: Path, tmp_path: Path, caplog: p
 
 def test_missing_embeddings(data: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="needs the embeddings of the images; give --embeddings"):
-        fit_regressor(recipe("aikd"), files(data, embeddings=None), tmp_path)
+        fit_regressor(recipe("ediffiqa", ediffiqa={"label": "diffiqa"}), files(data, embeddings=None), tmp_path)
     vectors = np.load(data / "embeddings.npy")
     vectors[4] = np.nan
     np.save(tmp_path / "holes.npy", vectors)
@@ -192,6 +195,23 @@ def test_missing_embeddings(data: Path, tmp_path: Path) -> None:
     few = FitFiles(data / "labels.parquet", data / "teacher.safetensors", tmp_path / "few.npy")
     with pytest.raises(InputError, match=r"5 rows and .* 12, wanted equally many"):
         fit_regressor(recipe("aikd"), few, tmp_path)
+
+
+def test_ai_kd_teaches_itself_as_its_embeddings_would(data: Path, tmp_path: Path) -> None:
+    """Without embeddings the teacher looks at the faces in training: losses and weights are the same."""
+    teacher = load_recognition_model("mobilefacenet128", data / "teacher.safetensors")
+    vectors = embed_manifest(read_manifest(data / "labels.parquet"), teacher, tmp_path / "e.npy", device="cpu")
+    given = FitFiles(data / "labels.parquet", data / "teacher.safetensors", tmp_path / "e.npy")
+    assert np.isfinite(vectors).all()
+    histories = []
+    for out, inputs in (("given", given), ("itself", files(data, embeddings=None))):
+        fit_regressor(recipe("aikd"), inputs, tmp_path / out)
+        histories.append(json.loads((tmp_path / out / "history.json").read_text(encoding="utf-8")))
+    (first,), (second,) = histories
+    assert first["consistency"] > 1e-3
+    assert second == pytest.approx(first, rel=1e-3)
+    with pytest.raises(InputError, match="is of a run with other embeddings"):
+        fit_regressor(recipe("aikd"), given, tmp_path / "itself")
 
 
 def test_images_without_landmarks(data: Path, tmp_path: Path) -> None:
