@@ -185,7 +185,7 @@ def test_what_a_user_does(page: Any, address: str, scorer: QualityScorer, tmp_pa
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement === document.querySelector('#faces > li')")
     assert page.locator("#boxes button.chosen").count() == 1
-    page.locator("#accept").select_option(label="identification: from score 0.55")
+    page.locator("#accept").select_option(label=f"identification: from score {identify:.2f}")
     accepted = page.locator(".accepted", has_text="accepted").count()
     assert accepted == (scores >= identify).sum() > (scores >= enrol).sum()
     assert "ms a face" in page.locator("#time").text_content()
