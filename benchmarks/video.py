@@ -130,15 +130,14 @@ def best_shots(path: str, scorer: QualityScorer, detectors: list[FaceDetector]) 
     with VideoScorer(path, scorer, detectors, best_shots=shots, min_size=30) as video:
         for result in video:
             note(result)
-    tracks = [track for track, faces in seen.items() if len(faces) >= 5]
+    tracks = [track for track, faces in seen.items() if len(faces) >= 5 and track in chosen]
     median = statistics.mean(statistics.median(score for _, score in seen[track]) for track in tracks)
     largest = statistics.mean(max(seen[track])[1] for track in tracks)
     best = statistics.mean(chosen[track] for track in tracks)
     print(
-        f"  {len(tracks)} tracks of 5 faces or more; mean score: best shot {best:.3f}, largest face {largest:.3f}, ",
-        end="",
+        f"  {len(tracks)} tracks of 5 faces or more with a best shot, of {len(seen)}; mean score: best shot {best:.3f}, "
+        f"largest face {largest:.3f}, median face {median:.3f}"
     )
-    print(f"median face {median:.3f}")
 
 
 def main() -> None:

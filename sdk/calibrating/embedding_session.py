@@ -13,7 +13,7 @@ from sdk.errors import ModelError
 from sdk.files import read_file
 from sdk.models.card import InputSpec, ModelCard
 from sdk.models.catalog import catalog
-from sdk.models.loading import LARGEST, Model, card_inside
+from sdk.models.loading import LARGEST, Model, card_inside, check_named, names_for
 from sdk.models.store import obtain_model
 from sdk.onnx_bytes.onnx_file import check_onnx
 from sdk.runtimes.base import MOST_FACES, TensorInfo, pad_batch
@@ -36,18 +36,12 @@ def read_recognition(model: str | PathLike[str]) -> Model:
             safe to load (see `check_onnx`).
     """
     if isinstance(model, str) and model in catalog():
-        card = catalog()[model].card
-        if card.task != "recognition":
-            raise ModelError(f"{model} is a model for {card.task}, wanted one for recognition: {_names()}")
+        check_named(model, "recognition")
         path, data = obtain_model(model)
-        if path.suffix != ".onnx":
-            raise ModelError(
-                f"{model} is a checkpoint of PyTorch, wanted an ONNX file; fiqa-train takes it by its name"
-            )
-        return Model(data, card, path)
+        return Model(data, catalog()[model].card, path)
     path = Path(model)
     if path.suffix.lower() != ".onnx":
-        raise ModelError(f"{path} is neither an ONNX file nor one of: {_names()}")
+        raise ModelError(f"{path} is neither an ONNX file nor one of: {names_for('recognition')}")
     data = read_file(path, ModelError, "give the .onnx file of a face-recognition model", LARGEST)
     try:
         check_onnx(data)
@@ -55,10 +49,6 @@ def read_recognition(model: str | PathLike[str]) -> Model:
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
     return Model(data, found or ModelCard(path.stem, task="recognition", input=USUAL_INPUT), path)
-
-
-def _names() -> str:
-    return ", ".join(name for name, entry in catalog().items() if entry.card.task == "recognition")
 
 
 class EmbeddingSession:

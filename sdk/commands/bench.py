@@ -67,7 +67,7 @@ class BenchSettings:
 
         batches = numbers(self.batch, "--batch")
         callers = numbers(self.threads, "--threads") if self.threads else sorted({1, available_cores()})
-        cards = {name: load_model(name, trust=self.trust).card for name in dict.fromkeys(self.files)}
+        cards = {name: load_model(name, task="quality", trust=self.trust).card for name in dict.fromkeys(self.files)}
         found = [
             Configuration(name, device, precision, size, count)
             for name, card in cards.items()

@@ -116,11 +116,10 @@ class FaceDetector:
 
 
 def _open(model: str | PathLike[str], min_confidence: float) -> DetectionNetwork:
-    loaded = load_model(model)
-    if loaded.card.task != "detection" or loaded.card.variant not in NETWORKS:
+    loaded = load_model(model, task="detection")
+    if loaded.card.variant not in NETWORKS:
         raise ModelError(
-            f"{loaded.path} is a model for {loaded.card.task}, variant {loaded.card.variant!r}, "
-            f"wanted detection by one of: {', '.join(NETWORKS)}"
+            f"{loaded.path} is a detector of the variant {loaded.card.variant!r}, wanted one of: {', '.join(NETWORKS)}"
         )
     return NETWORKS[loaded.card.variant](loaded, min_confidence)
 

@@ -12,7 +12,7 @@ from typing import TypeAlias
 from sdk.errors import InputError, ModelError
 from sdk.files import read_file, read_text, write_file
 from sdk.models.card import METADATA_KEY, MOST_BYTES, ModelCard
-from sdk.models.catalog import catalog
+from sdk.models.catalog import catalog, find_entry
 from sdk.models.formats import FORMATS, SUFFIXES, resolve
 from sdk.models.store import obtain_model
 from sdk.onnx_bytes.onnx_file import check_onnx, read_metadata
@@ -47,26 +47,59 @@ Reader: TypeAlias = Callable[[Path, ModelCard | None, bool], Model]
 """Reads a file and checks it; takes the path, `card` and `trust` of `load_model`."""
 
 
-def load_model(model: str | PathLike[str], card: ModelCard | None = None, *, trust: bool = False) -> Model:
+def load_model(
+    model: str | PathLike[str], card: ModelCard | None = None, *, task: str = "", trust: bool = False
+) -> Model:
     """Read a model and check it.
 
     Args:
         model: Path of a model file (a `Path`, or text that ends in one of `SUFFIXES`), or a name in the catalogue.
         card: Describes the file. None for the file's own card (in an ONNX file's metadata, as JSON beside any other
             file), or else the catalogue's.
+        task: What it is wanted for, see `ModelCard.task`; empty for anything. A model of the catalogue that is for
+            something else is refused before it is downloaded.
         trust: Load an engine that was built on another machine, or OpenVINO IR without a hash on its card. An engine is
             code: trust only your own.
 
     Raises:
-        ModelError: The model is unknown, cannot be fetched or read, has no card, differs from its card, or is not safe
-            to load.
+        ModelError: The model is unknown, for another task, cannot be fetched or read, has no card, differs from its
+            card, or is not safe to load.
     """
     if isinstance(model, str) and not is_path(model):
-        return _load_named(model, card)
+        return _load_named(model, card, task)
     path = Path(os.fsdecode(model))
     readers = {format_.suffix: format_.reader for format_ in FORMATS.values()}
     reader: Reader = resolve(readers.get(path.suffix.lower(), FORMATS["onnx"].reader))
-    return reader(path, card, trust)
+    loaded = reader(path, card, trust)
+    check_task(path, loaded.card, task)
+    return loaded
+
+
+def check_task(model: object, card: ModelCard, task: str) -> None:
+    """Check that a model is for `task`; empty for anything.
+
+    Raises:
+        ModelError: It is for another.
+    """
+    if task and card.task != task:
+        raise ModelError(f"{model} is a model for {card.task}, wanted one for {task}: {names_for(task)}")
+
+
+def check_named(name: str, task: str) -> None:
+    """Check, before a download, that a model of the catalogue is for `task` and that the SDK runs its file.
+
+    Raises:
+        ModelError: There is no such model, it is for another task, or only fiqa-train reads its file.
+    """
+    entry = find_entry(name)
+    check_task(name, entry.card, task)
+    if not is_path(entry.file):
+        raise ModelError(f"only fiqa-train reads {name}, the file {entry.file}; wanted one of: {names_for(task)}")
+
+
+def names_for(task: str) -> str:
+    """List the models of the catalogue that are for `task` and that the SDK runs."""
+    return ", ".join(name for name, entry in catalog().items() if entry.card.task == task and is_path(entry.file))
 
 
 def settle(model: str | PathLike[str]) -> str | Path:
@@ -130,8 +163,10 @@ def openvino_digest(xml: bytes, weights: bytes) -> str:
     return hashlib.sha256(xml + weights).hexdigest()
 
 
-def _load_named(name: str, card: ModelCard | None) -> Model:
+def _load_named(name: str, card: ModelCard | None, task: str) -> Model:
     """Load a model of the catalogue. Its hash is that of the catalogue, so its content needs no check."""
+    if task:
+        check_named(name, task)
     path, data = obtain_model(name)
     found = card or (card_inside(data) if path.suffix == FORMATS["onnx"].suffix else None)
     if found is None:

@@ -85,7 +85,9 @@ def measure(
     Raises:
         ModelError: A model cannot be loaded at all.
     """
-    models = {name: load_model(name, trust=trust) for name in dict.fromkeys(c.model for c in configurations)}
+    models = {
+        name: load_model(name, task="quality", trust=trust) for name in dict.fromkeys(c.model for c in configurations)
+    }
     with ExitStack() as stack:
         with write_errors(Path(tempfile.gettempdir())):
             path = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "faces.npy"

@@ -127,12 +127,11 @@ def open_quality_model(
         ModelError: The model is unknown, cannot be fetched, differs from its card, or is no quality model.
         DeviceError: The requested device or precision is missing.
     """
-    loaded = load_model(model, card, trust=trust)
+    loaded = load_model(model, card, task="quality", trust=trust)
     spec = loaded.card.input
-    if loaded.card.task != "quality" or (spec.height, spec.width) != CROP_SHAPE[:2]:
+    if (spec.height, spec.width) != CROP_SHAPE[:2]:
         raise ModelError(
-            f"{loaded.path} is for {loaded.card.task} on {spec.width} x {spec.height} pixels, "
-            f"wanted quality on {CROP_SIZE} x {CROP_SIZE}; `fiqa models list` shows those"
+            f"{loaded.path} takes faces of {spec.width} x {spec.height} pixels, wanted {CROP_SIZE} x {CROP_SIZE}"
         )
     return loaded, open_runtime(loaded, device, precision=precision, threads=threads)
 

@@ -132,7 +132,7 @@ def test_crops_are_those_of_the_sdk(page: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("picture", ["people", "part", "small", "large"])
 def test_faces_are_those_of_the_sdk(page: Any, address: str, scorer: QualityScorer, picture: str) -> None:
-    """30 faces; three; 30 of 27 pixels; one that fills the picture."""
+    """Six people, as taken and damaged; three faces; faces of 27 pixels; one that fills the picture."""
     image = people()
     part = image[:112, 112:220]
     data = png({

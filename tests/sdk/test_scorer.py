@@ -77,8 +77,8 @@ def test_output_by_card(tmp_path: Path) -> None:
     [
         ({"input": FLOAT_INPUT}, r"takes image uint8 \(N, 112, 112, 3\), its card says one input float32"),
         ({"input": {"layout": "NCHW"}}, "correct the card"),
-        ({"input": {"height": 96}}, "wanted quality on 112 x 112"),
-        ({"task": "detection"}, "is for detection"),
+        ({"input": {"height": 96}}, "takes faces of 112 x 96 pixels, wanted 112 x 112"),
+        ({"task": "detection"}, "is a model for detection, wanted one for quality: fiqa-nano"),
     ],
 )
 def test_card_that_does_not_fit(tiny_path: Path, change: dict[str, Any], message: str) -> None:

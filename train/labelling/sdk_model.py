@@ -31,7 +31,7 @@ class SDKModel:
         name: Annotated[str | None, typer.Option(help="New column; by default the name in the model's card.")] = None,
     ) -> None:
         self._scorer = Lazy(partial(QualityScorer, absolute_model(model)))
-        self.name = name or load_model(model).card.name
+        self.name = name or load_model(model, task="quality").card.name
 
     def __call__(self, faces: NDArray[np.uint8], keys: Sequence[str]) -> dict[str, NDArray[Any]]:
         try:

@@ -30,6 +30,6 @@ def load_peers(section: dict[str, Any], data: Path, network: str) -> list[Labell
         if name in {network, "faceqan", "centre", "target", "norm", *(peer.name for peer in peers)}:
             raise InputError(f"peers.models has the name {name!r}, which another method has; give it a name of its own")
         model = str(data / model) if is_path(model) else model
-        load_model(model)  # a wrong file is an error now, not after the training
+        load_model(model, task="quality")  # a wrong file is an error now, not after the training
         peers.append(SDKModel(model, str(name)))
     return peers

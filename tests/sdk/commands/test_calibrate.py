@@ -122,8 +122,12 @@ def test_without_people_a_share_decides(photos: Path, tiny_path: Path, tmp_path:
         (("--discard", "0.01"), "160 faces cannot tell the worst 1.0% of them, wanted 1000"),
         (("--fr", "none.onnx"), "none.onnx"),
         (("--fr", "yunet-2026may"), "yunet-2026may is a model for detection, wanted one for recognition"),
-        (("--fr", "net.pth"), "net.pth is neither an ONNX file nor one of: mobilefacenet128, w600k_mbf"),
-        (("--fr", "mobilefacenet128"), "is not on this machine and FIQA_OFFLINE forbids the network"),
+        (("--fr", "net.pth"), "net.pth is neither an ONNX file nor one of: w600k_mbf, w600k_r50"),
+        (
+            ("--fr", "mobilefacenet128"),
+            "only fiqa-train reads mobilefacenet128, the file mobilefacenet.pt",
+        ),
+        (("--fr", "w600k_mbf"), "is not on this machine and FIQA_OFFLINE forbids the network"),
     ],
 )
 def test_wrong_options_are_named(

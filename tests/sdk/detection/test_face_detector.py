@@ -94,7 +94,7 @@ def test_settings_that_are_refused(tiny_path: Path) -> None:
     for passes in ((), (0,)):
         with pytest.raises(InputError, match="passes is"):
             FaceDetector(passes=passes)
-    with pytest.raises(ModelError, match="wanted detection"):
+    with pytest.raises(ModelError, match="is a model for quality, wanted one for detection"):
         FaceDetector(tiny_path)
     with pytest.raises(ModelError, match="unknown model"):
         FaceDetector("retinaface")

@@ -43,7 +43,7 @@ def test_own_network() -> None:
             InputError,
             "unknown model 'nothing', wanted one of: ediffiqa-t, .*mobilefacenet128, .*cosface_r100, an ONNX file",
         ),
-        ("yunet-2026may", ModelError, "is a model for detection, wanted one for recognition: mobilefacenet128"),
+        ("yunet-2026may", ModelError, "is a model for detection, wanted one for recognition: w600k_mbf"),
         ("absent.pt", ModelError, "absent.pt cannot be read"),
         ("no_such_module:f", InputError, "there is no module 'no_such_module'"),
         (f"{__name__}:absent", InputError, "has no 'absent'"),
