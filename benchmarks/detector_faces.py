@@ -1,4 +1,4 @@
-"""The embedded face detector beside YuNet where the faces are known: profiles, faces that fill the frame, no face.
+"""The embedded face detector beside YuNet where the faces are known: profiles, filled frames, the dark, no face.
 
     FIQA_MODELS=DATA/models python benchmarks/detector_faces.py DATA --photos runs/detector/photos.parquet
 
@@ -8,8 +8,9 @@ of the recipe. Both detectors have the defaults of `FaceDetector` where no optio
 Profiles: landmarks are compared with CFP's table. They are YuNet's, so they favour YuNet; on full profiles they are
 guesses. Faces that fill the frame: pictures of LFW and London, cut so that the face's box has a share of the frame's
 width, and resized. A find counts where it overlaps the box, or its part within the frame. LFW's boxes are known,
-London's are YuNet's in the whole picture. No face: textures, parts of LFW photos where YuNet sees nothing, and photos
-whose faces are painted over: heads without a face.
+London's are YuNet's in the whole picture. The dark: London's pictures, reduced to 640 pixels, with a share of their
+light and noise of 5 grey levels, by group of people. No face: textures, parts of LFW photos where YuNet sees nothing,
+and photos whose faces are painted over: heads without a face.
 """
 
 import argparse
@@ -34,6 +35,11 @@ from train.detector.textures import texture
 SHARES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1)
 FRAMES = ((96, 96), (320, 320), (640, 360), (360, 640), (1280, 1280))
 """Width and height, pixels."""
+
+LIGHT = (1.0, 0.25, 0.18, 0.12, 0.06)
+"""Shares of the light."""
+NOISE = 5
+"""Deviation of the noise in the dark, grey levels."""
 
 COLUMNS = ("leye_x", "leye_y", "reye_x", "reye_y", "nose_x", "nose_y", "lmouth_x", "lmouth_y", "rmouth_x", "rmouth_y")
 
@@ -167,6 +173,30 @@ def show_filled(title: str, detectors: Detectors, pictures: list[tuple[Image, Fa
             print(f"| {size[0]} x {size[1]} | {name} | {' | '.join(row)} |", flush=True)
 
 
+def show_dark(data: Path, detectors: Detectors) -> None:
+    """Print the share of London's pictures in which a face is found, by light and by `face_eth`."""
+    found: dict[tuple[str, str, float], list[bool]] = {}
+    with tarfile.open(data / "london.tar") as images:
+        table = images.extractfile("london/info.csv")
+        assert table is not None, "london/info.csv is no file"
+        groups = {row["face_id"]: row["face_eth"] for row in csv.DictReader(table.read().decode().splitlines())}
+        for number, name in enumerate(sorted(name for name in images.getnames() if name.endswith(".jpg"))):
+            image, rng = read(images, name), np.random.default_rng(number)
+            scale = 640 / max(image.shape[:2])
+            image = np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+            noise = rng.normal(0, NOISE, image.shape)
+            for light in LIGHT:
+                dark = image if light == 1 else np.clip(image * light + noise, 0, 255).astype(np.uint8)
+                for who, detector in detectors.items():
+                    key = (groups[name.split("/")[1]], who, light)
+                    found.setdefault(key, []).append(bool(detector.detect(dark)))
+    print(f"\n| group | pictures | detector | {' | '.join(f'{light:.0%}' for light in LIGHT)} |")
+    print("| --- " * (3 + len(LIGHT)) + "|")
+    for group, who in dict.fromkeys(key[:2] for key in sorted(found)):
+        cells = [found[group, who, light] for light in LIGHT]
+        print(f"| {group} | {len(cells[0])} | {who} | {' | '.join(f'{np.mean(cell):.2f}' for cell in cells)} |")
+
+
 def show_false(detectors: Detectors, pictures: Iterable[tuple[str, Image]]) -> None:
     """Print the finds in pictures without a face."""
     counts: dict[str, dict[str, int]] = {}
@@ -200,6 +230,7 @@ def main() -> None:
     chosen = [test[row] for row in evenly(len(test), options.count)]
     show_filled("LFW", detectors, [(load_image(photo.path), photo.faces[0]) for photo in chosen])
     show_filled("London", detectors, london(options.data, options.count, yunet))
+    show_dark(options.data, detectors)
     show_false(detectors, without_faces(test, options.empty))
 
 
