@@ -135,7 +135,7 @@ def best_shots(path: str, scorer: QualityScorer, detectors: list[FaceDetector]) 
     largest = statistics.mean(max(seen[track])[1] for track in tracks)
     best = statistics.mean(chosen[track] for track in tracks)
     print(
-        f"  {len(tracks)} of {len(seen)} tracks have 5 faces or more and a best shot; mean score: best shot {best:.3f}, "
+        f"  {len(tracks)} of {len(seen)} tracks have 5 faces and a best shot; mean score: best shot {best:.3f}, "
         f"largest face {largest:.3f}, median face {median:.3f}"
     )
 
