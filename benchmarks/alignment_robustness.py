@@ -213,8 +213,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("labels", type=Path, help="manifest of prepared crops, with its column split")
     parser.add_argument("--embeddings", type=Path, required=True, help="of the judge, a row a row of the manifest")
-    parser.add_argument("--images", type=Path, required=True, help="source images")
-    parser.add_argument("--landmarks", type=Path, required=True, help=".npz of their landmarks")
+    parser.add_argument("--images", type=Path, nargs="+", required=True, help="source images, in the order of prepare")
+    parser.add_argument("--landmarks", type=Path, nargs="+", required=True, help="their landmarks, a file for each")
+    parser.add_argument("--border", default="black", choices=["black", "replicate"], help="of the crops")
     parser.add_argument("--models", nargs="+", required=True, metavar="NAME=FILE", help="or names of the catalogue")
     parser.add_argument("--noise", nargs="*", type=float, default=[1, 2, 3, 4, 5, 6], help="pixels of the source image")
     parser.add_argument("--scales", nargs="*", type=float, default=[1.0, 0.5], help="of the image for the detector")
@@ -227,8 +228,9 @@ def main() -> None:
     manifest = read_manifest(options.labels)
     vectors = open_embeddings(options.embeddings, manifest, options.labels)
     rows = sorted({int(row) for name in SETS for row in set_rows(manifest, name, "test")})
-    prepared = PrepareSettings(test_copies=options.copies, seed=options.seed)
-    sources = source_faces(manifest, rows, [Source(options.images, options.landmarks)], prepared)
+    prepared = PrepareSettings(test_copies=options.copies, seed=options.seed, border=options.border)
+    places = [Source(images, landmarks) for images, landmarks in zip(options.images, options.landmarks, strict=True)]
+    sources = source_faces(manifest, rows, places, prepared)
     named = [model.partition("=") for model in options.models]
     models = {name: load_scorer(file or name) for name, _, file in named}
     alignments = [noisy(sources, pixels, options.seed) for pixels in (0.0, *options.noise)]
