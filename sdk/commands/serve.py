@@ -1,5 +1,7 @@
 """fiqa serve: score pictures by HTTP."""
 
+import os
+import sys
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -56,7 +58,7 @@ def serve(
         from sdk.serving.app import Service
         from sdk.serving.server import serve as run
         from sdk.serving.settings import ServeSettings, read_accept, read_keys
-        from sdk.serving.work import Work
+        from sdk.serving.work import END_SECONDS, Work
 
         keys = read_keys(key_file)
         if not keys and not _is_local(host):
@@ -75,7 +77,11 @@ def serve(
             try:
                 run(Service(work, settings), host, port, 2 * seconds, lambda address: _tell(address, scorer))
             finally:
-                work.close()
+                ended = work.close()
+        if not ended:
+            say(f"a picture that nobody waits for still takes time after {END_SECONDS:g} s; the service ends")
+            sys.stderr.flush()
+            os._exit(0)  # Python's own end would stop the thread inside native code, and so abort the process
 
 
 def _tell(address: str, scorer: "QualityScorer") -> None:

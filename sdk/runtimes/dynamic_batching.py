@@ -3,7 +3,7 @@
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from sdk.errors import DeviceError
@@ -24,7 +24,8 @@ class WorkerPool(ForkAware, Generic[Job, Result]):
     The threads hold a reference to `run`, not to the pool, so a dropped pool can be collected.
 
     Args:
-        run: Does several jobs; returns as many results, in their order.
+        run: Does jobs; returns the result of each that it took, in their order. One that it does not take waits for
+            the next call, and can be cancelled.
         threads: Most threads.
         closed: Makes the error of a job that comes after `close`, or has not begun then.
         most: Most jobs of one call of `run`.
@@ -33,7 +34,7 @@ class WorkerPool(ForkAware, Generic[Job, Result]):
 
     def __init__(
         self,
-        run: Callable[[Sequence[Job]], Iterable[Result]],
+        run: Callable[[Iterator[Job]], Iterable[Result]],
         threads: int,
         closed: Callable[[], Exception],
         *,
@@ -49,7 +50,7 @@ class WorkerPool(ForkAware, Generic[Job, Result]):
     def renew_after_fork(self) -> None:
         """See `ForkAware.renew_after_fork`."""
         self._lock = threading.Lock()
-        self._started = 0
+        self._threads: list[threading.Thread] = []
         # `SimpleQueue` is reentrant: the garbage collector may call `close` in a thread that is inside the queue.
         self._jobs: Jobs[Job, Result] = queue.SimpleQueue()
 
@@ -95,64 +96,79 @@ class WorkerPool(ForkAware, Generic[Job, Result]):
                 except queue.Empty:
                     break
                 left += [job] if job is not None else []
-            for _ in range(self._started):
+            for _ in self._threads:
                 self._jobs.put(None)
         for _, future in left:
             if future.set_running_or_notify_cancel():
                 future.set_exception(self._make_error())
 
+    def join(self, seconds: float) -> bool:
+        """Wait after `close` until the threads have ended; return whether they have within `seconds`."""
+        until = time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
+
     def _start_thread(self) -> None:
-        if self._started == self._limit:
+        if len(self._threads) == self._limit:
             return
         arguments = (self._jobs, self._run, self._most, self._seconds)
         try:
-            threading.Thread(target=_work, args=arguments, name=f"fiqa-{self._started}", daemon=True).start()
-            self._started += 1
+            thread = threading.Thread(target=_work, args=arguments, name=f"fiqa-{len(self._threads)}", daemon=True)
+            thread.start()
+            self._threads.append(thread)
         except RuntimeError as error:
-            if not self._started:  # else the running threads do all jobs
+            if not self._threads:  # else the running threads do all jobs
                 raise DeviceError(f"no thread can be started ({error}); end others, or use threads=1") from error
 
 
 def _work(
-    jobs: "Jobs[Job, Result]", run: Callable[[Sequence[Job]], Iterable[Result]], most: int, seconds: float
+    jobs: "Jobs[Job, Result]", run: Callable[[Iterator[Job]], Iterable[Result]], most: int, seconds: float
 ) -> None:
     while _do_next(jobs, run, most, seconds):  # a separate function: an idle thread keeps no job and no result alive
         pass
 
 
 def _do_next(
-    jobs: "Jobs[Job, Result]", run: Callable[[Sequence[Job]], Iterable[Result]], most: int, seconds: float
+    jobs: "Jobs[Job, Result]", run: Callable[[Iterator[Job]], Iterable[Result]], most: int, seconds: float
 ) -> bool:
     """Do the next jobs; return False when the pool is closed."""
     first = jobs.get()
     if first is None:
         return False
-    taken = [first, *_collect(jobs, most - 1, seconds)]
-    wanted = [(job, future) for job, future in taken if future.set_running_or_notify_cancel()]
-    if not wanted:
+    job, future = first
+    if not future.set_running_or_notify_cancel():
         return True
+    begun = [future]
     try:
-        results = list(run([job for job, _ in wanted]))
+        results = list(run(_take(job, begun, jobs, most, seconds)))
     except BaseException as error:  # noqa: BLE001  # raised again in the callers, by their futures
-        for _, future in wanted:
+        for future in begun:
             future.set_exception(error)
     else:
-        for (_, future), result in zip(wanted, results, strict=True):
+        for future, result in zip(begun, results, strict=True):
             future.set_result(result)
     return True
 
 
-def _collect(jobs: "Jobs[Job, Result]", most: int, seconds: float) -> list[tuple[Job, "Future[Result]"]]:
-    """Take up to `most` jobs that come within `seconds`."""
-    found: list[tuple[Job, Future[Result]]] = []
+def _take(
+    job: Job, begun: "list[Future[Result]]", jobs: "Jobs[Job, Result]", most: int, seconds: float
+) -> Iterator[Job]:
+    """Give a job, and up to `most - 1` others that come within `seconds`; without, of those that wait now.
+
+    Each is taken when it is asked for, and its future is appended to `begun`.
+    """
     until = time.monotonic() + seconds
-    while len(found) < most:
+    most = most if seconds else min(most, 1 + jobs.qsize())
+    yield job
+    while len(begun) < most:
         try:
-            job = jobs.get(timeout=max(0.0, until - time.monotonic()))
+            taken = jobs.get(timeout=max(0.0, until - time.monotonic()))
         except queue.Empty:
-            break
-        if job is None:
+            return
+        if taken is None:
             jobs.put(None)  # put back: this thread ends after the jobs that it has taken
-            break
-        found.append(job)
-    return found
+            return
+        if taken[1].set_running_or_notify_cancel():
+            begun.append(taken[1])
+            yield taken[0]

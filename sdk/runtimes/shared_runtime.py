@@ -54,7 +54,9 @@ class SharedRuntime(ForkAware):
         )
         self._batcher: WorkerPool[Faces, np.float32] | None = None
         if wait:
-            self._batcher = WorkerPool(self.run, threads, closed, most=runtime.batch, seconds=wait)
+            self._batcher = WorkerPool(
+                lambda faces: self.run(list(faces)), threads, closed, most=runtime.batch, seconds=wait
+            )
         self.renew_after_fork()
         super().__init__()
 

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Sequence
-from concurrent.futures import Future
 from dataclasses import replace
 from importlib.resources import files
 from itertools import chain
@@ -126,21 +125,21 @@ class Service:
 
     async def _found(self, request: Request, pictures: Sequence[Picture]) -> list[Found]:
         """Wait for the faces of all pictures; stop when the client leaves or time is up."""
-        futures = self._work.submit(pictures)
-        done = asyncio.gather(*map(asyncio.wrap_future, futures))
+        work = self._work.submit(pictures)
+        answer = asyncio.wrap_future(work)
         leaving = asyncio.ensure_future(_left(request))
         try:
-            await asyncio.wait((done, leaving), timeout=self._settings.seconds, return_when=asyncio.FIRST_COMPLETED)
-            if done.done():
-                return list(done.result())
+            await asyncio.wait((answer, leaving), timeout=self._settings.seconds, return_when=asyncio.FIRST_COMPLETED)
+            if answer.done():
+                return answer.result()
             if leaving.done():
                 raise ClientDisconnect
             seconds = f"{self._settings.seconds:g} s"
             raise Problem(504, "timeout", f"there was no answer within {seconds}; send fewer or smaller pictures")
         finally:
             leaving.cancel()
-            done.cancel()
-            _cancel(futures)
+            answer.cancel()
+            work.cancel()  # at once: asyncio would do so in its next turn, and the last turn has none
 
     async def _refuse(self, request: Request, error: Exception) -> Response:
         problem = error if isinstance(error, Problem) else _as_problem(error)
@@ -158,11 +157,6 @@ class Service:
 async def _left(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-def _cancel(futures: "Sequence[Future[Found]]") -> None:
-    for future in futures:
-        future.cancel()
 
 
 def _rows(picture: Picture, found: Found, alone: bool) -> list[ScoredFace]:

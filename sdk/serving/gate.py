@@ -54,8 +54,9 @@ class Gate:
             self._metrics.count_problem(problem.kind)
             await problem.response()(scope, request.receive, request.send)
         finally:
-            if scope["path"] in self._counted and request.status:
-                self._metrics.count_request(request.status, time.perf_counter() - started)
+            status = scope.get("status", request.status)  # the connection may have answered itself
+            if scope["path"] in self._counted and status:
+                self._metrics.count_request(status, time.perf_counter() - started)
 
     def _check(self, scope: Message) -> None:
         headers = dict(scope["headers"])

@@ -24,7 +24,9 @@ class Metrics:
     def __init__(self, queue: Callable[[], int]) -> None:
         self._registry = CollectorRegistry()
         shared: dict[str, Any] = {"registry": self._registry}
-        self._requests = Counter("fiqa_requests", "Requests for scores, by status code.", ["status"], **shared)
+        self._requests = Counter(
+            "fiqa_requests", "Requests for scores, and what is no HTTP, by status code.", ["status"], **shared
+        )
         self._seconds = Histogram(
             "fiqa_request_seconds", "Time from the head of a request to its answer.", buckets=BUCKETS, **shared
         )

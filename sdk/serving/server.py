@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import signal
 import socket
 import sys
@@ -14,6 +15,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sdk.serving.app import Service
+from sdk.serving.metrics import Metrics
 from sdk.serving.problems import MEDIA_TYPE, as_json, document
 from sdk.video.web.listening import address_of, listen
 
@@ -21,6 +23,10 @@ logger = logging.getLogger(__name__)
 
 SILENT_SECONDS = 5.0
 """Time in which the head of a request must be whole, and in which a connection may be idle between two."""
+
+UNREAD_SECONDS = 15.0
+"""Time in which a client must read some of an answer. TCP tells of it in steps of up to 64 KB, so a slow client that
+reads may look idle for some seconds."""
 
 HEAD_BYTES = 16384
 """Most bytes of the head of a request."""
@@ -30,43 +36,57 @@ SPARE_FILES = 64
 
 
 class _Connection(H11Protocol):
-    """A connection that ends when no request comes: a client cannot keep it by sending nothing, or drop by drop."""
+    """A connection that ends when its client does nothing: sends no request, or drop by drop, or reads no answer."""
 
     most = 1024
-    """Most connections; then the one that has waited longest without a request ends."""
+    """Most connections. Then the one that has waited for its client the longest ends."""
 
-    _silent: asyncio.TimerHandle | None = None
-    _waiting: dict["_Connection", None] = {}  # noqa: RUF012 - of all connections, the oldest first
+    metrics: Metrics
+
+    _all: dict["_Connection", None] = {}  # noqa: RUF012 - the one without progress for the longest is the first
+    _since = 0.0  # the last progress
+    _unsent = 0.0  # bytes of answers that waited for the client then
+    _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         # asyncio does so only where the listener names its protocol; head and body of an answer would wait 40 ms else.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if len(self.connections) > self.most:
-            oldest = next(iter(self._waiting), self)
+            oldest = next((one for one in self._all if one._waits_for_client()), self)
             oldest._end()
             if oldest is self:
                 return
-        self._await_head()
+        self._all[self] = None
+        self._since = self.loop.time()
+        self._timer = self.loop.call_later(SILENT_SECONDS, self._look)
 
     def data_received(self, data: bytes) -> None:
+        before = self.cycle
         super().data_received(data)
-        if self.cycle is not None and not self.cycle.response_complete:
-            self._stop_waiting()
-        elif self._silent is None:
-            self._await_head()
+        if self.cycle is not before:
+            self._note_progress()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self.cycle.response_complete and self._silent is None:
-            self._await_head()
+        self._note_progress()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._note_progress()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_waiting()
+        self._forget()
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP."""
+        if self.cycle is None or self.cycle.response_complete:
+            self.metrics.count_problem("bad-request")
+            self.metrics.count_request(400, 0.0)
+        elif not self.cycle.response_started:  # its head was HTTP, its body is not: the gate counts the request
+            self.metrics.count_problem("bad-request")
+            self.cycle.scope["status"] = 400  # type: ignore[typeddict-unknown-key]
         body = as_json(document(400, "bad-request", "this is no HTTP/1.1 request"))
         head = [("content-type", MEDIA_TYPE), ("content-length", str(len(body))), ("connection", "close")]
         for event in (h11.Response(status_code=400, headers=head), h11.Data(data=body), h11.EndOfMessage()):
@@ -74,18 +94,36 @@ class _Connection(H11Protocol):
                 self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
 
-    def _await_head(self) -> None:
-        self._waiting[self] = None
-        self._silent = self.loop.call_later(SILENT_SECONDS, self._end)
+    def _waits_for_client(self) -> bool:
+        """Tell whether the client must act: send a request, or read. Of a refused request it may send the body."""
+        cycle = self.cycle
+        return cycle is None or cycle.response_started or self.flow.write_paused
 
-    def _stop_waiting(self) -> None:
-        self._waiting.pop(self, None)
-        if self._silent is not None:
-            self._silent.cancel()
-            self._silent = None
+    def _note_progress(self) -> None:
+        if self in self._all:  # else it has ended
+            del self._all[self]
+            self._all[self] = None
+            self._since, self._unsent = self.loop.time(), self.transport.get_write_buffer_size()
+
+    def _look(self) -> None:
+        """End the connection if its client did nothing for too long."""
+        unsent = self.transport.get_write_buffer_size() if self._waits_for_client() else math.inf
+        if unsent == math.inf or unsent < self._unsent:
+            self._note_progress()
+        self._unsent = unsent
+        left = self._since + (UNREAD_SECONDS if unsent else SILENT_SECONDS) - self.loop.time()
+        if left > 0:
+            self._timer = self.loop.call_later(min(left, SILENT_SECONDS), self._look)
+        else:
+            self._end()
+
+    def _forget(self) -> None:
+        self._all.pop(self, None)
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _end(self) -> None:
-        self._stop_waiting()
+        self._forget()
         self.transport.abort()
 
 
@@ -123,8 +161,9 @@ def serve(service: Service, host: str, port: int, seconds: float, tell: Callable
     Raises:
         InputError: Host and port cannot be used.
     """
-    listener = listen(host, port)
-    connection = type("Connection", (_Connection,), {"most": _raise_limit_of_files(), "_waiting": {}})
+    listener = listen(host, port, "--port or --host")
+    own = {"most": _raise_limit_of_files(), "metrics": service.metrics, "_all": {}}
+    connection = type("Connection", (_Connection,), own)
 
     def stop() -> None:
         service.stopping = True

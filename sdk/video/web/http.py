@@ -76,7 +76,7 @@ class Server:
 
     def __init__(self, answer: Callable[[str], Answer], headers: Mapping[str, str], host: str, port: int) -> None:
         self._answer, self._headers = answer, headers
-        self._listener = listen(host, port)
+        self._listener = listen(host, port, "--serve or --host")
         bound = ip_address(self._listener.getsockname()[0].partition("%")[0])
         names = {"localhost", *(name.lower().rstrip(".") for name in (host, *own_names(bound)))}
         self.address = address_of(self._listener)

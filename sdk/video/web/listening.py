@@ -14,12 +14,13 @@ BACKLOG = 128
 """Connections that wait to be taken; they are the system's, and take no file of this process."""
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, options: str) -> socket.socket:
     """Open a socket for connections to this machine.
 
     Args:
         host: Address or name of this machine.
         port: 0 for any that is free.
+        options: What the command line calls the two, for the error.
 
     Raises:
         InputError: Host and port cannot be used.
@@ -37,7 +38,7 @@ def listen(host: str, port: int) -> socket.socket:
         except OSError as failed:
             error = failed
     reason = getattr(error, "strerror", None) or error
-    raise InputError(f"port {port} of {host} cannot be used: {reason}; choose another --serve or --host") from error
+    raise InputError(f"port {port} of {host} cannot be used: {reason}; choose another {options}") from error
 
 
 def address_of(listener: socket.socket) -> str:

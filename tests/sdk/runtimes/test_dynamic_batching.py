@@ -18,6 +18,7 @@ def pool() -> Iterator[tuple[WorkerPool[int, int], list[int]]]:
     sizes: list[int] = []
 
     def run(numbers: Any) -> list[int]:
+        numbers = list(numbers)
         sizes.append(len(numbers))
         if 255 in numbers:
             raise ModelError("broken")
