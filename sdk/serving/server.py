@@ -54,7 +54,7 @@ class _Connection(H11Protocol):
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if len(self.connections) > self.most:
             oldest = next((one for one in self._all if one._waits_for_client()), self)
-            oldest._end()
+            oldest.end()
             if oldest is self:
                 return
         self._all[self] = None
@@ -115,24 +115,45 @@ class _Connection(H11Protocol):
         if left > 0:
             self._timer = self.loop.call_later(min(left, SILENT_SECONDS), self._look)
         else:
-            self._end()
+            self.end()
 
     def _forget(self) -> None:
         self._all.pop(self, None)
         if self._timer is not None:
             self._timer.cancel()
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """End at once; what is not sent yet is lost."""
         self._forget()
         self.transport.abort()
 
 
 class _Server(uvicorn.Server):
-    """A server that ends in order at SIGINT and SIGTERM, with exit code 0."""
+    """A server that ends in order at SIGINT and SIGTERM, with exit code 0.
 
-    def __init__(self, config: uvicorn.Config, stopping: Callable[[], None]) -> None:
+    Args:
+        config: Its settings.
+        stopping: Called when the end begins.
+        seconds: Time that requests get to finish in.
+    """
+
+    def __init__(self, config: uvicorn.Config, stopping: Callable[[], None], seconds: float) -> None:
         super().__init__(config)
-        self._stopping = stopping
+        self._stopping, self._seconds = stopping, seconds
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Finish what has begun. Connections that are left then end, as if their clients had left."""
+        limit = asyncio.get_running_loop().call_later(self._seconds, self._end_connections)
+        await super().shutdown(sockets)
+        limit.cancel()
+        self._end_connections()
+        if self.server_state.tasks:
+            await asyncio.wait(self.server_state.tasks, timeout=1)
+
+    def _end_connections(self) -> None:
+        for connection in list(self.server_state.connections):
+            assert isinstance(connection, _Connection)
+            connection.end()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -175,7 +196,7 @@ def serve(service: Service, host: str, port: int, seconds: float, tell: Callable
     )  # fmt: skip
     tell(address_of(listener))
     with listener:
-        _Server(config, stop).run([listener])
+        _Server(config, stop, seconds).run([listener])
 
 
 def _raise_limit_of_files() -> int:
