@@ -49,6 +49,7 @@ class Gate:
         started = time.perf_counter()
         try:
             self._check(scope)
+            scope["let_in"] = scope["path"] not in OPEN
             await self._app(scope, request.receive, request.send)
         except Problem as problem:
             self._metrics.count_problem(problem.kind)

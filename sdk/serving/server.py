@@ -95,9 +95,9 @@ class _Connection(H11Protocol):
         self.transport.close()
 
     def _waits_for_client(self) -> bool:
-        """Tell whether the client must act: send a request, or read. Of a refused request it may send the body."""
+        """Tell whether the connection has no request that the gate let in, or the client must read an answer."""
         cycle = self.cycle
-        return cycle is None or cycle.response_started or self.flow.write_paused
+        return cycle is None or cycle.response_started or self.flow.write_paused or not cycle.scope.get("let_in")
 
     def _note_progress(self) -> None:
         if self in self._all:  # else it has ended

@@ -17,9 +17,14 @@ def start(tmp_path: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[str],
     """Start `fiqa serve` with options; return the process and its port."""
     running: list[subprocess.Popen[str]] = []
 
-    def begin(*options: str) -> tuple[subprocess.Popen[str], int]:
-        command = [sys.executable, "-m", "fiqa", "serve", "--port", "0", *options]
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=dict(os.environ))
+    def begin(*options: str, before: str = "", files: int = 0) -> tuple[subprocess.Popen[str], int]:
+        """Run the code `before`, and the service; allow so many open files."""
+        start = f"{before}\nfrom sdk.commands.app import app\napp()"
+        command = [sys.executable, "-c", start, "serve", "--port", "0", *options]
+        limit = ["bash", "-c", f'ulimit -n {files}; exec "$@"', "bash"] if files else []
+        process = subprocess.Popen(
+            [*limit, *command], stderr=subprocess.PIPE, text=True, cwd=ROOT, env=dict(os.environ)
+        )
         running.append(process)
         assert process.stderr is not None
         said = process.stderr.readline()

@@ -1,6 +1,9 @@
 """The application, asked in this process."""
 
+import gc
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -12,6 +15,8 @@ from starlette.testclient import TestClient
 
 from sdk import FaceDetector, QualityScorer
 from sdk.errors import InputError
+from sdk.images.decoding import load_image
+from sdk.scorer import available_cores
 from sdk.serving.app import PATH, Service
 from sdk.serving.settings import ServeSettings, read_keys
 from sdk.serving.work import Work
@@ -113,6 +118,30 @@ def test_a_full_queue(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
     answer = client(work).post(PATH, content=PHOTO)
     problem(answer, 503, "busy")
     assert answer.headers["retry-after"] == "1"
+
+
+def test_an_answer_that_takes_too_long(
+    work: Work, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    there, go = threading.Event(), threading.Event()
+
+    def wait(data: bytes, **limits: int) -> object:
+        there.set()
+        assert go.wait(30)
+        return load_image(data, **limits)
+
+    monkeypatch.setattr("sdk.serving.work.load_image", wait)
+    files = [("picture", (str(number), PHOTO)) for number in range(4)]
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(client(work, seconds=0.5).post, PATH, files=files)
+        assert there.wait(30)
+        assert "within 0.5 s" in problem(asked.result(), 504, "timeout")
+        assert work.inside <= available_cores()  # those that a thread has begun
+        go.set()
+        assert client(work).post(PATH, content=PHOTO).status_code == 200
+    gc.collect()
+    assert work.inside == 0
+    assert [record.message for record in caplog.records if record.levelname in ("WARNING", "ERROR")] == []
 
 
 def test_memory_for_bodies(work: Work) -> None:
