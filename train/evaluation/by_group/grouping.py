@@ -15,11 +15,13 @@ from train.data.manifest import Manifest, read_table
 from train.evaluation.by_group.statistics import (
     Floats,
     Groups,
+    Measure,
     Result,
     make_groups,
     means,
     measure_groups,
     shares_turned_away,
+    with_exact_intervals,
 )
 from train.evaluation.curves import EvaluationSettings, Interval, Point, Scores
 
@@ -109,6 +111,12 @@ def evaluate_groups(
         raise InputError(f"no value of {', '.join(grouping.columns)} has two people; choose another column")
     strata = [" ".join(row[column] for column in grouping.columns) for row in rows]
     failed = {point.fmr: mated <= point.threshold for point in points}
+
+    def shares(measure: Measure) -> Result:
+        return with_exact_intervals(
+            measure_groups(measure, groups, strata, settings.repetitions, settings.seed), groups
+        )
+
     methods = []
     for index, (method, values) in enumerate(scores.items()):
         numbers = np.asarray(values, np.float64)
@@ -121,13 +129,10 @@ def evaluate_groups(
             MethodGroups(
                 method,
                 _paucs(numbers, pairs.mated, failed, owners, groups, settings),
-                None if away is None else measure_groups(away, groups, strata, settings.repetitions, settings.seed),
+                None if away is None else shares(away),
             )
         )
-    alarms = {
-        code: measure_groups(means(found, owners), groups, strata, settings.repetitions, settings.seed)
-        for code, found in _alarms(part).items()
-    }
+    alarms = {code: shares(means(found, owners)) for code, found in _alarms(part).items()}
     images = tuple(int(number) for number in groups.members[:, owners].sum(axis=1))
     return GroupsResult(name, groups, images, methods, alarms)
 
