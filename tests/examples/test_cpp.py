@@ -1,4 +1,4 @@
-"""The C++ example, built and run where a compiler and OpenCV's headers are; and with ONNXRUNTIME=FOLDER for onnxruntime."""
+"""The C++ example, where a compiler and OpenCV's headers are; with ONNXRUNTIME=FOLDER for onnxruntime, too."""
 
 import os
 import re
