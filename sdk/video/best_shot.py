@@ -19,7 +19,7 @@ SURE = 0.8
 """Confidence from which on a find of the detector is a face, unless its score is very low."""
 
 DOUBTFUL = 0.35
-"""Score below which a find that is not sure is taken for no face, of scores from 0 to 1; a sure one below half of it."""
+"""Score from 0 to 1 below which a find that is not sure is taken for no face; a sure one below half of it."""
 
 PICTURE_SIDE = 320
 """Longest side of a picture, pixels. With the crop, at most 350 kB are kept for a face."""
