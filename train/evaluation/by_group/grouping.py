@@ -85,6 +85,20 @@ class GroupsResult:
     alarms: dict[str, Result]
 
 
+def groups_of(part: Manifest, grouping: Grouping) -> tuple[NDArray[np.int64], list[dict[str, str]], Groups]:
+    """Return the person of each image (N,), the groups of each person, a value a column, and the groups.
+
+    Raises:
+        InputError: A column is missing, a person has no groups or two of one column, or no group has two people.
+    """
+    people, owners = np.unique(np.asarray(part.identities), return_inverse=True)
+    rows = _people(part, people.tolist(), grouping)
+    groups = make_groups(rows, grouping.columns)
+    if len(groups.names) == 1:
+        raise InputError(f"no value of {', '.join(grouping.columns)} has two people; choose another column")
+    return owners, rows, groups
+
+
 def evaluate_groups(
     name: str, part: Manifest, pairs: Pairs, mated: Floats, points: Sequence[Point], scores: Scores,
     grouping: Grouping, settings: EvaluationSettings,
@@ -102,13 +116,9 @@ def evaluate_groups(
         settings: See `EvaluationSettings`.
 
     Raises:
-        InputError: A column is missing, a person has two groups of one column, or no group has two people.
+        InputError: See `groups_of`; or an image has nothing in the column `reasons`.
     """
-    people, owners = np.unique(np.asarray(part.identities), return_inverse=True)
-    rows = _people(part, people.tolist(), grouping)
-    groups = make_groups(rows, grouping.columns)
-    if len(groups.names) == 1:
-        raise InputError(f"no value of {', '.join(grouping.columns)} has two people; choose another column")
+    owners, rows, groups = groups_of(part, grouping)
     strata = [" ".join(row[column] for column in grouping.columns) for row in rows]
     failed = {point.fmr: mated <= point.threshold for point in points}
 
