@@ -33,8 +33,8 @@ TAKING_SECONDS = 0.05
 FACES = 64
 """Most faces that are scored before a thread looks again whether somebody still waits for them."""
 
-END_SECONDS = 20.0
-"""Time that threads get to end."""
+END_SECONDS = 5.0
+"""Time that threads get to end. Nobody waits for what they still do."""
 
 
 @dataclass(frozen=True, slots=True)
