@@ -12,6 +12,7 @@ from typing import Any
 
 import h11
 import uvicorn
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sdk.serving.app import Service
@@ -31,8 +32,23 @@ reads may look idle for some seconds."""
 HEAD_BYTES = 16384
 """Most bytes of the head of a request."""
 
+AHEAD_BYTES = 65536
+"""Bytes of further requests in memory from which on no more are read before they are answered."""
+
 SPARE_FILES = 64
 """Open files that are left for other things than connections."""
+
+
+class _Flow(FlowControl):
+    """Reads requests that are sent ahead in small steps: uvicorn alone reads on while one is answered, without end."""
+
+    def __init__(self, transport: asyncio.Transport, conn: h11.Connection) -> None:
+        super().__init__(transport)
+        self._conn = conn
+
+    def resume_reading(self) -> None:
+        if self.read_paused and len(self._conn.trailing_data[0]) <= AHEAD_BYTES:
+            super().resume_reading()
 
 
 class _Connection(H11Protocol):
@@ -50,6 +66,7 @@ class _Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.flow = _Flow(transport, self.conn)
         # asyncio does so only where the listener names its protocol; head and body of an answer would wait 40 ms else.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if len(self.connections) > self.most:
@@ -69,6 +86,7 @@ class _Connection(H11Protocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        self.flow.resume_reading()  # what was read ahead is less now
         self._note_progress()
 
     def resume_writing(self) -> None:

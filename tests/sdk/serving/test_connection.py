@@ -13,7 +13,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from sdk.serving.metrics import Metrics
-from sdk.serving.server import SILENT_SECONDS, UNREAD_SECONDS, _Connection
+from sdk.serving.server import AHEAD_BYTES, SILENT_SECONDS, UNREAD_SECONDS, _Connection
 
 
 @dataclass
@@ -48,6 +48,7 @@ class Transport:
 
     unsent: int = 0
     aborted: bool = False
+    reads: bool = True
 
     def get_write_buffer_size(self) -> int:
         return self.unsent
@@ -55,6 +56,12 @@ class Transport:
     def get_extra_info(self, name: str) -> Any:
         there = lambda: ("127.0.0.1", 1)  # noqa: E731
         return SimpleNamespace(setsockopt=lambda *_: None, getsockname=there, getpeername=there, family=0)
+
+    def pause_reading(self) -> None:
+        self.reads = False
+
+    def resume_reading(self) -> None:
+        self.reads = True
 
     def is_closing(self) -> bool:
         return self.aborted
@@ -173,3 +180,15 @@ def test_a_client_that_has_just_read_ends_last(connections: Connections) -> None
     reads.resume_writing()
     connections.open()
     assert (first.aborted, second.aborted) == (False, True)
+
+
+def test_requests_sent_ahead_are_read_in_small_steps(connections: Connections) -> None:
+    connection, transport = connections.open()
+    connection.flow.pause_reading()
+    connection.conn.receive_data(b"x" * AHEAD_BYTES)
+    connection.flow.resume_reading()
+    assert transport.reads
+    connection.flow.pause_reading()
+    connection.conn.receive_data(b"x")
+    connection.flow.resume_reading()
+    assert not transport.reads

@@ -106,6 +106,22 @@ def test_clients_that_do_not_read_do_not_lock_others_out(start: Start, monkeypat
         assert score(port, key=KEY)[0] == 200
 
 
+def test_requests_that_are_sent_ahead_are_all_answered(start: Start) -> None:
+    _, port = start()
+    asked, count = connect(port), 100
+    body = b"x" * 5000  # half a megabyte together: more than is read ahead
+    sent = threading.Thread(target=asked.sendall, args=((HEAD % len(body) + body) * count,))
+    sent.start()
+    answers = b""
+    while answers.count(b"HTTP/1.1 422 ") < count:
+        part = asked.recv(65536)
+        assert part
+        answers += part
+    sent.join()
+    asked.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    assert read_all(asked).endswith(b'{"status":"ok"}')
+
+
 def test_an_end_finishes_what_was_accepted(start: Start) -> None:
     process, port = start()
     with ThreadPoolExecutor(8) as pool:
