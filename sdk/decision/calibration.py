@@ -7,6 +7,8 @@ calibration is made by `fiqa calibrate` (`sdk.decision.fitting`). To apply one t
 
 import json
 import math
+import re
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
@@ -31,6 +33,8 @@ MOST_BYTES = 1 << 20
 
 POINTS = ("enrol", "identify")
 """Names of the operating points: the strict one, and the lenient one."""
+
+_DIGEST = re.compile("([0-9a-f]{64})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,7 @@ class Calibration:
 
     Attributes:
         model: Name of the model whose scores it is for.
-        model_sha256: SHA-256 of the model's file; empty where the calibration is a part of the model's card.
+        model_sha256: SHA-256 of the model's file; empty only where the calibration is a part of the model's card.
         judge: Face-recognition model that decided the matches; empty where none did.
         judge_sha256: SHA-256 of its file; empty where it was not given as a file.
         fmr: False-match rate of the judge's threshold.
@@ -117,11 +121,17 @@ class Calibration:
             value = getattr(self, name)
             _check(isinstance(value, str) and len(value) <= 500, name, value, "text")
         _check(bool(self.model), "model", self.model, "the name of a model")
+        for name in ("model_sha256", "judge_sha256"):
+            value = getattr(self, name)
+            _check(bool(_DIGEST.fullmatch(value)), name, value, "64 hexadecimal digits, or nothing")
         for name in ("people", "images", "comparisons", "errors"):
             value = getattr(self, name)
             _check(type(value) is int and value >= 0, name, value, "a whole number")
+        for name, most in (("people", "images"), ("errors", "comparisons")):
+            value, limit = getattr(self, name), getattr(self, most)
+            _check(value <= limit, name, value, f"at most the number of {most}, {limit}")
         if self.fmr is not None:
-            _check(_is_share(self.fmr), "fmr", self.fmr, "a share from 0 to 1")
+            _check(_is_share(self.fmr) and 0 < self.fmr < 1, "fmr", self.fmr, "a share above 0 and below 1")
         _check(
             self.judge_threshold is None or _is_number(self.judge_threshold),
             "judge_threshold", self.judge_threshold, "a number",
@@ -130,6 +140,8 @@ class Calibration:
         thresholds = tuple(_part(Threshold, "threshold", item) for item in _list("thresholds", self.thresholds))
         names = [item.name for item in thresholds]
         _check(len(set(names)) == len(names), "thresholds", names, "each name once")
+        rising = [item.score for name in reversed(POINTS) for item in thresholds if item.name == name]
+        _check(rising == sorted(rising), "identify and enrol", rising, "scores in this order, the strict one last")
         undecided = tuple(_list("undecided", self.undecided))
         _check(all(isinstance(item, str) for item in undecided), "undecided", undecided, "texts")
         object.__setattr__(self, "thresholds", thresholds)
@@ -215,7 +227,8 @@ def read_calibration(path: Path) -> Calibration:
     """Read the file of a calibration.
 
     Raises:
-        InputError: It cannot be read, is no calibration, or is of another version.
+        InputError: It cannot be read, is no calibration, is of another version, or does not say which model file it is
+            for.
     """
     again = "give the file that fiqa calibrate wrote"
     text = read_file(path, InputError, again, MOST_BYTES)
@@ -225,14 +238,20 @@ def read_calibration(path: Path) -> Calibration:
         raise InputError(f"{path} is not JSON ({error}); {again}") from error
     if not isinstance(values, dict) or "fiqa_calibration" not in values:
         raise InputError(f"{path} is no calibration of fiqa; {again}")
-    if (version := values.pop("fiqa_calibration")) != VERSION:
+    version = values.pop("fiqa_calibration")
+    if type(version) is not int or version != VERSION:  # `True == 1`
         raise InputError(
             f"{path} is a calibration of version {shortened(repr(version))}, wanted {VERSION}; run fiqa calibrate again"
         )
     try:
-        return Calibration.from_dict(values)
+        found = Calibration.from_dict(values)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+    if not found.model_sha256:
+        raise InputError(
+            f"{path} has no model_sha256, so it could be of any model of the name {found.model}; run fiqa calibrate again"
+        )
+    return found
 
 
 def _part(kind: Any, name: str, value: Any) -> Any:
@@ -254,7 +273,8 @@ def _list(name: str, value: Any) -> list[Any]:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    # Not `math.isfinite`: it fails for an integer of 400 digits.
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _is_share(value: object) -> bool:
