@@ -1,7 +1,8 @@
 """What a model's scores mean: a calibration, and its file.
 
 `quality`, 0 to 100 (ISO/IEC 29794-1: higher is better), is a match rate: of 100 mated comparisons in which this face is
-the worse one of the two, so many succeed, at the calibration's false-match rate with its face-recognition model. A
+the worse one of the two, so many succeed, at the calibration's false-match rate with its face-recognition model. Below
+the lowest score that was compared, quality is that of the lowest one: an upper bound, for the curve never falls. A
 calibration is made by `fiqa calibrate` (`sdk.decision.fitting`). To apply one takes NumPy alone.
 """
 
@@ -48,7 +49,7 @@ class Threshold:
         target: See `by`.
         score: Faces with this score or a higher one are accepted.
         low: Lower end of the 95 % interval of `score`.
-        high: Its upper end.
+        high: Its upper end. Where both are equal, the score may be lower: no comparison between tells.
         faces: Share of the faces that are turned away.
         comparisons: Share of the mated comparisons that are turned away with them; None where there are none.
 
@@ -76,6 +77,11 @@ class Threshold:
         _check(all(map(_is_number, bounds)), "score of a threshold with its interval", bounds, "numbers")
         _check(self.low <= self.score <= self.high, "score of a threshold with its interval", bounds, "them in order")
 
+    @property
+    def interval(self) -> str:
+        """The 95 % interval in words."""
+        return f"at most {self.high:.3f}" if self.low == self.high else f"{self.low:.3f} to {self.high:.3f}"
+
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
@@ -92,7 +98,8 @@ class Calibration:
         images: Number of images.
         comparisons: Number of mated comparisons.
         errors: How many of them fail.
-        scores: Increasing scores of the curve, at most `MOST_KNOTS`; none without a judge.
+        scores: Increasing scores of the curve, at most `MOST_KNOTS`; none without a judge, or where too few comparisons
+            fail.
         rates: Match rates at these scores, in [0, 1], never falling.
         thresholds: At most one of each name.
         undecided: What the pictures could not decide, and what it would take, for people.
@@ -161,7 +168,8 @@ class Calibration:
     def match_rates(self, scores: ArrayLike) -> NDArray[np.float64] | None:
         """Return the match rate in [0, 1] of each score, of the same shape; None where there is no curve.
 
-        A straight line joins the points of the curve, and its ends go on level. NaN stays NaN.
+        A straight line joins the points of the curve, and its ends go on level: below the lowest score the rate is at
+        most that of the lowest one. NaN stays NaN.
         """
         if not self.scores:
             return None
