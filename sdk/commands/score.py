@@ -160,11 +160,12 @@ def _run(settings: ScoreSettings) -> int:
         table = None if settings.out is None else stack.enter_context(Table(settings.out, settings.resume))
         tally = Tally(settings.report_faces if settings.report is not None else 0)
         run = ScoreRun(found.files, table, tally, settings.resume)
+        started = time.perf_counter()
+        scorer = stack.enter_context(settings.open_scorer())
+        run.check(scorer)
         if not run.left and settings.report is None:
             run.finish()
             return summarise(run, found, "nothing was left to do")
-        started = time.perf_counter()
-        scorer = stack.enter_context(settings.open_scorer())
         with _output(run, scorer, settings) as tell, _kept_rows(run):
             run.score(scorer, tell, aligned=settings.aligned, pictures=settings.report is not None)
         seconds = time.perf_counter() - started

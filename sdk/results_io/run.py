@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
+from sdk.results_io.earlier import EarlierDecisions
 from sdk.results_io.scored_face import ScoredFace
 from sdk.results_io.scoring import cut_picture, map_files, score_files
 from sdk.results_io.table import Table
@@ -40,12 +41,19 @@ class ScoreRun:
         self.pictures: dict[ScoredFace, bytes] = {}
         self.stopped, self.made = False, True
         self._done: Counter[str] = Counter()
+        self._decisions = EarlierDecisions()
         if resume and table is not None:
             for faces in table.earlier():
                 tally.add(faces)
+                for face in faces:
+                    self._decisions.add(face)
                 self._done[str(faces[0].path)] += 1
         self.earlier = tally.files
         self.left = sum(1 for _ in self._files_left()) if self._done else len(files)
+
+    def check(self, scorer: QualityScorer) -> None:
+        """See `EarlierDecisions.check`."""
+        self._decisions.check(scorer)
 
     def score(
         self, scorer: QualityScorer, tell: Callable[[Sequence[ScoredFace]], None], *, aligned: bool, pictures: bool

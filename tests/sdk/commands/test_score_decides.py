@@ -59,6 +59,34 @@ def test_a_threshold_fills_a_column_and_ends_with_4(
     assert run(crops, "--model", tiny_path, "--threshold", min(scores))[0] == 0
 
 
+def test_going_on_with_other_decisions_is_refused(
+    crops: Path, scores: list[float], tiny_path: Path, tmp_path: Path
+) -> None:
+    """The rows of before would stay as they are, and the exit code, the counts and the report would be wrong."""
+    out, digest = tmp_path / "scores.csv", sha256(tiny_path.read_bytes()).hexdigest()
+    for name, rates in (("a", (0.1, 0.9)), ("b", (0.3, 0.4))):
+        made = Calibration("tiny", digest, "judge", scores=(min(scores), max(scores)), rates=rates)
+        made.write(tmp_path / f"{name}.json")
+    first = next(crops.iterdir())
+    middle = float(np.median(scores))
+    begun: list[tuple[object, ...]] = [(), ("--threshold", middle), ("--calibration", tmp_path / "a.json")]
+    others: list[list[tuple[object, ...]]] = [
+        [("--threshold", min(scores)), ("--threshold", 2), ("--calibration", tmp_path / "a.json")],
+        [(), ("--threshold", -9 if min(scores) < middle else 9)],
+        [(), ("--calibration", tmp_path / "b.json")],
+    ]
+    for options, wrong in zip(begun, others, strict=True):
+        out.unlink(missing_ok=True)
+        run(crops, "--model", tiny_path, *options, "--out", out)
+        held = out.read_bytes()
+        for other in wrong:
+            code, _, said = run(crops, first, "--model", tiny_path, *other, "--out", out, "--resume")
+            assert code == 2
+            assert "go on with the same --threshold, --accept and --calibration" in said
+            assert out.read_bytes() == held
+        assert run(crops, "--model", tiny_path, *options, "--out", out, "--resume")[0] in (0, 4)
+
+
 def test_a_calibration_gives_quality_and_operating_points(
     crops: Path, scores: list[float], tiny_path: Path, tmp_path: Path
 ) -> None:
