@@ -257,7 +257,8 @@ def read_calibration(path: Path) -> Calibration:
         raise InputError(f"{path}: {error}") from error
     if not found.model_sha256:
         raise InputError(
-            f"{path} has no model_sha256, so it could be of any model of the name {found.model}; run fiqa calibrate again"
+            f"{path} has no model_sha256, so it could be of any model of the name "
+            f"{found.model}; run fiqa calibrate again"
         )
     return found
 
