@@ -176,6 +176,7 @@ def test_wrong_count() -> None:
     "setting",
     [
         {"count": 0}, {"count": 1.5}, {"doubtful": float("inf")}, {"doubtful": None}, {"min_sharpness": float("nan")},
+        {"min_sharpness": 10**400},
     ],
 )  # fmt: skip
 def test_settings_that_are_no_numbers(setting: dict[str, float]) -> None:
