@@ -15,7 +15,7 @@ from sdk.commands.options import complete_model, complete_name
 from sdk.errors import FiqaError
 from sdk.models.catalog import CatalogEntry, catalog, find_entry
 from sdk.models.loading import is_path, load_model
-from sdk.models.store import fetch_model, locate_model
+from sdk.models.store import fetch_model, locate_model, terms
 
 models = typer.Typer(no_args_is_help=True, help="List, show, fetch and verify models.")
 
@@ -99,11 +99,11 @@ def fetch(names: Names) -> None:
         for name in names:
             find_entry(name)
         for name in names:
+            if find_entry(name).ship == "no" and locate_model(name) is not None:
+                say(terms(name), "yellow")  # before a download, the store says them
             with Download(name) as progress:
                 path = fetch_model(name, progress)
             print_plain(Console(), f"{name}: {path}")
-            if find_entry(name).ship == "no":
-                say(f"{name}: licence: {find_entry(name).card.licence}. {find_entry(name).ship_reason}", "yellow")
 
 
 @models.command()

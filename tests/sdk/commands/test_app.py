@@ -1,6 +1,7 @@
 """The command line: what it scores, writes, says and returns."""
 
 import csv
+import dataclasses
 import json
 import os
 import re
@@ -22,6 +23,7 @@ from sdk.models.catalog import catalog
 from sdk.results_io.rows import COLUMNS
 from sdk.results_io.scoring import NO_FACE, score_files
 from sdk.video.video_scorer import DETECTION_SIDE
+from tests.support.catalogue import CONTENT, entry, publish
 from tests.support.tiny_models import faces
 
 ROOT = Path(__file__).parents[3]
@@ -261,6 +263,16 @@ def test_models_fetch_offline_says_what_to_do(own_store: Path) -> None:
     assert "FIQA_OFFLINE forbids the network" in err
     assert "FIQA_MODELS" in err
     assert not own_store.exists()
+
+
+def test_models_fetch_says_terms_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    bound = dataclasses.replace(entry(("https://example.org/small.onnx",)), ship="no", ship_reason="Ask its authors.")
+    publish(monkeypatch, bound)
+    (tmp_path / "small.onnx").write_bytes(CONTENT)
+    monkeypatch.setenv("FIQA_MODELS", str(tmp_path))
+    out, err = run("models", "fetch", "small")
+    assert "small.onnx" in out
+    assert err.count("Ask its authors.") == 1
 
 
 def test_doctor_says_what_runs(own_store: Path) -> None:
