@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import hashlib
 import json
 import os
 import re
@@ -244,6 +245,38 @@ def test_models_list_show_and_verify(tiny_path: Path) -> None:
     assert f"good: {tiny_path}" in run("models", "verify", tiny_path)[0]
     assert "not on this machine" in run("models", "verify", "ediffiqa-m", code=1)[0]
     assert "unknown model" in run("models", "show", "nobody", code=1)[1]
+
+
+OF_A_FILE = {"name", "task", "licence", "input", "file", "size", "sha256"}
+OF_ONNX = {"format", "precision"}
+OF_THE_CATALOGUE = {"ship", "ship_reason", "summary", "urls", "attribution", "source"}
+
+
+@pytest.mark.parametrize(
+    ("name", "has", "lacks"),
+    [
+        ("tiny.onnx", OF_A_FILE | OF_ONNX | {"path", "score_range"}, {"urls", "ship", "proven", "calibration"}),
+        ("fiqa-nano", OF_A_FILE | OF_ONNX | {"path", "score_range", "proven", "verification", "ship"}, {"urls"}),
+        ("ediffiqa-t", OF_A_FILE | OF_ONNX | OF_THE_CATALOGUE | {"score_range"}, {"path", "proven", "output", "engine"}),
+        ("yunet", OF_A_FILE | OF_ONNX | OF_THE_CATALOGUE | {"alternatives"}, {"score_range"}),
+        ("mobilefacenet128", OF_A_FILE | OF_THE_CATALOGUE, {*OF_ONNX, "score_range", "proven", "engine"}),
+        ("w600k_r50", OF_ONNX | OF_THE_CATALOGUE, {"size", "score_range", "proven"}),
+        ("lightqnet", OF_A_FILE | OF_THE_CATALOGUE | {"score_range"}, OF_ONNX),
+    ],
+)
+@pytest.mark.usefixtures("own_store")
+def test_models_show_what_a_model_has(name: str, has: set[str], lacks: set[str], tiny_path: Path) -> None:
+    facts = json.loads(run("models", "show", tiny_path if name == "tiny.onnx" else name, "--json")[0])
+    assert has <= set(facts)
+    assert not lacks & set(facts)
+    if name in catalog():
+        entry = catalog()[name]
+        assert (facts["file"], facts["sha256"], facts["ship"]) == (entry.file, entry.sha256, entry.ship)
+        assert facts.get("urls", []) == list(entry.urls)
+        assert entry.ship_reason[:20] in run("models", "show", name)[0]
+    else:
+        assert facts["sha256"] == hashlib.sha256(tiny_path.read_bytes()).hexdigest()
+        assert (facts["size"], facts["path"]) == (tiny_path.stat().st_size, str(tiny_path))
 
 
 def test_models_verify_finds_a_damaged_file(
