@@ -13,7 +13,7 @@ from sdk.errors import ModelError
 from sdk.files import read_file
 from sdk.models.card import InputSpec, ModelCard
 from sdk.models.catalog import catalog
-from sdk.models.loading import LARGEST, Model, card_inside, check_named, names_for
+from sdk.models.loading import LARGEST, Model, card_inside, check_named, embeddings_of, names_for
 from sdk.models.store import obtain_model
 from sdk.onnx_bytes.onnx_file import check_onnx
 from sdk.runtimes.base import MOST_FACES, TensorInfo, pad_batch
@@ -41,7 +41,8 @@ def read_recognition(model: str | PathLike[str]) -> Model:
         return Model(data, catalog()[model].card, path)
     path = Path(model)
     if path.suffix.lower() != ".onnx":
-        raise ModelError(f"{path} is neither an ONNX file nor one of: {names_for('recognition')}")
+        names = names_for("recognition")
+        raise ModelError(f"{model} is neither an ONNX file nor one of: {names}; {embeddings_of(str(model))}")
     data = read_file(path, ModelError, "give the .onnx file of a face-recognition model", LARGEST)
     try:
         check_onnx(data)

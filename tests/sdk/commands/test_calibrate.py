@@ -123,9 +123,12 @@ def test_without_people_a_share_decides(photos: Path, tiny_path: Path, tmp_path:
         (("--fr", "none.onnx"), "none.onnx"),
         (("--fr", "yunet-2026may"), "yunet-2026may is a model for detection, wanted one for recognition"),
         (("--fr", "net.pth"), "net.pth is neither an ONNX file nor one of: w600k_mbf, w600k_r50"),
+        (("--fr", "mine:load"), "; `fiqa-train embed CROPS --fr mine:load --out e.npy` embeds aligned crops by it"),
+        (("--fr", "m.pt"), "then give `--aligned --embeddings e.npy` instead of --fr"),
         (
             ("--fr", "mobilefacenet128"),
-            "only fiqa-train reads mobilefacenet128, the file mobilefacenet.pt",
+            "only fiqa-train reads mobilefacenet128, the file mobilefacenet.pt; wanted one of: w600k_mbf, w600k_r50; "
+            "`fiqa-train embed CROPS --fr mobilefacenet128 --out e.npy` embeds",
         ),
         (("--fr", "w600k_mbf"), "is not on this machine and FIQA_OFFLINE forbids the network"),
     ],
