@@ -118,9 +118,16 @@ def load_recognition_model(
         )
     file = read_recognition(name)
     network = OnnxNetwork(file)
+    if size is not None and any(side not in (None, size) for side in network.sides):
+        sides = " x ".join(str(side or "any") for side in network.sides)
+        raise InputError(f"size is {size}, but {file.path} takes faces of {sides} pixels; leave out --size")
     spec = given.applied(network.input)
+    network.input = replace(network.input, height=spec.height, width=spec.width)
+    model = _model(network, spec)
+    if None in network.sides:  # the file does not say whether this size will do
+        check_embeddings(model, str(file.path), spec)
     if not gradients:
-        return _model(network, spec)
+        return model
     if spec.dtype == "uint8":  # the same numbers, not rounded, for rounding has no gradient
         spec = replace(spec, dtype="float32", mean=(0.0, 0.0, 0.0), std=(1 / 255, 1 / 255, 1 / 255))
     return _model(torch_network(file, network), spec)
