@@ -47,10 +47,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A table of images and the folder that its paths are relative to."""
+    """A table of images and the folder that its paths are relative to; and where it was read from, for errors."""
 
     table: pa.Table
     root: Path
+    source: Path | None = None
 
     def __len__(self) -> int:
         return self.table.num_rows
@@ -90,7 +91,7 @@ class Manifest:
 
     def select(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> "Manifest":
         """Return the rows at these indices."""
-        return Manifest(self.table.take(pa.array(np.asarray(rows, dtype=np.int64))), self.root)
+        return Manifest(self.table.take(pa.array(np.asarray(rows, dtype=np.int64))), self.root, self.source)
 
     def landmarks(self, row: int) -> NDArray[np.float64] | None:
         """Return the landmarks (5, 2) of one face, in its image's pixels; None where the row has none.
@@ -185,7 +186,7 @@ def read_manifest(source: Path) -> Manifest:
         for row, identity in enumerate(table["identity"].to_pylist()):
             if why := check_identity(identity):
                 raise InputError(f"the identity in {where(table, row)} of {source} {why}; correct it, or drop the row")
-    return Manifest(_with_identity(table), source.parent)
+    return Manifest(_with_identity(table), source.parent, source)
 
 
 def _read_list(path: Path) -> pa.Table:

@@ -36,10 +36,10 @@ def test_numbers_are_printed(exported: dict[str, Exported], monkeypatch: pytest.
     ("model", "weights", "code", "message"),
     [
         ("ediffiqa-x", None, 2, "wanted one of: fiqa-nano, ediffiqa-t"),
-        ("ediffiqa-t", "missing.pth", 1, "missing.pth cannot be read: No such file"),
-        ("ediffiqa-t", "nano.safetensors", 1, "checkpoint of fiqa-nano: use that name"),
-        ("ediffiqa-t", "garbage.pth", 1, "garbage.pth"),
-        ("ediffiqa-t", "garbage.onnx", 1, "garbage.onnx"),
+        ("ediffiqa-t", "missing.pth", 2, "missing.pth cannot be read: No such file"),
+        ("ediffiqa-t", "nano.safetensors", 2, "checkpoint of fiqa-nano: use that name"),
+        ("ediffiqa-t", "garbage.pth", 2, "garbage.pth"),
+        ("ediffiqa-t", "garbage.onnx", 2, "garbage.onnx"),
         ("ediffiqa-s", None, 1, "FIQA_OFFLINE forbids the network"),
     ],
 )

@@ -244,7 +244,7 @@ def test_models_list_show_and_verify(tiny_path: Path) -> None:
     assert "CC-BY-4.0" in run("models", "show", "ediffiqa-t")[0]
     assert f"good: {tiny_path}" in run("models", "verify", tiny_path)[0]
     assert "not on this machine" in run("models", "verify", "ediffiqa-m", code=1)[0]
-    assert "unknown model" in run("models", "show", "nobody", code=1)[1]
+    assert "unknown model" in run("models", "show", "nobody", code=2)[1]
 
 
 OF_A_FILE = {"name", "task", "licence", "input", "file", "size", "sha256"}
@@ -257,7 +257,11 @@ OF_THE_CATALOGUE = {"ship", "ship_reason", "summary", "urls", "attribution", "so
     [
         ("tiny.onnx", OF_A_FILE | OF_ONNX | {"path", "score_range"}, {"urls", "ship", "proven", "calibration"}),
         ("fiqa-nano", OF_A_FILE | OF_ONNX | {"path", "score_range", "proven", "verification", "ship"}, {"urls"}),
-        ("ediffiqa-t", OF_A_FILE | OF_ONNX | OF_THE_CATALOGUE | {"score_range"}, {"path", "proven", "output", "engine"}),
+        (
+            "ediffiqa-t",
+            OF_A_FILE | OF_ONNX | OF_THE_CATALOGUE | {"score_range"},
+            {"path", "proven", "output", "engine"},
+        ),
         ("yunet", OF_A_FILE | OF_ONNX | OF_THE_CATALOGUE | {"alternatives"}, {"score_range"}),
         ("mobilefacenet128", OF_A_FILE | OF_THE_CATALOGUE, {*OF_ONNX, "score_range", "proven", "engine"}),
         ("w600k_r50", OF_ONNX | OF_THE_CATALOGUE, {"size", "score_range", "proven"}),
