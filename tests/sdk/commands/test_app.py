@@ -162,14 +162,14 @@ def test_tables_hold_the_same(suffix: str, photos: Path, tiny_path: Path, tmp_pa
         (["CROPS", "--report", "."], 2, "is a folder"),
         (["CROPS", "--threads", "0"], 2, "threads is 0"),
         (["CROPS", "--device", "tpu"], 1, "unknown device 'tpu'"),
-        (["CROPS", "--model", "ediffiqa-x"], 1, "unknown model 'ediffiqa-x'"),
+        (["CROPS", "--model", "ediffiqa-x"], 2, "unknown model 'ediffiqa-x'"),
         (["CROPS", "--model", "ediffiqa-t"], 1, "FIQA_OFFLINE"),
-        (["CROPS", "--model", "gone.onnx"], 1, "gone.onnx cannot be read"),
+        (["CROPS", "--model", "gone.onnx"], 2, "gone.onnx cannot be read"),
         (["CROPS", "--detector", "yunet"], 1, "FIQA_OFFLINE"),
-        (["CROPS", "--detector", "fiqa-nano"], 1, "fiqa-nano is a model for quality, wanted one for detection"),
+        (["CROPS", "--detector", "fiqa-nano"], 2, "fiqa-nano is a model for quality, wanted one for detection"),
         # Refused by the catalogue's card: nothing is downloaded.
-        (["CROPS", "--model", "cosface_r100"], 1, "cosface_r100 is a model for recognition, wanted one for quality"),
-        (["CROPS", "--model", "lightqnet"], 1, "only fiqa-train reads lightqnet, the file lightqnet-dm100.pb"),
+        (["CROPS", "--model", "cosface_r100"], 2, "cosface_r100 is a model for recognition, wanted one for quality"),
+        (["CROPS", "--model", "lightqnet"], 2, "only fiqa-train reads lightqnet, the file lightqnet-dm100.pb"),
     ],
 )
 def test_errors_say_what_is_wrong(
