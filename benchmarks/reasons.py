@@ -43,7 +43,7 @@ from train.data.prepare import PrepareSettings, split_people
 from train.data.sources.source import joined, read_source, sources_of_recipe, unpacked
 from train.degradations.framing import blacken
 from train.degradations.graded import DEGRADATIONS, Damage, degrade
-from train.evaluation.by_group.statistics import Groups, make_groups
+from train.evaluation.by_group.statistics import Groups, exact_interval, make_groups
 from train.reasons.faces import CleanFaces, read_faces
 from train.recipes import read_recipe, settings_from
 
@@ -123,12 +123,14 @@ def some_of(manifest: Manifest, rows: Sequence[int], pattern: str, each: int) ->
 
 
 def share(hits: NDArray[np.bool_], names: NDArray[np.str_]) -> str:
-    """Return a share, %, with its interval by a bootstrap over people."""
+    """Return a share, %, with its interval by a bootstrap over people; an exact one where it is 0 or 1."""
     _, person = np.unique(names, return_inverse=True)
     good = np.bincount(person, hits).astype(float)
     count = np.bincount(person).astype(float)
     draws = np.random.default_rng(0).integers(len(good), size=(DRAWS, len(good)))
     low, high = np.quantile(good[draws].sum(1) / count[draws].sum(1), (0.025, 0.975))
+    if hits.all() or not hits.any():
+        low, high = exact_interval(float(hits.mean()), len(count))
     return f"{100 * hits.mean():.1f} ({100 * low:.1f} to {100 * high:.1f})"
 
 

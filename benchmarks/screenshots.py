@@ -24,7 +24,7 @@ from urllib.request import urlopen
 
 import cv2
 import numpy as np
-from playwright.sync_api import Browser, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 from draw_people import faulty
@@ -35,8 +35,8 @@ from fiqa import QualityScorer, load_image
 PEOPLE = 24
 """Photos of the report; every second one gets a fault."""
 PORT = 8917
-FRAME = 366
-"""Frame of the clip, shown twice, at which the page of the video is taken: the face goes out of focus again."""
+BLURRED = slice(116, 122)
+"""Frames of the clip in which the face is out of focus. When the clip is shown again, it stays so."""
 LARGE, PHONE = ViewportSize(width=1180, height=985), ViewportSize(width=390, height=844)
 
 
@@ -66,38 +66,49 @@ def take_report(browser: Browser, london: Path, folder: Path, out: Path) -> None
             cv2.imwrite(str(folder / "photos" / f"{path.parent.name}.jpg"), fault)
     page, table = folder / "report.html", folder / "scores.csv"
     fiqa("score", folder / "photos", "--accept", "enrol", "--reasons", "--report", page, "--out", table)
-    view = browser.new_page(viewport={"width": 1100, "height": 1150})
-    view.goto(page.as_uri())
-    view.get_by_text("worst first").click()
-    view.wait_for_timeout(500)
-    view.screenshot(
-        path=out / "report.jpg", type="jpeg", quality=85, clip={"x": 0, "y": 180, "width": 1100, "height": 970}
-    )
+    views = two_views(browser)
+    for view in views:
+        view.goto(page.as_uri())
+        view.get_by_text("worst first").click()
+        view.evaluate("window.scrollTo(0, 180)")
+        view.wait_for_timeout(500)
+    write_both(views, out / "report.jpg")
 
 
 def take_video(browser: Browser, folder: Path, out: Path) -> None:
     """Show the page of the example clip, on a large screen and on a phone."""
     clip = folder / "clip.mp4"
     writer = cv2.VideoWriter(str(clip), cv2.VideoWriter.fourcc(*"mp4v"), RATE, (WIDTH, HEIGHT))
-    for frame in [*clip_frames(), *clip_frames()]:
+    frames = list(clip_frames())
+    for frame in [*frames, *frames[: BLURRED.start], *frames[BLURRED] * 200]:
         writer.write(frame)
     writer.release()
     address = f"http://127.0.0.1:{PORT}"
     words = command("video", clip.name, "--accept", "enrol", "--reasons", "--serve", PORT)
     with subprocess.Popen(words, stderr=subprocess.DEVNULL, cwd=folder) as process:
-        views = [
-            browser.new_page(viewport=LARGE),
-            browser.new_page(viewport=ViewportSize(width=PHONE["width"], height=LARGE["height"]), color_scheme="dark"),
-        ]
-        wait_for_frame(address, 1)
+        views = two_views(browser)
+        wait_for_frame(address, len(frames) + BLURRED.stop)
         for view in views:
             view.goto(address)
-        wait_for_frame(address, FRAME)
-        shots = [view.screenshot() for view in views]
+            view.get_by_text("Hold still").wait_for()
+        write_both(views, out / "video-page.jpg")
         process.terminate()
-    large, phone = (np.asarray(cv2.imdecode(np.frombuffer(shot, np.uint8), cv2.IMREAD_COLOR)) for shot in shots)
+
+
+def two_views(browser: Browser) -> list[Page]:
+    """Open a large light page and a dark one of a phone's width, of the same height."""
+    return [
+        browser.new_page(viewport=LARGE),
+        browser.new_page(viewport=ViewportSize(width=PHONE["width"], height=LARGE["height"]), color_scheme="dark"),
+    ]
+
+
+def write_both(views: list[Page], path: Path) -> None:
+    """Write what both pages show, side by side."""
+    shots = [np.frombuffer(view.screenshot(), np.uint8) for view in views]
+    large, phone = (np.asarray(cv2.imdecode(shot, cv2.IMREAD_COLOR)) for shot in shots)
     gap = np.full((len(large), 16, 3), 255, np.uint8)
-    cv2.imwrite(str(out / "video-page.jpg"), np.hstack([large, gap, phone]), [cv2.IMWRITE_JPEG_QUALITY, 85])
+    cv2.imwrite(str(path), np.hstack([large, gap, phone]), [cv2.IMWRITE_JPEG_QUALITY, 85])
 
 
 def wait_for_frame(address: str, number: int) -> None:

@@ -1,10 +1,10 @@
-"""Load on `fiqa serve`: `python benchmarks/serving.py [MODEL] [--seconds S] [--memory MINUTES]`.
+"""Load on `fiqa serve`: `python benchmarks/serving.py [MODEL] [--seconds S] [--memory MINUTES] [--picture P]`.
 
 MODEL is a name or a file; by default ediffiqa-t's architecture with random weights, for speed does not depend on the
 values. Aligned faces are sent by hey (https://github.com/rakyll/hey) from 1 to 256 connections. Beside the service
 stands what people write first: a FastAPI handler that decodes the face and calls onnxruntime's default session. The two
-take turns, and their scores are compared. Prints a table; with `--memory` then the memory of the service under load,
-once a minute.
+take turns, and their scores are compared. Prints a table, with `--picture` draws it; with `--memory` then the memory of
+the service under load, once a minute.
 """
 
 import argparse
@@ -21,11 +21,16 @@ import time
 from pathlib import Path
 
 import cv2
+import matplotlib
 import numpy as np
 import onnx
 from cpu_scoring import FLOAT_INPUT, random_model
+from numpy.typing import NDArray
 
 from sdk.models.card import ModelCard
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
 
 PLAIN = """
 import sys
@@ -51,6 +56,7 @@ uvicorn.run(app, port=int(sys.argv[2]), access_log=False, log_level="warning")
 """
 PORTS = {"plain handler": 8101, "fiqa serve": 8102}
 PATH = "/v1/score?aligned=1"
+CONNECTIONS = (1, 2, 4, 16, 64, 256)
 
 
 def main() -> None:
@@ -59,6 +65,7 @@ def main() -> None:
     options.add_argument("model", nargs="?", default="ediffiqa-t")
     options.add_argument("--seconds", type=int, default=5)
     options.add_argument("--memory", type=int, default=0)
+    options.add_argument("--picture", type=Path)
     given = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         model = with_card(given.model, Path(folder)) if given.model == "ediffiqa-t" else given.model
@@ -77,10 +84,14 @@ def main() -> None:
             print(f"largest difference of the scores: {abs(scores[0] - scores[1]):.1e}\n")
             print("| connections | plain, requests/s | p50, ms | p99, ms | fiqa, requests/s | p50, ms | p99, ms | x |")
             print("| --- | --- | --- | --- | --- | --- | --- | --- |")
-            for connections in (1, 2, 4, 16, 64, 256):
+            measured = []
+            for connections in CONNECTIONS:
                 rates = [load(port, face, connections, given.seconds) for port in PORTS.values()]
                 cells = " | ".join(f"{rate:.0f} | {p50:.1f} | {p99:.1f}" for rate, p50, p99 in rates)
                 print(f"| {connections} | {cells} | {rates[1][0] / rates[0][0]:.1f} |", flush=True)
+                measured.append(rates)
+            if given.picture is not None:
+                draw(np.array(measured), given.picture)
             for minute in range(given.memory):
                 load(PORTS["fiqa serve"], face, 32, 60)
                 print(f"minute {minute + 1}: {memory(running['fiqa serve'].pid) / 1e6:.1f} MB", flush=True)
@@ -88,6 +99,21 @@ def main() -> None:
             for process in running.values():
                 process.terminate()
                 process.wait()
+
+
+def draw(measured: NDArray[np.float64], path: Path) -> None:
+    """Draw answers a second and the 99th percentile of their times: (connections, services, 3)."""
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.4))
+    for axis, column, title in ((axes[0], 0, "requests a second"), (axes[1], 2, "p99, ms")):
+        for service, name in enumerate(PORTS):
+            axis.plot(CONNECTIONS, measured[:, service, column], "o-", label=name)
+        axis.set(title=title, xlabel="connections", xscale="log", xticks=CONNECTIONS, xticklabels=CONNECTIONS)
+        axis.set_ylim(bottom=0) if column == 0 else axis.set_yscale("log")
+        axis.minorticks_off()
+        axis.grid(alpha=0.3)
+    axes[0].legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
 
 
 def with_card(name: str, folder: Path) -> Path:

@@ -71,7 +71,8 @@ class FaceQuality(Face):
     Attributes:
         score: Quality; higher is better. Its usual range is `score_range` on the model's card.
         crop: uint8 BGR (112, 112, 3): the aligned face that was scored.
-        quality: 0 to 100, see `sdk.decision.calibration`; None where the scorer has no calibration.
+        quality: 0 to 100, see `sdk.decision.calibration`; None where the scorer has no calibration, or one
+            without a curve.
         accepted: Whether the score reaches the scorer's `threshold`; None where it has none.
         measures: Properties of the picture by name; None where the scorer gives no reasons.
         reasons: What is wrong with the picture, the worst first; empty where nothing is, None where the scorer gives no

@@ -3,6 +3,7 @@
 import _thread
 import math
 import os
+import sys
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -23,6 +24,7 @@ from sdk.models.loading import settle
 from sdk.results import FaceQuality
 from sdk.runtimes.registry import ON_CPU, parse_device
 from sdk.runtimes.shared_runtime import SharedRuntime, open_quality_model, reopen_quality_model
+from sdk.text import shortened
 
 if TYPE_CHECKING:
     from sdk.decision.calibration import Calibration
@@ -363,8 +365,9 @@ def _read(calibration: "Calibration | str | PathLike[str] | None") -> "Calibrati
 def _check_accept(accept: float | str | None) -> None:
     if accept is None or isinstance(accept, str):
         return
-    if isinstance(accept, bool) or not isinstance(accept, (int, float)) or not math.isfinite(accept):
-        raise InputError(f"accept is {accept!r}, wanted a score, or 'enrol' or 'identify'")
+    number = isinstance(accept, (int, float)) and not isinstance(accept, bool)
+    if not number or not abs(accept) <= sys.float_info.max:  # `math.isfinite` fails for an integer of 400 digits
+        raise InputError(f"accept is {shortened(repr(accept))}, wanted a score, or 'enrol' or 'identify'")
 
 
 def threshold_of(calibration: "Calibration | None", accept: float | str | None) -> float | None:

@@ -22,7 +22,7 @@ constexpr int side = 512, crop_side = 112, values = 15;  // the detector's file 
 constexpr float least_confidence = 0.7f, most_overlap = 0.3f;
 using Row = cv::Vec<float, values>;  // x, y, width, height; x, y of five landmarks; confidence
 
-// Both networks take uint8 BGR pictures (1, height, width, 3) and give float rows.
+// Both networks take a float32 BGR picture (1, height, width, 3) with values from 0 to 255, and give float rows.
 class Network {
 public:
 #ifdef FIQA_ONNXRUNTIME
@@ -30,8 +30,10 @@ public:
 
     cv::Mat run(const cv::Mat& image) {
         const int64_t shape[] = {1, image.rows, image.cols, 3};
+        cv::Mat pixels;
+        image.convertTo(pixels, CV_32F);
         const auto memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
-        auto input = Ort::Value::CreateTensor<uint8_t>(memory, image.data, image.total() * 3, shape, 4);
+        auto input = Ort::Value::CreateTensor<float>(memory, pixels.ptr<float>(), pixels.total() * 3, shape, 4);
         Ort::AllocatorWithDefaultOptions names;
         const auto in = session.GetInputNameAllocated(0, names), out = session.GetOutputNameAllocated(0, names);
         const char *inputs[] = {in.get()}, *outputs[] = {out.get()};

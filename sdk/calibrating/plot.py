@@ -36,20 +36,26 @@ def draw(fitted: Fitted, path: Path) -> None:
     if outcomes is not None:
         curve, discard = axes[0, 0], axes[2, 0]
         x = np.linspace(*limits, 200)
-        low, high = curve_band(outcomes, x)
-        curve.fill_between(x, 100 * low, 100 * high, color=BLUE, alpha=0.25)
         rates = calibration.match_rates(x)
-        assert rates is not None
-        curve.plot(x, 100 * rates, color=DARK)
+        if rates is None:
+            text = f"undecided: {outcomes.errors} of {len(outcomes.score)} comparisons fail"
+            curve.text(0.5, 0.5, text, transform=curve.transAxes, ha="center")
+        else:
+            low, high = curve_band(outcomes, x)
+            curve.fill_between(x, 100 * low, 100 * high, color=BLUE, alpha=0.25)
+            curve.plot(x, 100 * rates, color=DARK, clip_on=False)
         curve.set(
             xlabel="score (the lower one of a comparison)", ylabel="match rate, %", xlim=limits,
             title=f"{calibration.model}, judged by {calibration.judge} at FMR {calibration.fmr:g}",
         )  # fmt: skip
         whole = edc(outcomes.score, ~outcomes.matched)
-        discard.plot(100 * whole.discard, 100 * whole.fnmr, color=DARK)
+        discard.plot(100 * whole.discard, 100 * whole.fnmr, color=DARK, clip_on=False)
         discard.set(
             xlabel="comparisons discarded, %", ylabel="FNMR, %", xlim=(0, 100), title="Error versus discard"
         )  # fmt: skip
+        for axis in (curve, discard):  # no room for rates beyond 0 and 100 %
+            low_end, high_end = axis.get_ylim()
+            axis.set_ylim(max(0, low_end), min(100, high_end) if outcomes.errors else 100)
         for threshold in calibration.thresholds:
             discard.axvline(100 * (threshold.comparisons or 0), color=RED, linestyle="--", linewidth=1)
     for axis in axes[: max(1, rows - 1), 0]:

@@ -24,6 +24,8 @@ from sdk.stopping import stoppable
 from sdk.text import count, path_text
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from sdk.calibrating.judge import Judge
     from sdk.calibrating.pictures import Embed
     from sdk.decision.calibrate import Fitted
@@ -188,6 +190,7 @@ def _embed(embeddings: Path | None, pictures: int, judge: "Judge | None") -> "Em
         return lambda _, crop: judge.embed(crop[None])[0]
     if embeddings is None:
         return None
+    from sdk.decision.vectors import are_vectors
     from sdk.files.arrays import open_npy
 
     vectors = open_npy(embeddings, ("f", (None, None)), "give embeddings, a row for each picture")
@@ -196,7 +199,20 @@ def _embed(embeddings: Path | None, pictures: int, judge: "Judge | None") -> "Em
             f"{embeddings} holds {vectors.shape}, and there are {count('picture', pictures)}; wanted a row of numbers "
             "for each picture, in the order of the manifest, or of the paths in the folder: give that, or --fr"
         )
-    return lambda row, _: np.asarray(vectors[row], np.float32)
+    if vectors.shape[1] < 2:
+        raise InputError(f"{embeddings} holds {vectors.shape}; wanted embeddings of two numbers or more")
+
+    def embed(row: int, _: object) -> "NDArray[np.float32]":
+        with np.errstate(over="ignore"):
+            vector = np.asarray(vectors[row], np.float32)
+        if not are_vectors(vector[None])[0]:
+            raise InputError(
+                f"row {row} of {embeddings} (from 0) is all zero or holds what is no number, and its picture has a "
+                "face; wanted an embedding: embed the picture again, or leave both out"
+            )
+        return vector
+
+    return embed
 
 
 def _input(colour: str | None, mean: RGB | None, std: RGB | None) -> dict[str, Any]:
@@ -218,9 +234,14 @@ def _show(fitted: "Fitted", out: Path) -> None:
             f"{count('person', found.people, 'people')} with several pictures, {found.comparisons} comparisons, "
             f"{found.errors} of them fail (FNMR {failed:.2%})",
         )
+    if found.scores:
         print_plain(console, "score    quality")
         for place in np.linspace(0, len(found.scores) - 1, 8).round().astype(int):
             print_plain(console, f"{found.scores[place]:7.3f} {100 * found.rates[place]:7.0f}")
+    if fitted.outcomes is not None:
+        lowest = float(fitted.outcomes.score.min())
+        below = f"; below it quality is at most {found.quality(lowest)}" if found.scores else ""
+        print_plain(console, f"lowest score compared: {lowest:.3f}{below}")
     for threshold in found.thresholds:
         print_plain(console, _line(threshold), "green")
     for text in found.undecided:
@@ -230,7 +251,6 @@ def _show(fitted: "Fitted", out: Path) -> None:
 
 def _line(threshold: "Threshold") -> str:
     what = f"FNMR {threshold.target:g}" if threshold.by == "fnmr" else f"the worst {threshold.target:.1%}"
-    interval = f"{threshold.low:.3f} to {threshold.high:.3f}"
     pairs = "" if threshold.comparisons is None else f" and {threshold.comparisons:.1%} of the comparisons"
     away = f"turns away {threshold.faces:.1%} of the faces{pairs}"
-    return f"{threshold.name} ({what}): score {threshold.score:.3f} ({interval}) {away}"
+    return f"{threshold.name} ({what}): score {threshold.score:.3f} ({threshold.interval}) {away}"

@@ -9,8 +9,17 @@ from numpy.typing import NDArray
 from sdk.decision.calibration import Calibration, Threshold
 from sdk.decision.comparisons import MOST_NON_MATED, mated_pairs, non_mated_pairs
 from sdk.decision.edc import pair_quality, threshold_at_fmr
-from sdk.decision.fitting import Floats, Outcomes, check_share, fit_curve, fit_discard, fit_threshold, name_targets
-from sdk.decision.vectors import cosines
+from sdk.decision.fitting import (
+    Floats,
+    Outcomes,
+    check_share,
+    curve_undecided,
+    fit_curve,
+    fit_discard,
+    fit_threshold,
+    name_targets,
+)
+from sdk.decision.vectors import are_vectors, cosines
 from sdk.errors import InputError
 
 LEAST_PEOPLE = 10
@@ -21,6 +30,9 @@ LEAST_FALSE_MATCHES = 10
 
 MOST_FAILURES = 0.95
 """Largest share of failed mated comparisons of a judge that recognises anybody."""
+
+BY_CHANCE = 1e-3
+"""Largest chance that a judge that recognises nobody is taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,32 +96,46 @@ def calibrate(model: tuple[str, str], judge: tuple[str, str], found: Measured, t
     if embeddings is None or len(embeddings) != len(scores) or len(found.people) != len(scores):
         count = 0 if embeddings is None else len(embeddings)
         raise InputError(f"{len(scores)} scores, {count} embeddings, {len(found.people)} names; wanted equally many")
-    if not np.isfinite(embeddings).all():
-        rows = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
-        raise InputError(f"{len(rows)} embeddings are no numbers, first row {rows[0]}; leave these faces out")
+    if len(rows := np.flatnonzero(~are_vectors(embeddings))):
+        raise InputError(f"{len(rows)} embeddings are all zero or no numbers, first row {rows[0]}; leave them out")
     several = check_people(found.people, targets.fmr)
     codes = np.unique(np.asarray(found.people), return_inverse=True)[1]
     mated, others = mated_pairs(codes.astype(str), seed=targets.seed), non_mated_pairs(codes.astype(str), seed=0)
     threshold = threshold_at_fmr(cosines(others, embeddings), targets.fmr)
     matched = cosines(mated, embeddings) > threshold
-    if (failed := 1 - matched.mean()) > MOST_FAILURES:
-        raise InputError(
-            f"the judge {judge[0]} does not match {failed:.0%} of the comparisons of one person at an FMR of "
-            f"{targets.fmr:g}; it recognises nobody: check its input (colour, mean, deviation) and the names of people"
-        )
     person = np.unique(codes[mated[:, 0]], return_inverse=True)[1]
+    _check_judge(judge[0], matched, person, targets.fmr)
     outcomes = Outcomes(np.asarray(pair_quality(scores, mated), np.float64), matched, person)
-    curve = fit_curve(outcomes)
-    decided = [
+    few = curve_undecided(outcomes)
+    curve = ((), ()) if few else fit_curve(outcomes)
+    points = [
         fit_threshold(outcomes, scores, name, target, targets.seed)
         for name, target in name_targets(list(targets.fnmr)).items()
     ]
     calibration = Calibration(
         *model, *judge, targets.fmr, threshold, several, len(scores), len(mated), outcomes.errors, *curve,
-        tuple(item for item in decided if isinstance(item, Threshold)),
-        tuple(item for item in decided if isinstance(item, str)),
+        tuple(item for item in points if isinstance(item, Threshold)),
+        tuple(item for item in (few, *points) if item and isinstance(item, str)),
     )  # fmt: skip
     return Fitted(calibration, scores, outcomes)
+
+
+def _check_judge(name: str, matched: NDArray[np.bool_], person: NDArray[np.int64], fmr: float) -> None:
+    """Refuse a judge whose mated comparisons do not match clearly more often than non-mated ones.
+
+    If they matched as often, a person's match rate would be `fmr` in the mean. The chance that the mean over the people
+    is then as high as it is has the bound of Hoeffding (1963, theorem 1), whatever the distribution is.
+    """
+    from scipy.special import rel_entr
+
+    people, rate = int(person.max()) + 1, float((np.bincount(person, matched) / np.bincount(person)).mean())
+    above = rel_entr(rate, fmr) + rel_entr(1 - rate, 1 - fmr) if rate > fmr else 0.0
+    if matched.mean() < 1 - MOST_FAILURES or np.exp(-people * above) > BY_CHANCE:
+        raise InputError(
+            f"the judge {name} matches {rate:.1%} of the comparisons of one person, each of {people} people weighing "
+            f"the same, and {fmr:.1%} of those of two; as far as they can tell, it recognises nobody: check its input "
+            "(colour, mean, deviation) and the names of people"
+        )
 
 
 def check_people(people: Sequence[str], fmr: float) -> int:

@@ -1,12 +1,15 @@
 """What a model's scores mean: a calibration, and its file.
 
 `quality`, 0 to 100 (ISO/IEC 29794-1: higher is better), is a match rate: of 100 mated comparisons in which this face is
-the worse one of the two, so many succeed, at the calibration's false-match rate with its face-recognition model. A
+the worse one of the two, so many succeed, at the calibration's false-match rate with its face-recognition model. Below
+the lowest score that was compared, quality is that of the lowest one: an upper bound, for the curve never falls. A
 calibration is made by `fiqa calibrate` (`sdk.decision.fitting`). To apply one takes NumPy alone.
 """
 
 import json
 import math
+import re
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
@@ -32,6 +35,8 @@ MOST_BYTES = 1 << 20
 POINTS = ("enrol", "identify")
 """Names of the operating points: the strict one, and the lenient one."""
 
+_DIGEST = re.compile("([0-9a-f]{64})?")
+
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
@@ -44,7 +49,7 @@ class Threshold:
         target: See `by`.
         score: Faces with this score or a higher one are accepted.
         low: Lower end of the 95 % interval of `score`.
-        high: Its upper end.
+        high: Its upper end. Where both are equal, the score may be lower: no comparison between tells.
         faces: Share of the faces that are turned away.
         comparisons: Share of the mated comparisons that are turned away with them; None where there are none.
 
@@ -72,6 +77,11 @@ class Threshold:
         _check(all(map(_is_number, bounds)), "score of a threshold with its interval", bounds, "numbers")
         _check(self.low <= self.score <= self.high, "score of a threshold with its interval", bounds, "them in order")
 
+    @property
+    def interval(self) -> str:
+        """The 95 % interval in words."""
+        return f"at most {self.high:.3f}" if self.low == self.high else f"{self.low:.3f} to {self.high:.3f}"
+
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
@@ -79,7 +89,7 @@ class Calibration:
 
     Attributes:
         model: Name of the model whose scores it is for.
-        model_sha256: SHA-256 of the model's file; empty where the calibration is a part of the model's card.
+        model_sha256: SHA-256 of the model's file; empty only where the calibration is a part of the model's card.
         judge: Face-recognition model that decided the matches; empty where none did.
         judge_sha256: SHA-256 of its file; empty where it was not given as a file.
         fmr: False-match rate of the judge's threshold.
@@ -88,7 +98,8 @@ class Calibration:
         images: Number of images.
         comparisons: Number of mated comparisons.
         errors: How many of them fail.
-        scores: Increasing scores of the curve, at most `MOST_KNOTS`; none without a judge.
+        scores: Increasing scores of the curve, at most `MOST_KNOTS`; none without a judge, or where too few comparisons
+            fail.
         rates: Match rates at these scores, in [0, 1], never falling.
         thresholds: At most one of each name.
         undecided: What the pictures could not decide, and what it would take, for people.
@@ -117,11 +128,17 @@ class Calibration:
             value = getattr(self, name)
             _check(isinstance(value, str) and len(value) <= 500, name, value, "text")
         _check(bool(self.model), "model", self.model, "the name of a model")
+        for name in ("model_sha256", "judge_sha256"):
+            value = getattr(self, name)
+            _check(bool(_DIGEST.fullmatch(value)), name, value, "64 hexadecimal digits, or nothing")
         for name in ("people", "images", "comparisons", "errors"):
             value = getattr(self, name)
             _check(type(value) is int and value >= 0, name, value, "a whole number")
+        for name, most in (("people", "images"), ("errors", "comparisons")):
+            value, limit = getattr(self, name), getattr(self, most)
+            _check(value <= limit, name, value, f"at most the number of {most}, {limit}")
         if self.fmr is not None:
-            _check(_is_share(self.fmr), "fmr", self.fmr, "a share from 0 to 1")
+            _check(_is_share(self.fmr) and 0 < self.fmr < 1, "fmr", self.fmr, "a share above 0 and below 1")
         _check(
             self.judge_threshold is None or _is_number(self.judge_threshold),
             "judge_threshold", self.judge_threshold, "a number",
@@ -130,6 +147,8 @@ class Calibration:
         thresholds = tuple(_part(Threshold, "threshold", item) for item in _list("thresholds", self.thresholds))
         names = [item.name for item in thresholds]
         _check(len(set(names)) == len(names), "thresholds", names, "each name once")
+        rising = [item.score for name in reversed(POINTS) for item in thresholds if item.name == name]
+        _check(rising == sorted(rising), "identify and enrol", rising, "scores in this order, the strict one last")
         undecided = tuple(_list("undecided", self.undecided))
         _check(all(isinstance(item, str) for item in undecided), "undecided", undecided, "texts")
         object.__setattr__(self, "thresholds", thresholds)
@@ -149,7 +168,8 @@ class Calibration:
     def match_rates(self, scores: ArrayLike) -> NDArray[np.float64] | None:
         """Return the match rate in [0, 1] of each score, of the same shape; None where there is no curve.
 
-        A straight line joins the points of the curve, and its ends go on level. NaN stays NaN.
+        A straight line joins the points of the curve, and its ends go on level: below the lowest score the rate is at
+        most that of the lowest one. NaN stays NaN.
         """
         if not self.scores:
             return None
@@ -215,7 +235,8 @@ def read_calibration(path: Path) -> Calibration:
     """Read the file of a calibration.
 
     Raises:
-        InputError: It cannot be read, is no calibration, or is of another version.
+        InputError: It cannot be read, is no calibration, is of another version, or does not say which model file it is
+            for.
     """
     again = "give the file that fiqa calibrate wrote"
     text = read_file(path, InputError, again, MOST_BYTES)
@@ -225,14 +246,21 @@ def read_calibration(path: Path) -> Calibration:
         raise InputError(f"{path} is not JSON ({error}); {again}") from error
     if not isinstance(values, dict) or "fiqa_calibration" not in values:
         raise InputError(f"{path} is no calibration of fiqa; {again}")
-    if (version := values.pop("fiqa_calibration")) != VERSION:
+    version = values.pop("fiqa_calibration")
+    if type(version) is not int or version != VERSION:  # `True == 1`
         raise InputError(
             f"{path} is a calibration of version {shortened(repr(version))}, wanted {VERSION}; run fiqa calibrate again"
         )
     try:
-        return Calibration.from_dict(values)
+        found = Calibration.from_dict(values)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+    if not found.model_sha256:
+        raise InputError(
+            f"{path} has no model_sha256, so it could be of any model of the name "
+            f"{found.model}; run fiqa calibrate again"
+        )
+    return found
 
 
 def _part(kind: Any, name: str, value: Any) -> Any:
@@ -254,7 +282,8 @@ def _list(name: str, value: Any) -> list[Any]:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    # Not `math.isfinite`: it fails for an integer of 400 digits.
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _is_share(value: object) -> bool:

@@ -16,7 +16,10 @@ LEAST_PER_KNOT = 20
 """Fewest comparisons of a point of the curve."""
 
 LEAST_ERRORS = 10
-"""Fewest failed comparisons that decide a threshold."""
+"""Fewest failed comparisons of a curve, and fewest that the target of a threshold allows."""
+
+SURE = 0.95
+"""Confidence of the upper bound on the share of people with a failure."""
 
 WIDEST = 0.2
 """Widest 95 % interval of a threshold that counts as decided, as a share of the comparisons that it turns away."""
@@ -43,6 +46,11 @@ class Outcomes:
     def people(self) -> int:
         """Number of people."""
         return int(self.person.max()) + 1
+
+    def __getitem__(self, wanted: NDArray[np.bool_]) -> "Outcomes":
+        """Return some of the comparisons."""
+        person = np.unique(self.person[wanted], return_inverse=True)[1]
+        return Outcomes(self.score[wanted], self.matched[wanted], person)
 
     @property
     def errors(self) -> int:
@@ -74,6 +82,17 @@ def fit_curve(outcomes: Outcomes) -> tuple[tuple[float, ...], tuple[float, ...]]
     scores, rates = np.bincount(group, weight * score) / total, np.bincount(group, weight * matched) / total
     fitted = np.clip(isotonic_regression(rates, weights=total).x, 0, 1)
     return tuple(scores.tolist()), tuple(np.maximum.accumulate(fitted).tolist())
+
+
+def curve_undecided(outcomes: Outcomes) -> str:
+    """Return why the comparisons give no curve: too few fail; empty where they give one."""
+    if (errors := outcomes.errors) >= LEAST_ERRORS:
+        return ""
+    people = f", or about {math.ceil(outcomes.people * LEAST_ERRORS / errors)} people" if errors else ""
+    return (
+        f"quality: a curve cannot be told: {errors} of {len(outcomes.score)} comparisons fail, wanted {LEAST_ERRORS} "
+        f"or more; add worse pictures of these people{people}"
+    )
 
 
 def calibration_error(rates: Floats, outcomes: Outcomes, bins: int = 10) -> float:
@@ -110,15 +129,8 @@ def fit_threshold(outcomes: Outcomes, faces: Floats, name: str, target: float, s
     people, what = outcomes.people, f"{name}: a threshold for an FNMR of {target:g}"
     if (found := _lowest(score, failed, np.ones(len(score)), ends, target)) is None:
         return f"{what} does not exist: from every score on, more of the comparisons fail"
-    if outcomes.errors == 0 and 3 / people > target:
-        needed = math.ceil(3 / target)
-        return f"{what} cannot be told: no comparison of {people} people fails; about {needed} people are needed"
-    if 0 < outcomes.errors < LEAST_ERRORS:
-        needed = math.ceil(people * LEAST_ERRORS / outcomes.errors)
-        return (
-            f"{what} cannot be told: only {outcomes.errors} of {len(score)} comparisons fail; about {needed} people "
-            "are needed"
-        )
+    if why := _too_few(outcomes[outcomes.score >= found], target, people):
+        return f"{what} cannot be told: {why}"
     rng = np.random.default_rng(seed)
     drawn = [
         _lowest(score, failed, np.bincount(rng.integers(0, people, people), minlength=people)[person], ends, target)
@@ -137,6 +149,33 @@ def fit_threshold(outcomes: Outcomes, faces: Floats, name: str, target: float, s
         )
     low, high = min(low, found), max(high, found)
     return Threshold(name, "fnmr", target, found, low, high, float((faces < found).mean()), away[1])
+
+
+def _too_few(accepted: Outcomes, target: float, people: int) -> str:
+    """Return why accepted comparisons cannot show that at most a share `target` fails; empty where they can.
+
+    They can where the target allows `LEAST_ERRORS` of them and one of their people to fail: then the draws of people
+    say how sure it is. Below that they can where an exact bound says so, the people being the unit. Both hold all the
+    more the fewer comparisons fail.
+
+    Args:
+        accepted: The comparisons.
+        target: See `fit_threshold`.
+        people: Number of people of all comparisons.
+    """
+    from scipy.special import gammaincinv
+
+    among, count = accepted.people, len(accepted.score)
+    failing = len(np.unique(accepted.person[~accepted.matched]))
+    most = float(gammaincinv(failing + 1, SURE))  # Poisson: so many people with a failure may be expected at most
+    by_draws = max(1 / target, among * LEAST_ERRORS / (target * count))  # people, with as many comparisons each
+    if among >= min(most / target, by_draws):
+        return ""
+    needed = math.ceil(min(most / target, by_draws) * people / among)
+    return (
+        f"from score {accepted.score.min():.3f} on {accepted.errors} of {count} comparisons fail, of {failing} of "
+        f"{among} people, so up to {min(1, most / among):.1%} of all people may; about {needed} people are needed"
+    )
 
 
 def check_share(faces: int, share: float) -> None:

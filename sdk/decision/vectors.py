@@ -15,6 +15,11 @@ def unit(embeddings: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     return (embeddings / np.maximum(lengths, 1e-12)).astype(np.float32)
 
 
+def are_vectors(embeddings: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
+    """Tell which rows (N, D) have a direction: finite, and not all zero. Return bool (N,)."""
+    return np.asarray(np.isfinite(embeddings).all(axis=1) & (embeddings != 0).any(axis=1))
+
+
 def cosines(pairs: Indices, embeddings: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     """Cosine similarities of pairs (M, 2), in blocks that stay in the processor's cache."""
     rows = unit(embeddings)

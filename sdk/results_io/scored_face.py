@@ -23,7 +23,7 @@ class ScoredFace:
         landmarks: (5, 2) points x, y in pixels.
         error: Why the file, or this face, has no score; empty where there is one.
         thumbnail: JPEG of the aligned face, where thumbnails were wanted.
-        quality: 0 to 100; None where the scorer has no calibration.
+        quality: 0 to 100; None where the scorer has no calibration, or one without a curve.
         accepted: Whether the score reaches the scorer's threshold; None where it has none.
         measures: Properties of the picture by name; None where the scorer gives no reasons.
         reasons: What is wrong with the picture, the worst first; None where the scorer gives no reasons.

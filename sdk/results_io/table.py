@@ -102,7 +102,7 @@ class Table:
                 if found and not lines.torn:
                     yield found
                     whole = end
-        except (ValueError, TypeError, csv.Error, RecursionError) as error:
+        except (ValueError, TypeError, OverflowError, csv.Error, RecursionError) as error:
             raise _no_table(self._place, error) from error
         self._file.cut(whole)
         self._begun = whole > 0
@@ -174,7 +174,7 @@ class Table:
         try:
             for lines in read_parquet(self.path):
                 self._file.write(lines)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             raise _no_table(self.path, error) from error
 
 

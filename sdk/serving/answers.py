@@ -58,19 +58,32 @@ BODY: dict[str, Any] = {
 }
 """The body of a request for scores, for OpenAPI."""
 
-ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {
-        "description": text,
-        "content": {"application/problem+json": {"schema": ProblemDocument.model_json_schema()}},
-    }
-    for status, text in (
-        (400, "The request is wrong, or its body is empty."),
-        (401, "A key is missing or wrong."),
-        (408, "The body did not arrive in time."),
-        (413, "The body is too large, or has too many pictures."),
-        (422, "The picture cannot be scored: it is none, too large or damaged."),
-        (503, "There is too much to do; see Retry-After."),
-        (504, "The answer took too long."),
-    )
+_ERRORS = {
+    400: "The request is wrong, or its body is empty.",
+    401: "A key is missing or wrong.",
+    403: "The service has no key, and another host than this machine was asked for.",
+    408: "The body did not arrive in time.",
+    413: "The body is too large, or has too many pictures.",
+    422: "The picture cannot be scored: it is none, too large or damaged.",
+    503: "There is too much to do, see Retry-After; or the service is stopping.",
+    504: "The answer took too long.",
 }
-"""Errors of a request for scores, for OpenAPI."""
+
+
+def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Describe errors of a path for OpenAPI; all where none is named."""
+    schema = ProblemDocument.model_json_schema()
+    return {
+        status: {"description": _ERRORS[status], "content": {"application/problem+json": {"schema": schema}}}
+        for status in statuses or _ERRORS
+    }
+
+
+KEYS = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+"""Ways to show a key, for OpenAPI."""
+
+KEYED: dict[str, Any] = {"security": [{name: []} for name in KEYS] + [{}]}
+"""A path that asks for a key where the service has keys, for OpenAPI."""

@@ -14,14 +14,14 @@ from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from sdk import __version__
 from sdk.errors import FiqaError, ImageError, InputError
 from sdk.results_io.rows import to_row
 from sdk.results_io.scored_face import ScoredFace
 from sdk.scorer import threshold_of
-from sdk.serving.answers import BODY, ERRORS, Scores
+from sdk.serving.answers import BODY, KEYED, KEYS, Scores, errors
 from sdk.serving.bodies import Bodies
 from sdk.serving.gate import App, Gate
 from sdk.serving.metrics import CONTENT_TYPE, Metrics
@@ -33,6 +33,8 @@ from sdk.serving.work import Found, Picture, Work
 logger = logging.getLogger(__name__)
 
 PATH = "/v1/score"
+
+ABOUT = "Scores how well the faces of pictures can be recognised."
 
 PAGE_POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'"
 
@@ -56,17 +58,25 @@ class Service:
 
     def app(self) -> App:
         """Return the ASGI application."""
-        app = FastAPI(title="fiqa", version=__version__, description=__doc__, docs_url=None, redoc_url=None)
-        app.post(PATH, response_model=Scores, responses=ERRORS, openapi_extra=BODY, summary="Score faces")(self.score)
-        app.get("/health", summary="The process is alive")(self.health)
-        app.get("/ready", summary="Requests are taken")(self.ready)
-        app.get("/metrics", summary="Counts, in Prometheus's format")(self.count)
+        app = FastAPI(
+            title="fiqa", version=__version__, description=ABOUT, docs_url=None, redoc_url=None, redirect_slashes=False
+        )
+        app.post(
+            PATH, response_model=Scores, responses=errors(), openapi_extra={**BODY, **KEYED}, summary="Score faces"
+        )(self.score)
+        app.get("/health", summary="The process is alive", responses=errors(403))(self.health)
+        app.get("/ready", summary="Requests are taken", responses=errors(403, 503))(self.ready)
+        app.get(
+            "/metrics", summary="Counts, in Prometheus's format", response_class=PlainTextResponse,
+            responses=errors(401, 403), openapi_extra=KEYED,
+        )(self.count)  # fmt: skip
         app.get("/", include_in_schema=False)(self.page)
         app.add_exception_handler(RequestValidationError, self._refuse)
         app.add_exception_handler(HTTPException, self._refuse)
         app.add_exception_handler(Problem, self._refuse)
         app.add_exception_handler(ClientDisconnect, self._forget)
         app.add_exception_handler(Exception, self._fail)
+        app.openapi()["components"]["securitySchemes"] = KEYS
         return Gate(app, self._settings.keys, self.metrics, (PATH,))
 
     async def score(
@@ -75,7 +85,7 @@ class Service:
         aligned: Annotated[bool, Query(description="Each picture is an aligned face of 112 x 112.")] = False,
         reasons: Annotated[bool, Query(description="Say what is wrong with each face.")] = False,
         accept: Annotated[
-            str | None, Query(description="Accept faces from this score on, or from enrol or identify.")
+            str | None, Query(min_length=1, description="Accept faces from this score on, or from enrol or identify.")
         ] = None,
     ) -> Response:
         """Score the faces of a picture, or of several as multipart/form-data.

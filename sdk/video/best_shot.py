@@ -1,6 +1,6 @@
 """Best shots: the best faces of each track, told of at its end, and of the first accepted one at once."""
 
-import math
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -10,16 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdk.errors import InputError
+from sdk.text import shortened
 from sdk.video.frames import FrameResult, TrackedFace
 
 MARGIN = 0.4
 """Width of the surroundings that a picture shows, in sides of the box."""
 
 SURE = 0.8
-"""Confidence from which on a find of the detector is a face, whatever its score."""
+"""Confidence from which on a find of the detector is a face, unless its score is very low."""
 
 DOUBTFUL = 0.35
-"""Score below which a find that is not sure is taken for no face, of scores from 0 to 1."""
+"""Score from 0 to 1 below which a find that is not sure is taken for no face; a sure one below half of it."""
 
 PICTURE_SIDE = 320
 """Longest side of a picture, pixels. With the crop, at most 350 kB are kept for a face."""
@@ -89,8 +90,8 @@ class BestShots:
 
     The best faces are those with the highest scores. Where the scorer gives reasons, faces without one come first.
 
-    A face is kept unless the scorer rejects it (see `TrackedFace.accepted`), or it may be no face: the detector is not
-    sure of it (confidence under 0.8), and its score is under `doubtful`.
+    A face is kept unless the scorer rejects it (see `TrackedFace.accepted`), or it may be no face: its score is under
+    `doubtful`, and the detector is not sure of it (confidence under 0.8); or its score is under half of `doubtful`.
 
     Args:
         on_shots: Called with the best faces of a track when it ends, and once before at its first accepted face. It
@@ -116,8 +117,8 @@ class BestShots:
         if not isinstance(count, int) or count < 1:
             raise InputError(f"count is {count}, wanted a whole number of at least 1")
         for name, value in (("min_sharpness", min_sharpness), ("doubtful", doubtful)):
-            if not isinstance(value, (int, float)) or not math.isfinite(value):
-                raise InputError(f"{name} is {value!r}, wanted a number")
+            if not isinstance(value, (int, float)) or not abs(value) <= sys.float_info.max:
+                raise InputError(f"{name} is {shortened(repr(value))}, wanted a number")
         self._on_shots = on_shots
         self._count = count
         self._rejected = rejected
@@ -152,7 +153,8 @@ class BestShots:
         if not self._rejected and face.accepted is False:
             kept.refused["rejected"] += 1
             return None
-        if not self._rejected and face.confidence < SURE and face.score < self._doubtful:
+        sure = face.confidence >= SURE
+        if not self._rejected and face.score < (min(self._doubtful, self._doubtful / 2) if sure else self._doubtful):
             kept.refused["doubtful"] += 1
             return None
         value = sharpness(face.crop)

@@ -53,7 +53,7 @@ class TrackedFace(Face):
         score: Quality; higher is better. None where the face is not scored: in a frame that is not `new`, where box and
             landmarks are predicted; where the face is smaller than `min_size`; where the model gave no number.
         crop: uint8 BGR (112, 112, 3): the aligned face that the scorer got; None where it got none.
-        quality: 0 to 100; None without a score, and where the scorer has no calibration.
+        quality: 0 to 100; None without a score, and where the scorer has no calibration, or one without a curve.
         accepted: Whether the score reaches the scorer's threshold; None without a score, and where it has none.
         reasons: What is wrong with the picture, the worst first; None where they were not asked for.
     """

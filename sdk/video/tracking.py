@@ -19,7 +19,7 @@ from sdk.results import Face
 FIRST_OVERLAP, SECOND_OVERLAP = 0.2, 0.5
 """Least intersection over union of a track's predicted box and a face of high, and of low confidence."""
 
-RETURN_OVERLAP = 0.5
+RETURN_OVERLAP = 0.4
 """Least intersection over union of a face of high confidence and the place where a track was seen last."""
 
 COAST = 1.0

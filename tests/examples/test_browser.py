@@ -255,6 +255,8 @@ def test_without_npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def assess(page: Any, address: str, data: bytes) -> list[dict[str, Any]]:
     """Faces that the engine finds, in the worker in which the page has it."""
+    while not page.workers:  # it starts when the page has loaded
+        page.wait_for_event("worker")
     found = page.workers[0].evaluate(ASSESS, [f"{address}worker.js", text(data)])
     return list(found["faces"])
 

@@ -1,5 +1,6 @@
-"""The C++ example, built and run where a compiler and OpenCV's headers are."""
+"""The C++ example, where a compiler and OpenCV's headers are; with ONNXRUNTIME=FOLDER for onnxruntime, too."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -28,7 +29,8 @@ pytestmark = [
 def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with the programs and the two files that they run."""
     folder = tmp_path_factory.mktemp("cpp")
-    for command in (["-S", str(ROOT / "examples/cpp"), "-B", str(folder)], ["--build", str(folder)]):
+    sources = ["-S", str(ROOT / "examples/cpp"), f"-DONNXRUNTIME={os.environ.get('ONNXRUNTIME', '')}"]
+    for command in ([*sources, "-B", str(folder)], ["--build", str(folder)]):
         done = subprocess.run(["cmake", *command], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
     export_for_opencv("fiqa-detector", folder / "detector.onnx", 512)

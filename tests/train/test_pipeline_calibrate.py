@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sdk.decision.calibration import read_calibration
+from sdk.decision.calibration import Calibration
 from sdk.errors import InputError
 from sdk.models.card import METADATA_KEY
 from tests.support.weights import tame_network
@@ -45,8 +45,9 @@ def test_the_card_says_what_scores_mean_and_the_page_how_far_it_holds(files: Fil
 
     with safe_open(files.weights, "pt") as file:
         card = json.loads(file.metadata()[METADATA_KEY])
-    found = read_calibration(files.folder / "calibration" / "calibration.json")
-    assert card == {"licence": "MIT", "calibration": json.loads(json.dumps(found.to_dict()))}
+    written = json.loads((files.folder / "calibration" / "calibration.json").read_text())
+    assert card == {"licence": "MIT", "calibration": written}
+    found = Calibration.from_dict(written)
     assert (found.model, found.judge, found.people, found.images, found.comparisons) == (
         "fiqa-nano", "teacher", 40, 160, 240,
     )  # fmt: skip
@@ -55,6 +56,18 @@ def test_the_card_says_what_scores_mean_and_the_page_how_far_it_holds(files: Fil
     assert row[1:3] == [" teacher ", " 240 "]
     assert 0 < float(row[4]) < 0.2
     assert (files.folder / "calibration" / "reliability.png").stat().st_size > 1000
+
+
+def test_too_few_failures_give_no_curve_and_no_reliability(files: Files) -> None:
+    # The vector of each image is that of its person's first one: no comparison of one person fails.
+    np.save(files.scores_embeddings, np.repeat(np.load(files.scores_embeddings)[::4], 4, axis=0))
+    calibrate_network(CalibrateSettings(set="clean", fmr=0.01, fnmr=(0.1,)), PLAN, "fiqa-nano", files)
+    folder = files.folder / "calibration"
+    written = Calibration.from_dict(json.loads((folder / "calibration.json").read_text()))
+    assert (written.errors, written.scores, written.quality(0.5)) == (0, (), None)
+    assert "0 of 240 comparisons fail, wanted 10 or more" in written.undecided[0]
+    assert "0 of 120 comparisons fail, wanted 10 or more" in (folder / "reliability.md").read_text()
+    assert not (folder / "reliability.png").exists()
 
 
 def test_a_judge_that_is_not_evaluated_is_refused() -> None:

@@ -14,7 +14,7 @@ from sdk.errors import InputError
 from sdk.files import check_outputs, make_folder
 from train.data.manifest import Manifest, read_manifest
 from train.evaluation.accuracy import FOLDS, ten_fold_accuracy
-from train.evaluation.by_group.grouping import Grouping, evaluate_groups
+from train.evaluation.by_group.grouping import Grouping, evaluate_groups, groups_of
 from train.evaluation.by_group.tables import write_groups
 from train.evaluation.curves import EvaluationSettings, Scores, SetResult, evaluate_set
 from train.evaluation.inputs import EmbeddingSource, method_scores
@@ -128,6 +128,9 @@ def _evaluate(
         protocol = replace(protocol, source=folder / "manifest.csv", pairs=folder / "pairs.csv")
     manifest = read_manifest(protocol.source)
     compared = {name: pairs_of_set(manifest, protocol, name, settings) for name in protocol.sets}
+    if grouping is not None:
+        for rows, _ in compared.values():
+            groups_of(manifest.select(rows), grouping)  # what is wrong with them is an error now, not after embedding
     used = np.unique(np.concatenate([rows for rows, _ in compared.values()]))
     part = manifest.select(used)
     vectors = recognition.read(manifest, used, out)

@@ -13,7 +13,7 @@ from sdk.decision.calibrate import Measured, Targets, calibrate
 from sdk.decision.calibration import Calibration
 from sdk.decision.fitting import Outcomes, calibration_error, reliability
 from sdk.errors import InputError
-from sdk.files import make_folder, write_file
+from sdk.files import make_folder, write_file, write_json
 from sdk.models.card import METADATA_KEY
 from train.data.embeddings import open_vectors
 from train.data.manifest import read_manifest
@@ -79,8 +79,10 @@ def calibrate_network(
 ) -> None:
     """Calibrate on the people of the plan's first split, and write the calibration into the card of the weights.
 
-    The folder `calibration` gets `calibration.json`, and `reliability.md` and `.png`: half of the people fits a curve,
-    the other half checks it, and the other way round; by the same judge, and by the others.
+    The folder `calibration` gets `calibration.json`, the part of the card, and `reliability.md` and `.png`: half of the
+    people fits a curve, the other half checks it, and the other way round; by the same judge, and by the others. Each
+    half fixes the judge's threshold by its own non-mated comparisons, so other comparisons may fail than in the card.
+    Where too few comparisons of a half fail for a curve, `reliability.md` says that, and there is no picture.
 
     Args:
         settings: See `CalibrateSettings`.
@@ -113,11 +115,13 @@ def calibrate_network(
     found = fit(settings.judge, np.ones(len(people), bool))[0]
     names = np.unique(people)
     first = np.isin(people, np.random.default_rng(0).permutation(names)[::2])
+    curves = [fit(settings.judge, ~half)[0] for half in (first, ~first)]
+    if without := [curve for curve in curves if not curve.scores]:
+        logger.warning("reliability is not measured: half of the people: %s", without[0].undecided[0])
     checked = []
-    for judge in sorted(plan.judges, key=lambda name: name != settings.judge):
-        halves = [(fit(settings.judge, ~half)[0], fit(judge, half)[1]) for half in (first, ~first)]
-        promised = [curve.match_rates(outcomes.score) for curve, outcomes in halves]
-        parts = [outcomes for _, outcomes in halves]
+    for judge in [] if without else sorted(plan.judges, key=lambda name: name != settings.judge):
+        parts = [fit(judge, half)[1] for half in (first, ~first)]
+        promised = [curve.match_rates(outcomes.score) for curve, outcomes in zip(curves, parts, strict=True)]
         both = Outcomes(
             np.concatenate([part.score for part in parts]),
             np.concatenate([part.matched for part in parts]),
@@ -125,7 +129,13 @@ def calibrate_network(
         )
         checked.append(Reliability(judge or TEACHER, both, np.concatenate(promised)))  # type: ignore[arg-type]
         logger.info("calibration error by %s: %.3f of %d comparisons", judge, checked[-1].error, len(both.score))
-    _write(found, checked, files.folder / "calibration")
+    folder = files.folder / "calibration"
+    make_folder(folder)
+    write_json(folder / "calibration.json", found.to_dict())
+    if checked:
+        _write(checked, folder)
+    else:
+        write_file(folder / "reliability.md", f"not measured: half of the people: {without[0].undecided[0]}\n".encode())
     _into_card(found, network, files)
 
 
@@ -158,14 +168,12 @@ def _into_card(found: Calibration, name: str, files: Files) -> None:
     save_network(network, files.weights, {METADATA_KEY: json.dumps(card)})
 
 
-def _write(found: Calibration, checked: list[Reliability], folder: Path) -> None:
+def _write(checked: list[Reliability], folder: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    make_folder(folder)
-    found.write(folder / "calibration.json")
     lines = ["| judge | comparisons | fail | calibration error |", "| --- | --- | --- | --- |"]
     figure, axes = plt.subplots(
         1, len(checked), figsize=(3.6 * len(checked), 3.6), squeeze=False, sharey=True, layout="constrained"

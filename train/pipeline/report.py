@@ -135,7 +135,7 @@ def _page(outcome: Outcome, files: Files, recipe: str) -> str:
             [
                 each.name,
                 f"{each.target:g}",
-                f"{each.score:.3f} ({each.low:.3f} to {each.high:.3f})",
+                f"{each.score:.3f} ({each.interval})",
                 f"{each.faces:.1%}",
             ]
             for each in calibration.thresholds

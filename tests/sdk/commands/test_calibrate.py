@@ -1,6 +1,7 @@
 """fiqa calibrate, with a tiny face-recognition model."""
 
 import csv
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,7 @@ def test_folders_of_people_give_a_calibration_and_a_picture(photos: Path, tiny_p
     assert len(found.scores) >= 2
     assert f"{PEOPLE} people with several pictures, {PEOPLE * 6} comparisons, {found.errors} of them fail" in text
     assert len(found.thresholds) + len(found.undecided) == 1
+    assert re.search(rf"lowest score compared: \S+; below it quality is at most {round(100 * found.rates[0])} ", text)
     assert cv2.imread(str(picture)).shape[1] > 500
     from hashlib import sha256
 
@@ -89,6 +91,52 @@ def test_a_manifest_and_embeddings_will_do(photos: Path, tiny_path: Path, tmp_pa
     code, text = run(photos / "manifest.csv", "--embeddings", tmp_path / "short.npy", *options)
     assert code == 2
     assert "holds (159, 192), and there are 160 pictures; wanted a row of numbers for each picture" in text
+
+
+def test_too_few_failures_give_no_quality(
+    photos: Path, tiny_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib import pyplot as plt
+
+    drawn: list[Any] = []
+    monkeypatch.setattr(plt, "close", drawn.append)
+    # All pictures of a person have one vector, so that no comparison fails.
+    vectors = np.random.default_rng(0).standard_normal((PEOPLE, 32)).astype(np.float32).repeat(EACH, axis=0)
+    np.save(tmp_path / "same.npy", vectors)
+    code, text = run(
+        photos / "people", "--embeddings", tmp_path / "same.npy", "--aligned", "--model", tiny_path, "--fmr", "0.01",
+        "--fnmr", "0.01", "--fnmr", "0.2", "--out", tmp_path / "c.json", "--picture", tmp_path / "c.png",
+    )  # fmt: skip
+    assert code == 0, text
+    found = read_calibration(tmp_path / "c.json")
+    assert (found.errors, found.scores, found.quality(0.5)) == (0, (), None)
+    assert "undecided: quality: a curve cannot be told: 0 of 240 comparisons fail, wanted 10 or more" in text
+    assert "undecided: enrol: a threshold for an FNMR of 0.01 cannot be told: from score" in text
+    (identify,) = found.thresholds
+    assert f"score {identify.score:.3f} (at most {identify.score:.3f}) turns away 0.0%" in text
+    assert f"lowest score compared: {identify.score:.3f} identify" in text
+    (figure,) = drawn
+    assert [axis.get_ylim() for axis in (figure.axes[0], figure.axes[2])] == [(0, 100), (0, 100)]
+    assert figure.axes[0].texts[0].get_text() == "undecided: 0 of 240 comparisons fail"
+
+
+@pytest.mark.parametrize(
+    ("vectors", "words"),
+    [
+        (np.zeros((PEOPLE * EACH, 0), np.float32), "holds (160, 0); wanted embeddings of two numbers or more"),
+        (np.eye(PEOPLE * EACH, 8, dtype=np.float32), "row 8 of"),
+        (np.full((PEOPLE * EACH, 8), np.nan, np.float32), "row 0 of"),
+        (np.full((PEOPLE * EACH, 8), 1e300), "row 0 of"),
+    ],
+)
+def test_embeddings_without_a_direction_are_refused(
+    photos: Path, tiny_path: Path, tmp_path: Path, vectors: np.ndarray, words: str
+) -> None:
+    np.save(tmp_path / "e.npy", vectors)
+    options = ("--aligned", "--threads", 1, "--model", tiny_path, "--fmr", "0.01", "--out", tmp_path / "c.json")
+    code, text = run(photos / "people", "--embeddings", tmp_path / "e.npy", *options)
+    assert code == 2
+    assert words in text
 
 
 def test_without_people_a_share_decides(photos: Path, tiny_path: Path, tmp_path: Path) -> None:

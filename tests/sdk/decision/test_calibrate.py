@@ -49,6 +49,45 @@ def test_a_share_of_faces_needs_no_people() -> None:
     assert found.threshold("identify").target == 0.05
 
 
+def zero_row(found: Measured) -> np.ndarray:
+    assert found.embeddings is not None
+    return np.where(np.arange(len(found.scores))[:, None] == 7, 0, found.embeddings)
+
+
+def test_too_few_failures_give_no_curve() -> None:
+    sure = people()
+    assert sure.embeddings is not None
+    fitted = calibrate(MODEL, JUDGE, replace(sure, embeddings=np.repeat(sure.embeddings[::6], 6, axis=0)), Targets())
+    found = fitted.calibration
+    assert (found.errors, found.scores, found.rates, found.quality(0.5)) == (0, (), (), None)
+    assert found.undecided == (
+        "quality: a curve cannot be told: 0 of 1800 comparisons fail, wanted 10 or more; add worse pictures of these "
+        "people",
+    )
+    assert [point.name for point in found.thresholds] == ["enrol", "identify"]
+
+
+@pytest.mark.parametrize("fmr", [0.001, 0.01, 0.06, 0.1, 0.2])
+def test_a_judge_that_recognises_nobody_is_refused(fmr: float) -> None:
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        vectors = rng.standard_normal((360, 32)).astype(np.float32)
+        with pytest.raises(InputError, match="it recognises nobody"):
+            calibrate(MODEL, JUDGE, replace(people(60), embeddings=vectors), Targets(fmr))
+
+
+@pytest.mark.parametrize("fmr", [0.001, 0.1, 0.2])
+def test_a_judge_that_fails_half_of_the_time_is_taken(fmr: float) -> None:
+    # Every second person's pictures have one vector, and those of the others have nothing in common.
+    found = people(60)
+    vectors = np.random.default_rng(0).standard_normal((60, 6, 64)).astype(np.float32)
+    vectors[::2] = vectors[::2, :1]
+    errors = calibrate(
+        MODEL, JUDGE, replace(found, embeddings=vectors.reshape(360, 64)), Targets(fmr)
+    ).calibration.errors
+    assert 0.3 < errors / 900 <= 0.5
+
+
 GOOD = people(20)
 
 
@@ -66,7 +105,12 @@ GOOD = people(20)
             replace(people(60), embeddings=np.random.default_rng(0).standard_normal((360, 64)).astype(np.float32)),
             "it recognises nobody",
         ),
-        (replace(GOOD, embeddings=np.full((120, 4), np.nan, np.float32)), "120 embeddings are no numbers, first row 0"),
+        (
+            replace(GOOD, embeddings=np.full((120, 4), np.nan, np.float32)),
+            "120 embeddings are all zero or no numbers, first row 0",
+        ),
+        (replace(GOOD, embeddings=zero_row(GOOD)), "1 embeddings are all zero or no numbers, first row 7"),
+        (replace(GOOD, embeddings=np.zeros((120, 0), np.float32)), "120 embeddings are all zero or no numbers"),
     ],
 )
 def test_what_cannot_be_calibrated_is_refused(measured: Measured, words: str) -> None:

@@ -1,6 +1,7 @@
 """The file of a calibration, and what it says of a score."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from sdk.decision.calibration import Calibration, Threshold, read_calibration
 from sdk.errors import InputError
 
 ENROL = Threshold("enrol", "fnmr", 0.01, 0.6, 0.5, 0.65, 0.1, 0.2)
+LENIENT = Threshold("identify", "fnmr", 0.05, 0.6, 0.4, 0.6, 0.05, 0.1)
 CALIBRATION = Calibration(
     "nano", "ab" * 32, "judge", fmr=1e-3, judge_threshold=0.3, people=20, images=50, comparisons=100, errors=12,
     scores=(0.2, 0.4, 0.8), rates=(0.5, 0.9, 0.99), thresholds=(ENROL,), undecided=("identify: too few",),
@@ -59,6 +61,18 @@ def test_a_calibration_of_another_model_is_refused() -> None:
         ({"colour": "red"}, "some of: model, model_sha256"),
         ({"model": ""}, "the name of a model"),
         ({"thresholds": [{"name": "enrol"}]}, "lacks a field"),
+        ({"judge_threshold": 10**400}, "judge_threshold of a calibration is 1000"),
+        ({"thresholds": [asdict(ENROL) | {"target": 10**400}]}, "target of a threshold of a calibration is 1000"),
+        ({"scores": [0.2, 0.4, 10**400]}, "scores of a calibration"),
+        ({"thresholds": [asdict(ENROL), asdict(LENIENT) | {"score": 0.61, "high": 0.61}]}, "the strict one last"),
+        ({"errors": 101}, "errors of a calibration is 101, wanted at most the number of comparisons, 100"),
+        ({"people": 51}, "people of a calibration is 51, wanted at most the number of images, 50"),
+        ({"fmr": 0}, "fmr of a calibration is 0, wanted a share above 0 and below 1"),
+        ({"fmr": 1.0}, r"fmr of a calibration is 1\.0, wanted a share above 0 and below 1"),
+        ({"fiqa_calibration": True}, "is a calibration of version True, wanted 1"),
+        ({"fiqa_calibration": 1.0}, r"is a calibration of version 1\.0, wanted 1"),
+        ({"model_sha256": ""}, "has no model_sha256, so it could be of any model of the name nano"),
+        ({"model_sha256": "AB" * 32}, "model_sha256 of a calibration is 'ABAB"),
     ],
 )
 def test_a_wrong_value_is_named(tmp_path: Path, change: dict[str, object], words: str) -> None:
@@ -67,6 +81,10 @@ def test_a_wrong_value_is_named(tmp_path: Path, change: dict[str, object], words
     with pytest.raises(InputError, match=words) as caught:
         read_calibration(path)
     assert str(path) in str(caught.value)
+
+
+def test_both_points_may_have_the_same_score() -> None:
+    assert Calibration("nano", thresholds=(LENIENT, ENROL)).threshold("identify").score == ENROL.score
 
 
 def test_limits_out_of_order_are_refused() -> None:

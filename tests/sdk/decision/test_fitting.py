@@ -10,6 +10,7 @@ from sdk.decision.fitting import (
     Outcomes,
     calibration_error,
     curve_band,
+    curve_undecided,
     fit_curve,
     fit_discard,
     fit_threshold,
@@ -98,15 +99,80 @@ def test_a_threshold_is_the_lowest_score_that_keeps_the_rate() -> None:
     ("found", "target", "words"),
     [
         (outcomes(list(range(100)), [1] * 50 + [0] * 50), 0.01, "does not exist"),
-        (outcomes(list(range(100)), [1] * 100), 0.01, "no comparison of 100 people fails; about 300 people"),
-        (outcomes(list(range(100)), [0] * 5 + [1] * 95), 0.01, "only 5 of 100 comparisons fail; about 200 people"),
-        (drawn(20, 2), 0.001, "anywhere from .* to none at all, .* people are needed"),
+        (
+            outcomes(list(range(100)), [1] * 100),
+            0.01,
+            r"from score 0\.000 on 0 of 100 .* 0 of 100 people, so up to 3\.0% .* 300",
+        ),
+        # From score 5 on nothing fails: 95 of 100 people are left, and it takes 300 of 95 %, 316.
+        (outcomes(list(range(100)), [0] * 5 + [1] * 95), 0.01, r"from score 5\.000 on 0 of 95 .* about 316 people"),
+        (outcomes(list(range(1000)), ([1] * 99 + [0]) * 10), 0.0101, "anywhere from .* to none at all, .* are needed"),
     ],
 )
 def test_what_cannot_be_told_is_said_with_the_number_that_is_needed(found: Outcomes, target: float, words: str) -> None:
     told = fit_threshold(found, found.score, "enrol", target)
     assert isinstance(told, str)
     assert re.search(words, told), told
+
+
+@pytest.mark.parametrize(
+    ("failures", "people", "needed"),
+    [(0, 300, 300), (0, 299, 300), (1, 475, 475), (1, 474, 475), (2, 630, 630), (2, 629, 630)],
+)
+def test_few_failures_are_judged_by_the_bound_of_poisson(failures: int, people: int, needed: int) -> None:
+    # With 95 % confidence at most 2.996, 4.744 and 6.296 failures are to be expected where 0, 1 and 2 are seen.
+    found = outcomes(list(range(people)), [0] * failures + [1] * (people - failures))
+    told = fit_threshold(found, found.score, "enrol", 0.01)
+    if people >= needed:
+        assert isinstance(told, Threshold)
+        assert (told.low, told.score, told.high) == (0, 0, 0)
+        assert told.interval == "at most 0.000"
+    else:
+        assert isinstance(told, str)
+        assert told.endswith(f"about {needed} people are needed")
+
+
+def test_a_target_that_allows_ten_failures_and_a_person_is_decided_by_draws() -> None:
+    # 100 people with 10 comparisons each: 1 % of both are 10 comparisons and one person. 99 people are too few.
+    found = outcomes(list(range(1000)), [1] * 1000, [index % 100 for index in range(1000)])
+    assert isinstance(fit_threshold(found, found.score, "enrol", 0.01), Threshold)
+    fewer = outcomes(list(range(1089)), [1] * 1089, [index % 99 for index in range(1089)])
+    assert str(fit_threshold(fewer, fewer.score, "enrol", 0.01)).endswith("about 100 people are needed")
+
+
+def test_fewer_failures_never_decide_less() -> None:
+    for target in (0.01, 0.05):
+        for failures in (0, 1, 9, 10):
+            found = outcomes(
+                list(range(10_000)), [0] * failures + [1] * (10_000 - failures), [row % 2000 for row in range(10_000)]
+            )
+            assert isinstance(fit_threshold(found, found.score, "enrol", target), Threshold)
+    rng, decided = np.random.default_rng(0), 0
+    for _ in range(40):
+        people, each = int(rng.integers(20, 400)), int(rng.integers(1, 8))
+        score, person = rng.random(people * each), np.repeat(np.arange(people), each)
+        failed = rng.permutation(len(score))[: rng.integers(1, 20)]
+        told = []
+        for count in (len(failed), len(failed) // 2):
+            matched = np.ones(len(score), bool)
+            matched[failed[:count]] = False
+            told.append(fit_threshold(Outcomes(score, matched, person), score, "enrol", 0.03))
+        decided += isinstance(told[0], Threshold)
+        assert isinstance(told[1], Threshold) or isinstance(told[0], str), told
+    assert 10 < decided < 40
+
+
+@pytest.mark.parametrize(
+    ("failures", "words"),
+    [
+        (0, "0 of 100 comparisons fail, wanted 10 or more; add worse pictures of these people$"),
+        (4, "4 of 100 comparisons fail, wanted 10 or more; add worse pictures of these people, or about 250 people$"),
+        (10, "^$"),
+    ],
+)
+def test_a_curve_takes_failures(failures: int, words: str) -> None:
+    found = outcomes(list(range(100)), [0] * failures + [1] * (100 - failures))
+    assert re.search(words, curve_undecided(found))
 
 
 def test_no_failure_among_very_many_people_decides() -> None:

@@ -58,6 +58,7 @@ def test_what_does_not_fit_is_refused(tiny_path: Path, tmp_path: Path) -> None:
         ({"accept": "identify", "calibration": good}, "has no point 'identify'"),
         ({"accept": float("nan")}, "accept is nan"),
         ({"accept": True}, "accept is True"),
+        ({"accept": 10**400}, "accept is 1000"),
         ({"calibration": 3}, "calibration is 3"),
         ({"calibration": tmp_path / "c.json"}, "is no calibration of fiqa"),
         ({"calibration": Calibration("other")}, "scores of two models cannot be compared"),

@@ -138,10 +138,21 @@ def test_paths(work: Work) -> None:
     assert asked.get("/ready").json() == {"status": "ready"}
     problem(asked.get("/nothing"), 404, "not-found")
     problem(asked.get(PATH), 405, "method")
-    assert PATH in asked.get("/openapi.json").json()["paths"]
+    problem(asked.post(f"{PATH}/", content=PHOTO), 404, "not-found")
+    problem(asked.post(f"{PATH}?accept=", content=PHOTO), 400, "bad-request")
     page = asked.get("/")
     assert "src=" not in page.text
     assert page.headers["content-security-policy"].startswith("default-src 'none'")
+
+
+def test_the_openapi_document_knows_keys_types_and_errors(work: Work) -> None:
+    document = client(work, keys=(KEY,)).get("/openapi.json").json()
+    score, metrics = document["paths"][PATH]["post"], document["paths"]["/metrics"]["get"]
+    assert set(document["components"]["securitySchemes"]) == {"bearer", "header"}
+    assert score["security"] == metrics["security"] == [{"bearer": []}, {"header": []}, {}]
+    assert {"200", "400", "401", "403", "408", "413", "422", "503", "504"} == set(score["responses"])
+    assert list(metrics["responses"]["200"]["content"]) == ["text/plain"]
+    assert {"403", "503"} < set(document["paths"]["/ready"]["get"]["responses"])
 
 
 def test_metrics(work: Work) -> None:

@@ -48,7 +48,7 @@ def test_a_gap_is_bridged_and_a_long_absence_ends_the_track() -> None:
     assert numbers(tracker.update([face(4 * 18)], 2.04)) == [2]
 
 
-@pytest.mark.parametrize(("away", "moved", "number"), [(1.6, 5, 1), (1.6, 30, 2), (2.4, 5, 2)])
+@pytest.mark.parametrize(("away", "moved", "number"), [(1.6, 5, 1), (1.6, 16, 1), (1.6, 18, 2), (2.4, 5, 2)])
 def test_a_face_that_was_hidden_returns_to_its_place(away: float, moved: float, number: int) -> None:
     """Its speed before would have carried its prediction far away."""
     tracker = Tracker()

@@ -15,11 +15,13 @@ from train.data.manifest import Manifest, read_table
 from train.evaluation.by_group.statistics import (
     Floats,
     Groups,
+    Measure,
     Result,
     make_groups,
     means,
     measure_groups,
     shares_turned_away,
+    with_exact_intervals,
 )
 from train.evaluation.curves import EvaluationSettings, Interval, Point, Scores
 
@@ -83,6 +85,20 @@ class GroupsResult:
     alarms: dict[str, Result]
 
 
+def groups_of(part: Manifest, grouping: Grouping) -> tuple[NDArray[np.int64], list[dict[str, str]], Groups]:
+    """Return the person of each image (N,), the groups of each person, a value a column, and the groups.
+
+    Raises:
+        InputError: A column is missing, a person has no groups or two of one column, or no group has two people.
+    """
+    people, owners = np.unique(np.asarray(part.identities), return_inverse=True)
+    rows = _people(part, people.tolist(), grouping)
+    groups = make_groups(rows, grouping.columns)
+    if len(groups.names) == 1:
+        raise InputError(f"no value of {', '.join(grouping.columns)} has two people; choose another column")
+    return owners, rows, groups
+
+
 def evaluate_groups(
     name: str, part: Manifest, pairs: Pairs, mated: Floats, points: Sequence[Point], scores: Scores,
     grouping: Grouping, settings: EvaluationSettings,
@@ -100,15 +116,17 @@ def evaluate_groups(
         settings: See `EvaluationSettings`.
 
     Raises:
-        InputError: A column is missing, a person has two groups of one column, or no group has two people.
+        InputError: See `groups_of`; or an image has nothing in the column `reasons`.
     """
-    people, owners = np.unique(np.asarray(part.identities), return_inverse=True)
-    rows = _people(part, people.tolist(), grouping)
-    groups = make_groups(rows, grouping.columns)
-    if len(groups.names) == 1:
-        raise InputError(f"no value of {', '.join(grouping.columns)} has two people; choose another column")
+    owners, rows, groups = groups_of(part, grouping)
     strata = [" ".join(row[column] for column in grouping.columns) for row in rows]
     failed = {point.fmr: mated <= point.threshold for point in points}
+
+    def shares(measure: Measure) -> Result:
+        return with_exact_intervals(
+            measure_groups(measure, groups, strata, settings.repetitions, settings.seed), groups
+        )
+
     methods = []
     for index, (method, values) in enumerate(scores.items()):
         numbers = np.asarray(values, np.float64)
@@ -121,13 +139,10 @@ def evaluate_groups(
             MethodGroups(
                 method,
                 _paucs(numbers, pairs.mated, failed, owners, groups, settings),
-                None if away is None else measure_groups(away, groups, strata, settings.repetitions, settings.seed),
+                None if away is None else shares(away),
             )
         )
-    alarms = {
-        code: measure_groups(means(found, owners), groups, strata, settings.repetitions, settings.seed)
-        for code, found in _alarms(part).items()
-    }
+    alarms = {code: shares(means(found, owners)) for code, found in _alarms(part).items()}
     images = tuple(int(number) for number in groups.members[:, owners].sum(axis=1))
     return GroupsResult(name, groups, images, methods, alarms)
 

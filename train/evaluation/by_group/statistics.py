@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -143,6 +143,24 @@ class Gap:
     low: float
     high: float
     chance: float
+
+
+def exact_interval(share: float, people: int) -> tuple[float, float]:
+    """Return the exact 95 % interval of a share that is 0 or 1 for all people (Clopper and Pearson, 1934).
+
+    A bootstrap gives an interval of no width there, as if few people could show that something never happens.
+    """
+    room = 1 - 0.025 ** (1 / people)
+    return (0.0, room) if share == 0 else (1 - room, 1.0)
+
+
+def with_exact_intervals(result: Result, groups: Groups) -> Result:
+    """Return shares with exact intervals where a group has none or all; see `exact_interval`."""
+    intervals = result.intervals.copy()
+    for group, share in enumerate(result.values):
+        if share in (0, 1):
+            intervals[group] = exact_interval(float(share), int(groups.members[group].sum()))
+    return replace(result, intervals=intervals)
 
 
 def measure_groups(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from train.evaluation.by_group.statistics import (
+    exact_interval,
     half,
     make_groups,
     means,
@@ -39,6 +40,15 @@ def test_groups_are_values_of_two_people() -> None:
     groups = make_groups(PEOPLE, KINDS)
     assert groups.names == ("everybody", "a", "b", "f", "m")
     assert groups.members.sum(axis=1).tolist() == [21, 9, 11, 8, 12]
+
+
+@pytest.mark.parametrize(
+    ("share", "people", "interval"),
+    [(0, 1, (0, 0.975)), (0, 13, (0, 0.2471)), (1, 13, (0.7529, 1)), (0, 102, (0, 0.0355))],
+)
+def test_few_people_show_little(share: float, people: int, interval: tuple[float, float]) -> None:
+    """Clopper and Pearson: 0 of 13 is compatible with a quarter."""
+    assert exact_interval(share, people) == pytest.approx(interval, abs=1e-4)
 
 
 def test_halves_divide_every_group() -> None:
