@@ -93,6 +93,13 @@ def test_a_module_without_embeddings_is_refused(name: str, monkeypatch: pytest.M
         load_recognition_model(f"{__name__}:own_module")
 
 
+def test_the_error_on_the_cpu_is_said_where_a_gpu_does_not_help(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "own_module", lambda: Gives(lambda x: x @ x), raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(ModelError, match=r"fails on RGB faces .*: RuntimeError: mat1 and mat2 .*; give --size"):
+        load_recognition_model(f"{__name__}:own_module")
+
+
 @pytest.mark.parametrize("ending", [".pt", ".pt2"])
 def test_files_of_torch_for_another_size_ask_for_it(ending: str, tmp_path: Path) -> None:
     network, faces = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 8)), torch.rand(2, 3, 32, 32)

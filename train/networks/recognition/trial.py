@@ -1,6 +1,7 @@
 """A trial of a network that no file describes: what it gives for a few faces is looked at before it is used."""
 
 import logging
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -30,20 +31,15 @@ def check_embeddings(model: nn.Module, name: str, spec: InputSpec) -> None:
     """
     model.eval()
     try:
-        try:
-            outputs = _outputs(model, "cpu")
-        except Exception:
-            if not torch.cuda.is_available():
-                raise
-            outputs = _outputs(model, "cuda")  # what was traced on a GPU may need one
+        outputs = _outputs(model, "cpu")
     except Exception as error:  # a user's code can fail in any way
-        logger.debug("%s failed", name, exc_info=True)
-        raise ModelError(
-            f"{name} fails on RGB faces (N, 3, {spec.height}, {spec.width}): {reason(error)}; give --size where it "
-            "takes another size, else correct it (--verbose shows where it failed)"
-        ) from error
-    finally:
-        model.to("cpu")
+        outputs = _outputs_on_gpu(model)
+        if not outputs:
+            logger.debug("%s failed", name, exc_info=True)
+            raise ModelError(
+                f"{name} fails on RGB faces (N, 3, {spec.height}, {spec.width}): {reason(error)}; give --size where it "
+                "takes another size, else correct it (--verbose shows where it failed)"
+            ) from error
     for number, output in zip(COUNTS, outputs, strict=True):
         if found := _wrong(output, number):
             raise ModelError(
@@ -67,6 +63,16 @@ def _outputs(model: nn.Module, device: str) -> list[Any]:
     faces = torch.rand((max(COUNTS), 3, CROP_SIZE, CROP_SIZE), generator=draw).to(device)
     model.to(device)
     return [model(faces[:number]) for number in COUNTS]
+
+
+def _outputs_on_gpu(model: nn.Module) -> list[Any]:
+    """Return the outputs of what was traced on a GPU and needs one; none where it fails there, too."""
+    found: list[Any] = []
+    if torch.cuda.is_available():
+        with suppress(Exception):  # the error on the CPU says what is wrong
+            found = _outputs(model, "cuda")
+        model.to("cpu")
+    return found
 
 
 def _wrong(output: Any, number: int) -> str:
