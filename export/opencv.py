@@ -15,7 +15,7 @@ from onnx import helper, numpy_helper
 from export.file_card import add_card
 from export.graph.rewrite import constants_of, readable
 from sdk.alignment import CROP_SIZE
-from sdk.errors import InputError, ModelError, ModelFailedError
+from sdk.errors import InputError, ModelError
 from sdk.files import write_file
 from sdk.models.loading import Model, load_model
 
@@ -72,9 +72,7 @@ def export_for_opencv(model: str | Path, out: Path, side: int = 512) -> OpenCvFi
         data = add_card(_rewritten(loaded, shape), card)
     difference = _difference(loaded, data, shape)
     if not difference <= TOLERANCE:
-        raise ModelFailedError(
-            f"the file for OpenCV differs from {loaded.path} by {difference:.1e}, wanted {TOLERANCE:.0e}"
-        )
+        raise ModelError(f"the file for OpenCV differs from {loaded.path} by {difference:.1e}, wanted {TOLERANCE:.0e}")
     write_file(out, data)
     return OpenCvFile(out, shape, difference)
 

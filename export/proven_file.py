@@ -10,7 +10,7 @@ from export.engines.place import CannotBuildHereError
 from export.formats.table import Order, Written, export_format
 from export.proof.compare import failures_of
 from export.tasks.base import Images, Outputs, TaskSteps
-from sdk.errors import DeviceError, ModelFailedError
+from sdk.errors import DeviceError, ModelError
 from sdk.models.card import ModelCard
 from sdk.proof.verify import Agreement
 
@@ -91,14 +91,14 @@ def _prove(written: Written, order: Order, trial: Trial) -> ProvenFile:
     """Compare a file's outputs with the source's, and write the result on its card.
 
     Raises:
-        ModelFailedError: They differ by more than the precision allows, and `keep_going` is not set.
+        ModelError: They differ by more than the precision allows, and `keep_going` is not set.
         DeviceError: The file's runtime is not on this machine.
     """
     path, card = written.path, written.card
     agreements = trial.steps.compare(path, card, trial.images, trial.expected)
     failures = failures_of(agreements, card.precision)
     if failures and not order.settings.keep_going:
-        raise ModelFailedError(
+        raise ModelError(
             f"{path.name} differs from its source: {'; '.join(failures)}. Nothing was written: "
             f"{ADVICE[card.precision]}, or take --keep-going to write the file all the same, marked unproven"
         )

@@ -25,10 +25,6 @@ class ModelError(FiqaError):
     """A model is unknown, damaged, of the wrong kind, or cannot be fetched."""
 
 
-class ModelFailedError(ModelError):
-    """A model that may be right cannot be fetched, built, run or proven."""
-
-
 class DeviceError(FiqaError, RuntimeError):
     """A requested device or execution provider is missing, or it fails."""
 

@@ -60,7 +60,7 @@ def export(
     `fiqa-export formats` shows which options go together.
 
     Exit codes: 0 written; 1 an error or a failed proof, nothing written;
-    2 a wrong option, path, model or file.
+    2 wrong usage.
     """
     if context.invoked_subcommand is not None:
         return

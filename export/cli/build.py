@@ -27,7 +27,7 @@ def build(
     TensorRT builds on the GPU that the engine is for, TensorRT-RTX on any
     machine for any target.
 
-    Exit codes: 0 written; 1 an error, nothing written; 2 a wrong option, path, model or file.
+    Exit codes: 0 written; 1 an error, nothing written; 2 wrong usage.
     """
     with error_exits(), Console(stderr=True).status(cell(f"building an engine from {model}")):
         chosen = EngineOptions(options.batches(batch) or BATCHES, workspace, timing_cache)

@@ -22,7 +22,7 @@ def opencv(
     The file takes float32 BGR (1, height, width, 3), values from 0 to 255. It is compared with the model first.
     examples/cpp shows a program that runs it.
 
-    Exit codes: 0 written; 1 an error, nothing written; 2 a wrong option, path, model or file.
+    Exit codes: 0 written; 1 an error, nothing written; 2 wrong usage.
     """
     with error_exits(), missing_packages("export"):
         path = Path(f"{Path(model).stem}-opencv.onnx") if out is None else out

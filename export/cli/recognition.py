@@ -34,7 +34,7 @@ def recognition(
     The file is ONNX in fp32 with the outputs `quality` and `embedding`. fiqa scores with it; `fiqa calibrate` and
     fiqa-train embed with it.
 
-    Exit codes: 0 written; 1 an error or a failed proof, nothing written; 2 a wrong option, path, model or file.
+    Exit codes: 0 written; 1 an error or a failed proof, nothing written; 2 wrong usage.
     """
     with (
         error_exits(),

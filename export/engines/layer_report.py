@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sdk.errors import ModelError, ModelFailedError
+from sdk.errors import ModelError
 from sdk.models.formats import PRECISIONS
 from sdk.onnx_bytes.onnx_file import (
     GRAPH_INITIALIZER,
@@ -110,8 +110,7 @@ def check_precisions(layers: Sequence[Layer], wanted: Mapping[str, str], precisi
         precision: Precision on the model's card.
 
     Raises:
-        ModelError: The graph is in another precision.
-        ModelFailedError: A product is computed in another precision.
+        ModelError: A product is computed in another precision.
     """
     kinds = list(wanted.values())
     counts = Counter(kinds[:-1] if kinds[-1:] == ["fp32"] else kinds)
@@ -129,7 +128,7 @@ def check_precisions(layers: Sequence[Layer], wanted: Mapping[str, str], precisi
             wrong[product] = f"{kind} became {'/'.join(sorted(taken)) or 'nothing'}"
     if wrong:
         first = ", ".join(f"{name}: {what}" for name, what in list(wrong.items())[:3])
-        raise ModelFailedError(
+        raise ModelError(
             f"the engine is not {precision}: {len(wrong)} of {len(wanted)} convolutions and matrix products are "
             f"computed in another precision ({first}); this target does not run {precision}: choose another precision"
         )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from export.engines.layer_report import Layer, check_precisions, products, read_report, summary
 from export.engines.place import CannotBuildHereError, architectures_for, build_command, check_versions
 from export.settings import EngineOptions
-from sdk.errors import DeviceError, InputError, ModelError, ModelFailedError
+from sdk.errors import DeviceError, InputError, ModelError
 from sdk.files import read_file, write_file
 from sdk.models.card import EngineFacts, ModelCard
 from sdk.models.trust import remember_engine
@@ -109,7 +109,7 @@ def _build(
         cache = _set_cache(config, options.timing_cache) if options.timing_cache is not None else None
         plan = builder.build_serialized_network(network, config)
         if plan is None:
-            raise ModelFailedError(
+            raise ModelError(
                 f"{title} cannot build this {precision} model for compute capability "
                 f"{', '.join(architectures)}: {complaints(log)}; choose another --precision or --target"
             )

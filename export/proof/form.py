@@ -6,7 +6,7 @@ import onnx
 from onnx import TensorProto
 
 from export.graph.ends import IR_VERSION, OPSET, Ends, read_end
-from sdk.errors import ModelFailedError
+from sdk.errors import ModelError
 
 
 def check_form(path: Path, ends: Ends) -> None:
@@ -17,7 +17,7 @@ def check_form(path: Path, ends: Ends) -> None:
         ends: Input and output that it must have.
 
     Raises:
-        ModelFailedError: The file has another form, or is not valid ONNX.
+        ModelError: The file has another form, or is not valid ONNX.
     """
     model = onnx.load(path, load_external_data=False)
     graph = model.graph
@@ -39,10 +39,10 @@ def check_form(path: Path, ends: Ends) -> None:
     }
     for what, value in found.items():
         if value != wanted[what]:
-            raise ModelFailedError(
+            raise ModelError(
                 f"the exported file's {what}: {value}, wanted {wanted[what]}; report this with the weights"
             )
     try:
         onnx.checker.check_model(path, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ModelFailedError(f"the exported file is not valid ONNX: {error}") from error
+        raise ModelError(f"the exported file is not valid ONNX: {error}") from error

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from export.graph.front_end import INPUT, OUTPUT
 from sdk import errors
-from sdk.errors import FiqaError, ModelFailedError
+from sdk.errors import FiqaError, ModelError
 from sdk.files import write_errors, write_file
 
 BATCHES = (1, 3, 16)
@@ -47,7 +47,7 @@ def scores_apart(runtime: str, path: Path, faces: Faces) -> list[Scores]:
         faces: uint8 BGR (N, 112, 112, 3).
 
     Raises:
-        FiqaError: The error of the runtime, or a `ModelFailedError` if it crashed.
+        FiqaError: The error of the runtime, or a `ModelError` if it crashed.
         OutputError: The disk of temporary files is full.
     """
     with write_errors(Path(tempfile.gettempdir())), tempfile.TemporaryDirectory(prefix="fiqa-") as name:
@@ -60,10 +60,10 @@ def scores_apart(runtime: str, path: Path, faces: Faces) -> list[Scores]:
         )  # fmt: skip
         if (folder / "error.json").exists():
             found = json.loads((folder / "error.json").read_text(encoding="utf-8"))
-            kind: type[FiqaError] = getattr(errors, found["kind"], ModelFailedError)
+            kind: type[FiqaError] = getattr(errors, found["kind"], ModelError)
             raise kind(found["message"])
         if not (folder / "scores.npy").exists():
-            raise ModelFailedError(f"{runtime} crashed on the exported file; export the checkpoint (.pth) instead")
+            raise ModelError(f"{runtime} crashed on the exported file; export the checkpoint (.pth) instead")
         return list(np.load(folder / "scores.npy"))
 
 
@@ -104,7 +104,7 @@ def _opencv(path: Path, faces: Faces) -> list[Scores]:
 
         return _in_batches(faces, score)
     except cv2.error as error:
-        raise ModelFailedError(f"OpenCV DNN refuses the exported file: {error}") from error
+        raise ModelError(f"OpenCV DNN refuses the exported file: {error}") from error
 
 
 RUNTIMES: dict[str, ScoresOf] = {
@@ -123,7 +123,7 @@ def main(runtime: str, path: str, folder: str) -> None:
     try:
         scores = RUNTIMES[runtime](Path(path), np.load(results / "faces.npy"))
     except Exception as error:  # noqa: BLE001  # the errors of the runtimes share no class
-        kind = type(error).__name__ if isinstance(error, FiqaError) else "ModelFailedError"
+        kind = type(error).__name__ if isinstance(error, FiqaError) else "ModelError"
         words = str(error) if isinstance(error, FiqaError) else f"{runtime} refuses the exported file: {error}"
         write_file(results / "error.json", json.dumps({"kind": kind, "message": words}))
         return

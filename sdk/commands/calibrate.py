@@ -111,7 +111,7 @@ def calibrate(
     Of several faces in a picture the one near its middle counts. With --discard no people are needed, and only
     thresholds come of it.
 
-    Exit codes: 0 done; 1 an error; 2 a wrong option, path, model or file; 130 stopped.
+    Exit codes: 0 done; 1 an error; 2 a wrong path or option; 130 stopped.
     """
     with error_exits(), stoppable("stopped", code=INTERRUPTED, patience=None):
         if sum(given is not None for given in (fr, embeddings, discard or None)) != 1:

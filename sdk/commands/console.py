@@ -15,12 +15,12 @@ from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progres
 from rich.text import Text
 from typer.core import TyperGroup
 
-from sdk.errors import FiqaError, ImageError, InputError, ModelError, ModelFailedError
+from sdk.errors import FiqaError, InputError
 from sdk.text import ONNXRUNTIME_EXTRAS, shown
 
 FAILED, WRONG_USAGE, SOME_FAILED, SOME_REJECTED, INTERRUPTED, BROKEN_PIPE = 1, 2, 3, 4, 130, 141
-"""Exit codes of every command: error; wrong option, path, model or file; some files without a score, some faces
-rejected, stopped, and no reader of stdout."""
+"""Exit codes of every command: error, wrong usage, some files without a score, some faces rejected, stopped, and no
+reader of stdout."""
 
 
 class Commands(TyperGroup):
@@ -82,7 +82,7 @@ def error_exits() -> Iterator[None]:
         yield
     except FiqaError as error:
         print_plain(Console(stderr=True), f"error: {error}", "red")
-        raise typer.Exit(code_of(error)) from error
+        raise typer.Exit(WRONG_USAGE if isinstance(error, InputError) else FAILED) from error
     except KeyboardInterrupt as error:
         print_plain(Console(stderr=True), str(error) or "stopped", "yellow")
         raise typer.Exit(getattr(error, "code", INTERRUPTED)) from error
@@ -94,12 +94,6 @@ def error_exits() -> Iterator[None]:
     except BrokenPipeError as error:
         drop_output()
         raise typer.Exit(BROKEN_PIPE) from error
-
-
-def code_of(error: FiqaError) -> int:
-    """Return the exit code of an error: whether what the user gave is wrong, or what happened with it."""
-    given = isinstance(error, InputError | ImageError | ModelError) and not isinstance(error, ModelFailedError)
-    return WRONG_USAGE if given else FAILED
 
 
 @contextmanager

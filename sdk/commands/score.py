@@ -137,9 +137,8 @@ def score(
     Ctrl-C, SIGTERM and SIGHUP stop a run, and its rows are kept. The same command with --resume goes on, also after a
     crash. It scores no file again that the table holds, with a score or with an error.
 
-    Exit codes: 0 every file has a score; 1 an error, such as a failed download; 2 a wrong option, path, model or
-    file; 3 some files have no score; 4 all have one, and some faces are rejected; 130 stopped; 141 the program that
-    read stdout has ended.
+    Exit codes: 0 every file has a score; 1 an error, such as an unknown model; 2 a wrong path or option; 3 some files
+    have no score; 4 all have one, and some faces are rejected; 130 stopped; 141 the program that read stdout has ended.
     """
     settings = ScoreSettings(
         paths, model, device, threads, precision, trust, threshold, accept, calibration, reasons,

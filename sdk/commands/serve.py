@@ -48,7 +48,7 @@ def serve(
     POST /v1/score takes a picture, or several as multipart/form-data, and answers with JSON. No picture is written or
     logged. SIGTERM and Ctrl-C end the service when it has answered what it accepted.
 
-    Exit codes: 0 stopped; 1 an error, such as a failed download; 2 a wrong option, path, model or file.
+    Exit codes: 0 stopped; 1 an error, such as an unknown model; 2 a wrong path or option.
     """
     with error_exits(), missing_packages("serve"):
         from sdk.detection.face_detector import FaceDetector

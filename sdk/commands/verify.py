@@ -31,7 +31,7 @@ def verify(
     are, for fp32, differences up to 1e-4; for fp16 up to 5e-3; for int8 and bf16, alone or mixed, a mean shift up to
     0.01 and a Spearman correlation from 0.99. The card of an engine that passes is marked as proven.
 
-    Exit codes: 0 proven; 1 not proven, or an error; 2 a wrong option, path, model or file.
+    Exit codes: 0 proven; 1 not proven, or an error; 2 a wrong path or option.
     """
     with error_exits():
         from sdk.proof.verify import prove, record_proof

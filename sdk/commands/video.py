@@ -122,9 +122,8 @@ def video(
     Files of an earlier run are never emptied: --out and --best-shots add lines to a .jsonl file, and any other file
     that is there is refused.
 
-    Exit codes: 0 the end was reached, or SIGTERM or SIGHUP came; 1 an error, such as a full disk; 2 a wrong option,
-    path, model or file; 130 stopped by Ctrl-C. What was written is whole in every case, with the faces that were in
-    sight.
+    Exit codes: 0 the end was reached, or SIGTERM or SIGHUP came; 1 an error, such as a full disk; 2 a wrong path or
+    option; 130 stopped by Ctrl-C. What was written is whole in every case, with the faces that were in sight.
     """
     from sdk.video.outputs import OutputSettings
 

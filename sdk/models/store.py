@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sdk.errors import FiqaError, ModelError, ModelFailedError
+from sdk.errors import FiqaError, ModelError
 from sdk.files import read_file, write_file
 from sdk.files.cache import cache_dir
 from sdk.models.catalog import CatalogEntry, find_entry
@@ -89,11 +89,9 @@ def terms(name: str) -> str:
 def _download(name: str, entry: CatalogEntry, progress: Any) -> tuple[Path, bytes]:
     by_hand = f"or put {entry.file} into a folder and set FIQA_MODELS to it"
     if entry.embedded is not None:
-        raise ModelFailedError(
-            f"model {name} belongs to the package, but {entry.embedded} is missing; install fiqa again"
-        )
+        raise ModelError(f"model {name} belongs to the package, but {entry.embedded} is missing; install fiqa again")
     if os.environ.get("FIQA_OFFLINE", "") not in ("", "0"):
-        raise ModelFailedError(
+        raise ModelError(
             f"model {name} is not on this machine and FIQA_OFFLINE forbids the network; unset it, {by_hand}"
         )
     from sdk.models.download import check_address, download
@@ -118,11 +116,9 @@ def _download(name: str, entry: CatalogEntry, progress: Any) -> tuple[Path, byte
             try:
                 write_file(path, data)
             except FiqaError as error:
-                raise ModelFailedError(
-                    f"the cache {error}, or set FIQA_CACHE to a folder that can be written"
-                ) from error
+                raise ModelError(f"the cache {error}, or set FIQA_CACHE to a folder that can be written") from error
             return path, data
-    raise ModelFailedError(
+    raise ModelError(
         f"model {name} could not be downloaded; check the network, set FIQA_MIRROR, {by_hand}. Tried: "
         + "; ".join(dict.fromkeys(failures))
     )
@@ -175,7 +171,7 @@ def _writable_place(entry: CatalogEntry) -> Path:
             raise PermissionError(13, "Permission denied")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise ModelFailedError(
+        raise ModelError(
             f"the cache {folder} cannot be written: {reason}; set FIQA_CACHE to a folder that can"
         ) from error
     return folder / entry.file

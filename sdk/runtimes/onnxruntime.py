@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sdk.errors import DeviceError, FiqaError, ModelError, ModelFailedError
+from sdk.errors import DeviceError, FiqaError, ModelError
 from sdk.models.formats import GPUS
 from sdk.models.loading import Model, load_model
 from sdk.onnx_bytes.prelu_cache import without_prelu
@@ -248,10 +248,7 @@ def run_error(error: Exception, device: str, count: int) -> FiqaError:
     """Return the error to raise when onnxruntime fails on `count` faces."""
     if is_out_of_memory(error):
         return memory_error(error, device, number_of_faces(count))
-    words = " ".join(str(error).split())
-    return ModelFailedError(
-        f"onnxruntime cannot run the model on {device}: {words}; run `fiqa doctor`, or use device='cpu'"
-    )
+    return ModelError(f"onnxruntime cannot run the model on {device}: {error}; run `fiqa doctor`, or use device='cpu'")
 
 
 def create_session(model: Model, device: str, threads: int) -> tuple[Any, str]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sdk.errors import DeviceError, ModelError, ModelFailedError
+from sdk.errors import DeviceError, ModelError
 from sdk.models.loading import Model
 from sdk.runtimes.base import (
     TensorInfo,
@@ -91,7 +91,7 @@ class OpenVinoRuntime:
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
                 raise memory_error(error, self.device, number_of_faces(len(batch))) from error
-            raise ModelFailedError(f"OpenVINO cannot run the model: {_first_line(error)}") from error
+            raise ModelError(f"OpenVINO cannot run the model: {_first_line(error)}") from error
         finally:
             self._idle.put(request)
         return scores[: len(batch)]

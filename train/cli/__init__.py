@@ -1,7 +1,6 @@
 """Prepare faces, label them, train quality networks, and evaluate.
 
-Exit codes: 0 done; 1 an error, such as a full disk or a failed download;
-2 a wrong option, path, model or file; 3 some images failed;
+Exit codes: 0 done; 1 an error; 2 wrong usage or input; 3 some images failed;
 130, 143 and 129 stopped by Ctrl-C, SIGTERM and SIGHUP.
 A command that was stopped goes on when it is started again.
 """

@@ -53,11 +53,10 @@ HOW_TO_CROP = "`fiqa-train prepare` makes crops of photos, and with --aligned of
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A table of images and the folder that its paths are relative to; and where it was read from, for errors."""
+    """A table of images and the folder that its paths are relative to."""
 
     table: pa.Table
     root: Path
-    source: Path | None = None
 
     def __len__(self) -> int:
         return self.table.num_rows
@@ -97,7 +96,7 @@ class Manifest:
 
     def select(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> "Manifest":
         """Return the rows at these indices."""
-        return Manifest(self.table.take(pa.array(np.asarray(rows, dtype=np.int64))), self.root, self.source)
+        return Manifest(self.table.take(pa.array(np.asarray(rows, dtype=np.int64))), self.root)
 
     def landmarks(self, row: int) -> NDArray[np.float64] | None:
         """Return the landmarks (5, 2) of one face, in its image's pixels; None where the row has none.
@@ -189,7 +188,7 @@ def read_manifest(source: Path) -> Manifest:
         for row, identity in enumerate(table["identity"].to_pylist()):
             if why := check_identity(identity):
                 raise InputError(f"the identity in {where(table, row)} of {source} {why}; correct it, or drop the row")
-    return Manifest(_with_identity(table), source.parent, source)
+    return Manifest(_with_identity(table), source.parent)
 
 
 def _read_list(path: Path) -> pa.Table:

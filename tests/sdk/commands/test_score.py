@@ -269,9 +269,9 @@ def test_a_run_that_fails_leaves_the_table_before(suffix: str, crops: Path, tiny
     table = tmp_path / f"t{suffix}"
     run("--aligned", crops, "--model", tiny_path, "--out", table)
     before = table.read_bytes()
-    run("--aligned", crops, "--model", tmp_path / "gone.onnx", "--out", table, code=2)
+    run("--aligned", crops, "--model", tmp_path / "gone.onnx", "--out", table, code=1)
     assert table.read_bytes() == before
-    run("--aligned", crops, "--model", tmp_path / "gone.onnx", "--out", tmp_path / f"new{suffix}", code=2)
+    run("--aligned", crops, "--model", tmp_path / "gone.onnx", "--out", tmp_path / f"new{suffix}", code=1)
     run("--aligned", crops / "07.png", "--model", tiny_path, "--out", table)
     assert [Path(row["path"]).name for row in read(table)] == ["07.png"]
     assert [path.name for path in tmp_path.glob("*.*") if path != tiny_path] == [table.name]
