@@ -13,7 +13,7 @@ from sdk.errors import ModelError
 from sdk.files import read_file
 from sdk.models.card import InputSpec, ModelCard
 from sdk.models.catalog import catalog
-from sdk.models.loading import LARGEST, Model, card_inside, check_named, names_for
+from sdk.models.loading import LARGEST, Model, card_inside, check_named, embeddings_of, names_for
 from sdk.models.store import obtain_model
 from sdk.onnx_bytes.onnx_file import check_onnx
 from sdk.runtimes.base import MOST_FACES, TensorInfo, pad_batch
@@ -41,7 +41,8 @@ def read_recognition(model: str | PathLike[str]) -> Model:
         return Model(data, catalog()[model].card, path)
     path = Path(model)
     if path.suffix.lower() != ".onnx":
-        raise ModelError(f"{path} is neither an ONNX file nor one of: {names_for('recognition')}")
+        names = names_for("recognition")
+        raise ModelError(f"{model} is neither an ONNX file nor one of: {names}; {embeddings_of(str(model))}")
     data = read_file(path, ModelError, "give the .onnx file of a face-recognition model", LARGEST)
     try:
         check_onnx(data)
@@ -60,6 +61,7 @@ class EmbeddingSession:
 
     Attributes:
         input: How the file takes faces: its layout, size and type; colour, mean and deviation are the card's.
+        sides: Height and width that the file fixes, pixels; None for a side that it leaves open.
 
     Raises:
         ModelError: The file cannot be loaded, or has other inputs or outputs than a face-recognition model.
@@ -76,7 +78,7 @@ class EmbeddingSession:
                 f"{model.path} takes {listed(inputs)}; wanted one input, faces (N, 3, H, W) or (N, H, W, 3) of float32 "
                 "or uint8"
             )
-        self.input = _fitted(model.card.input, inputs[0])
+        self.input, self.sides = _fitted(model.card.input, inputs[0])
         self._input, self._output = inputs[0].name, _chosen(outputs, model)
         self._fixed = inputs[0].shape[0] if inputs[0].shape else None
         if self._fixed is not None and not 1 <= self._fixed <= MOST_FACES:
@@ -126,11 +128,12 @@ def _shows_faces(tensor: TensorInfo) -> bool:
     return len(shape) == 4 and 3 in (shape[1], shape[3])
 
 
-def _fitted(spec: InputSpec, tensor: TensorInfo) -> InputSpec:
-    """Return the input with the file's layout, size and type."""
+def _fitted(spec: InputSpec, tensor: TensorInfo) -> tuple[InputSpec, tuple[int | None, int | None]]:
+    """Return the input with the file's layout, size and type; and the height and width that the file fixes."""
     assert tensor.shape is not None
     rows, columns = (2, 3) if tensor.shape[1] == 3 else (1, 2)
-    height, width = tensor.shape[rows] or CROP_SIZE, tensor.shape[columns] or CROP_SIZE
+    sides = tensor.shape[rows], tensor.shape[columns]
+    height, width = sides[0] or CROP_SIZE, sides[1] or CROP_SIZE
     layout: Literal["NCHW", "NHWC"] = "NCHW" if rows == 2 else "NHWC"
     dtype: Literal["uint8", "float32"] = "uint8" if tensor.dtype == "uint8" else "float32"
-    return replace(spec, layout=layout, dtype=dtype, height=height, width=width)
+    return replace(spec, layout=layout, dtype=dtype, height=height, width=width), sides

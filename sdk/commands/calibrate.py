@@ -1,6 +1,5 @@
 """fiqa calibrate: what scores mean on one's own pictures, and from which score on a face is good enough."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +9,15 @@ import typer
 from rich.console import Console
 
 from sdk.commands.console import INTERRUPTED, error_exits, missing_packages, print_plain, progress_bar, say
-from sdk.commands.options import DetectorOption, DeviceOption, ModelOption, ThreadsOption
+from sdk.commands.options import (
+    RGB,
+    DetectorOption,
+    DeviceOption,
+    ModelOption,
+    ThreadsOption,
+    rgb_deviations,
+    rgb_numbers,
+)  # fmt: skip
 from sdk.errors import InputError
 from sdk.files import check_outputs, check_place, check_suffix
 from sdk.stopping import stoppable
@@ -62,14 +69,22 @@ Colour = Annotated[
     str | None, typer.Option(help="Order of the channels that --fr takes: RGB or BGR.", show_default=f"{OF_CARD} RGB")
 ]
 Mean = Annotated[
-    str | None,
+    RGB | None,
     typer.Option(
-        help="Mean that --fr subtracts, for pixels in [0, 1]: one number, or of R,G,B.", show_default=f"{OF_CARD} 0.5"
+        help="Mean that --fr subtracts, for pixels in [0, 1]: one number, or R,G,B.",
+        parser=rgb_numbers,
+        metavar="R,G,B",
+        show_default=f"{OF_CARD} 0.5",
     ),
 ]
 Std = Annotated[
-    str | None,
-    typer.Option(help="Deviation that --fr divides by: one number, or of R,G,B.", show_default=f"{OF_CARD} 0.5"),
+    RGB | None,
+    typer.Option(
+        help="Deviation that --fr divides by: one number, or R,G,B.",
+        parser=rgb_deviations,
+        metavar="R,G,B",
+        show_default=f"{OF_CARD} 0.5",
+    ),
 ]
 
 
@@ -200,25 +215,12 @@ def _embed(embeddings: Path | None, pictures: int, judge: "Judge | None") -> "Em
     return embed
 
 
-def _input(colour: str | None, mean: str | None, std: str | None) -> dict[str, Any]:
+def _input(colour: str | None, mean: RGB | None, std: RGB | None) -> dict[str, Any]:
     """Return what is given of the input of --fr, see `sdk.calibrating.judge.Judge`."""
     if colour is not None and colour.upper() not in ("RGB", "BGR"):
         raise InputError(f"--fr-colour is {colour}, wanted RGB or BGR")
-    deviation = std and _triple("--fr-std", std)
-    if deviation and min(deviation) <= 0:
-        raise InputError(f"--fr-std is {std}, wanted a deviation above 0, such as 0.5")
-    values = {"colour": colour and colour.upper(), "mean": mean and _triple("--fr-mean", mean), "std": deviation}
+    values = {"colour": colour and colour.upper(), "mean": mean, "std": std}
     return {name: value for name, value in values.items() if value}
-
-
-def _triple(option: str, text: str) -> tuple[float, float, float]:
-    try:
-        values = [float(part) for part in text.split(",")]
-    except ValueError:
-        values = []
-    if len(values) not in (1, 3) or not all(map(math.isfinite, values)):
-        raise InputError(f"{option} is {text!r}, wanted one number or three with commas between, such as 0.5")
-    return (values[0], values[len(values) // 2], values[-1])
 
 
 def _show(fitted: "Fitted", out: Path) -> None:

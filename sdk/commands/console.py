@@ -153,7 +153,10 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 class Download:
-    """Progress bar of a download, with the methods that `pooch.HTTPDownloader` calls. A context manager."""
+    """Progress bar of a download, with the methods that `pooch.HTTPDownloader` calls. A context manager.
+
+    It shows from the moment when the size is known, so that what is said before stands above it.
+    """
 
     def __init__(self, what: str) -> None:
         console = Console(stderr=True)
@@ -171,6 +174,7 @@ class Download:
     @total.setter
     def total(self, size: int) -> None:
         self._bar.update(self._task, total=size)
+        self._bar.start()
 
     def update(self, size: int) -> None:
         """Count bytes that have come."""
@@ -185,7 +189,6 @@ class Download:
         self._bar.stop()
 
     def __enter__(self) -> "Download":
-        self._bar.start()
         return self
 
     def __exit__(

@@ -3,7 +3,7 @@
 import json
 import textwrap
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich import box
@@ -15,7 +15,7 @@ from sdk.commands.options import complete_model, complete_name
 from sdk.errors import FiqaError
 from sdk.models.catalog import CatalogEntry, catalog, find_entry
 from sdk.models.loading import is_path, load_model
-from sdk.models.store import fetch_model, locate_model
+from sdk.models.store import fetch_model, locate_model, terms
 
 models = typer.Typer(no_args_is_help=True, help="List, show, fetch and verify models.")
 
@@ -28,7 +28,7 @@ Model = Annotated[
         help="Name from `fiqa models list`, or path of an .onnx, .xml or .engine file.", autocompletion=complete_model
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the card as one line of JSON.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print it as one line of JSON.")]
 Names = Annotated[list[str], typer.Argument(help="Names from `fiqa models list`.", autocompletion=complete_name)]
 NamesOrFiles = Annotated[
     list[str] | None,
@@ -78,18 +78,42 @@ def _licence(entry: CatalogEntry) -> str:
 
 @models.command()
 def show(model: Model, as_json: AsJson = False) -> None:
-    """Show the card of a model: that of its file where it is on this machine, else that of the catalogue."""
+    """Show what is known of a model: its card, its file, its addresses, and the terms of its use.
+
+    The card is that of its file where it is on this machine, else that of the catalogue. What does not apply to a model
+    is left out.
+    """
     with error_exits():
-        at_hand = is_path(model) or locate_model(model) is not None
-        card = load_model(model).card if at_hand else find_entry(model).card
+        facts = _facts(model)
     if as_json:
-        typer.echo(card.to_json())
+        typer.echo(json.dumps(facts, sort_keys=True))
         return
     table = Table(Column(no_wrap=True), Column(overflow="fold"), show_header=False)
-    for key, value in card.to_dict().items():
+    for key, value in facts.items():
         text = json.dumps(value) if isinstance(value, (dict, tuple, list)) else str(value)
         table.add_row(cell(key), cell(text))
     Console().print(table)
+
+
+def _facts(model: str) -> dict[str, Any]:
+    """Return the fields of a model's card, of its file, and of the catalogue, without those that do not apply."""
+    entry = None if is_path(model) else find_entry(model)
+    loaded = load_model(model) if entry is None or locate_model(model) is not None else None
+    card = loaded.card if loaded is not None else find_entry(model).card
+    facts = card.to_dict()
+    if entry is not None:
+        facts |= {key: getattr(entry, key) for key in ("file", "size", "sha256", "urls", "alternatives")}
+        facts |= {key: getattr(entry, key) for key in ("ship", "ship_reason")}
+    if loaded is not None:
+        size = len(loaded.data) + len(loaded.weights)
+        facts |= {"file": loaded.path.name, "size": size, "sha256": loaded.sha256, "path": str(loaded.path)}
+    if not is_path(facts["file"]):  # a format that only fiqa-train reads
+        del facts["format"], facts["precision"]
+    if card.task != "quality":
+        del facts["score_range"]
+    if card.proven and not card.verification:  # nobody compared it with its source
+        del facts["proven"]
+    return {key: value for key, value in facts.items() if value not in ("", None) and value != {} and value != ()}
 
 
 @models.command()
@@ -99,11 +123,11 @@ def fetch(names: Names) -> None:
         for name in names:
             find_entry(name)
         for name in names:
+            if find_entry(name).ship == "no" and locate_model(name) is not None:
+                say(terms(name), "yellow")  # before a download, the store says them
             with Download(name) as progress:
                 path = fetch_model(name, progress)
             print_plain(Console(), f"{name}: {path}")
-            if find_entry(name).ship == "no":
-                say(f"{name}: licence: {find_entry(name).card.licence}. {find_entry(name).ship_reason}", "yellow")
 
 
 @models.command()

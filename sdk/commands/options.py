@@ -1,5 +1,6 @@
 """Options that several commands of `fiqa` take."""
 
+import math
 from glob import escape, glob
 from pathlib import Path
 from typing import Annotated
@@ -73,6 +74,37 @@ ReasonsFileOption = Annotated[
 FacesOption = Annotated[
     Path | None, typer.Option(help="Folder of aligned 112 x 112 face crops, of good and of bad quality.")
 ]
+
+
+class RGB(tuple[float, float, float]):
+    """A number for each of R, G and B."""
+
+
+def rgb_numbers(text: str) -> RGB:
+    """Read an option: one number for all channels, or three with commas between.
+
+    Raises:
+        typer.BadParameter: It is something else.
+    """
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) not in (1, 3) or not all(map(math.isfinite, values)):
+        raise typer.BadParameter(f"{text!r}, wanted one number or three with commas between, such as 0.5 or 0.5,0.4,0.4")
+    return RGB((values[0], values[len(values) // 2], values[-1]))
+
+
+def rgb_deviations(text: str) -> RGB:
+    """Read an option like `rgb_numbers`, of numbers above 0.
+
+    Raises:
+        typer.BadParameter: It is something else.
+    """
+    values = rgb_numbers(text)
+    if min(values) <= 0:
+        raise typer.BadParameter(f"{text!r}, wanted a deviation above 0, such as 0.5")
+    return values
 
 
 def accepted_from(threshold: float | None, accept: str | None) -> float | str | None:

@@ -94,7 +94,18 @@ def check_named(name: str, task: str) -> None:
     entry = find_entry(name)
     check_task(name, entry.card, task)
     if not is_path(entry.file):
-        raise ModelError(f"only fiqa-train reads {name}, the file {entry.file}; wanted one of: {names_for(task)}")
+        way_out = f"; {embeddings_of(name)}" if task == "recognition" else ""
+        raise ModelError(
+            f"only fiqa-train reads {name}, the file {entry.file}; wanted one of: {names_for(task)}{way_out}"
+        )
+
+
+def embeddings_of(name: str) -> str:
+    """Say how a face-recognition model that the SDK does not run is used all the same."""
+    return (
+        f"`fiqa-train embed CROPS --fr {name} --out e.npy` embeds aligned crops by it: then give `--aligned "
+        "--embeddings e.npy` instead of --fr"
+    )
 
 
 def names_for(task: str) -> str:

@@ -59,7 +59,7 @@ def locate_model(name: str) -> Path | None:
 
 
 def fetch_model(name: str, progress: Any = False) -> Path:
-    """Find a model's file on this machine, or download it.
+    """Find a model's file on this machine, or download it. Before a download, terms that forbid to ship it are logged.
 
     Args:
         name: Name in the catalogue.
@@ -80,6 +80,12 @@ def obtain_model(name: str, progress: Any = False) -> tuple[Path, bytes]:
     return find_model(name) or _download(name, find_entry(name), progress)
 
 
+def terms(name: str) -> str:
+    """Return the terms of a model of the catalogue in a line: its licence, and why it may be shipped or not."""
+    entry = find_entry(name)
+    return f"{name}: licence: {entry.card.licence}. {entry.ship_reason}"
+
+
 def _download(name: str, entry: CatalogEntry, progress: Any) -> tuple[Path, bytes]:
     by_hand = f"or put {entry.file} into a folder and set FIQA_MODELS to it"
     if entry.embedded is not None:
@@ -94,6 +100,8 @@ def _download(name: str, entry: CatalogEntry, progress: Any) -> tuple[Path, byte
     for url in addresses:
         check_address(url)
     path = _writable_place(entry)
+    if entry.ship == "no":
+        logger.warning("%s", terms(name))
     failures = []
     for url in addresses:
         for attempt in range(ATTEMPTS):
@@ -111,8 +119,8 @@ def _download(name: str, entry: CatalogEntry, progress: Any) -> tuple[Path, byte
                 raise ModelError(f"the cache {error}, or set FIQA_CACHE to a folder that can be written") from error
             return path, data
     raise ModelError(
-        f"model {name} could not be downloaded; check the network, set FIQA_MIRROR, {by_hand}. Tried:\n"
-        + "\n".join(dict.fromkeys(failures))
+        f"model {name} could not be downloaded; check the network, set FIQA_MIRROR, {by_hand}. Tried: "
+        + "; ".join(dict.fromkeys(failures))
     )
 
 

@@ -154,7 +154,12 @@ def test_photos_of_people_without_a_second_one_are_refused(tmp_path: Path) -> No
     for person in range(3):
         (tmp_path / f"people/p{person}").mkdir(parents=True)
         cv2.imwrite(str(tmp_path / f"people/p{person}/1.png"), np.zeros((112, 112, 3), np.uint8))
-    text = run(tmp_path / "people", "--fr", "fr.onnx", "--out", tmp_path / "run", code=2)
+    model, out = tmp_path / "fr.onnx", tmp_path / "run"
+    text = run(tmp_path / "people", "--fr", model, "--out", out, code=2)
+    assert "fr.onnx cannot be read: No such file" in text  # the model comes first
+    assert not out.exists()
+    model.write_bytes(embedding_model(1).SerializeToString())
+    text = run(tmp_path / "people", "--fr", model, "--out", out, code=2)
     assert "0 of 3 people have several photos, wanted 20 or more" in text
 
 

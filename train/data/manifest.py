@@ -44,6 +44,12 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
+NO_CROP = "has no landmarks, wanted an aligned 112 x 112 crop"
+"""What an error says of an image that is no crop."""
+
+HOW_TO_CROP = "`fiqa-train prepare` makes crops of photos, and with --aligned of aligned faces of any size"
+"""What to do then."""
+
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
@@ -116,10 +122,7 @@ class Manifest:
         landmarks = self.landmarks(row)
         if landmarks is None and image.shape != (112, 112, 3):
             height, width = image.shape[:2]
-            raise ImageError(
-                f"{path} is {width} x {height} and has no landmarks, wanted an aligned 112 x 112 crop; "
-                "`fiqa-train prepare` makes crops of photos"
-            )
+            raise ImageError(f"{path} is {width} x {height} and {NO_CROP}; {HOW_TO_CROP}")
         return image, landmarks
 
     def load_face(self, row: int) -> NDArray[np.uint8]:

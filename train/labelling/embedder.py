@@ -106,6 +106,6 @@ def embed_manifest(
         journal = compute(manifest, embedder, out, embedder.record, batch, out, opened)
         journal.remove()
         if not journal.has_values:
-            raise InputError(f"no image of {manifest.root} could be embedded; the first one: {journal.errors[0]}")
+            raise InputError(f"none of {len(manifest)} images could be embedded; the first one: {journal.errors[0]}")
     vectors: NDArray[np.float32] = open_vectors(out)
     return vectors

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from sdk.commands.options import RGB, rgb_deviations, rgb_numbers
+
 Source = Annotated[Path, typer.Argument(help="Folder of images, manifest (.csv, .parquet), or list (.txt).")]
 Out = Annotated[Path, typer.Option(help="Labelled manifest to write (.csv, .parquet), or a pickle of labels (.pkl).")]
 Embeddings = Annotated[Path | None, typer.Option(help="Also write the embeddings here (.npy).")]
@@ -15,9 +17,19 @@ RecognitionName = Annotated[
 ]
 Weights = Annotated[Path | None, typer.Option(help="Checkpoint of the FR model, where it is one of our networks.")]
 Mean = Annotated[
-    tuple[float, float, float] | None, typer.Option(help="Mean that the FR model subtracts, RGB in [0, 1].")
+    RGB | None,
+    typer.Option(
+        help="Mean that the FR model subtracts, for pixels in [0, 1]: one number, or R,G,B.",
+        parser=rgb_numbers,
+        metavar="R,G,B",
+    ),
 ]
-Std = Annotated[tuple[float, float, float] | None, typer.Option(help="Deviation that the FR model divides by.")]
+Std = Annotated[
+    RGB | None,
+    typer.Option(
+        help="Deviation that the FR model divides by: one number, or R,G,B.", parser=rgb_deviations, metavar="R,G,B"
+    ),
+]
 
 Colour = Annotated[str | None, typer.Option(help="Order of the channels that the FR model takes: RGB or BGR.")]
 Size = Annotated[int | None, typer.Option(help="Side of the faces that the FR model takes, pixels; by default 112.")]

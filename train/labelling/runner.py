@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from sdk.commands.console import progress_bar
 from sdk.errors import InputError
-from train.data.manifest import Manifest, check_labels_path, read_manifest, table_for, write_labels
+from train.data.manifest import NO_CROP, Manifest, check_labels_path, read_manifest, table_for, write_labels
 from train.labelling.embeddings_writer import EmbeddingsWriter
 from train.labelling.executors import Engine, Threads
 from train.labelling.journal import Journal
@@ -116,16 +116,22 @@ def compute(
     columns = [name for name in ("path", "landmarks") if name in manifest.table.column_names]
     rows = manifest.table.select(columns).take(todo).append_column("row", todo)
     finished = engine.map(TableLabeller(labeller, manifest.root.resolve()), rows, batch_size)
+    no_crops: list[str] = []  # usually all images of a folder of photos: said once
     with journal, writer or nullcontext(), progress_bar(labeller.name, len(todo)) as advance, closing(finished):
         for done in finished:
             if writer is not None:
                 _write_embeddings(done, labeller, writer)
             journal.add(done)
             for error in filter(None, done["error"].to_pylist()):
-                logger.warning("%s", error)
+                if NO_CROP in error:
+                    no_crops.append(error)
+                else:
+                    logger.warning("%s", error)
             advance(len(done))
         if writer is not None:
             writer.finish()
+    if no_crops:
+        logger.warning("%d of %d images are no crops; the first one: %s", len(no_crops), len(paths), no_crops[0])
     return journal
 
 

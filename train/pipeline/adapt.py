@@ -100,11 +100,12 @@ def adapt(
             input.
         ModelError: The face-recognition model cannot be loaded, or the export is not proven.
     """
+    network = wanted.teacher.load()  # a wrong model is said before anything about the photos
     make_folder(out / "faces")
     files, recipe = Files(out), wanted.recipe()
     manifest = read_sources(wanted.sources, out / "faces")
     _check_people(manifest)
-    stages = make_plan(manifest, wanted.teacher.load(), recipe, files)
+    stages = make_plan(manifest, network, recipe, files)
     show(stages)
     if only_plan:
         return None

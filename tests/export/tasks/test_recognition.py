@@ -52,7 +52,7 @@ def fr(tmp_path: Path) -> str:
 
 def test_length_of_the_embedding_by_the_command(fr: str, tmp_path: Path, faces: Faces) -> None:
     out = tmp_path / "out"
-    result = CliRunner().invoke(app, ["recognition", fr, "--mean", "0.4", "0.5", "0.6", "--out", str(out)])
+    result = CliRunner().invoke(app, ["recognition", fr, "--mean", "0.4,0.5,0.6", "--out", str(out)])
     assert result.exit_code == 0, result.output
     path = out / "fr-norm.onnx"
     labeller = Embedder(load_recognition_model(fr, mean=(0.4, 0.5, 0.6), gradients=False))

@@ -1,6 +1,8 @@
 """The command line: what it scores, writes, says and returns."""
 
 import csv
+import dataclasses
+import hashlib
 import json
 import os
 import re
@@ -22,6 +24,7 @@ from sdk.models.catalog import catalog
 from sdk.results_io.rows import COLUMNS
 from sdk.results_io.scoring import NO_FACE, score_files
 from sdk.video.video_scorer import DETECTION_SIDE
+from tests.support.catalogue import CONTENT, entry, publish
 from tests.support.tiny_models import faces
 
 ROOT = Path(__file__).parents[3]
@@ -244,6 +247,38 @@ def test_models_list_show_and_verify(tiny_path: Path) -> None:
     assert "unknown model" in run("models", "show", "nobody", code=1)[1]
 
 
+OF_A_FILE = {"name", "task", "licence", "input", "file", "size", "sha256"}
+OF_ONNX = {"format", "precision"}
+OF_THE_CATALOGUE = {"ship", "ship_reason", "summary", "urls", "attribution", "source"}
+
+
+@pytest.mark.parametrize(
+    ("name", "has", "lacks"),
+    [
+        ("tiny.onnx", OF_A_FILE | OF_ONNX | {"path", "score_range"}, {"urls", "ship", "proven", "calibration"}),
+        ("fiqa-nano", OF_A_FILE | OF_ONNX | {"path", "score_range", "proven", "verification", "ship"}, {"urls"}),
+        ("ediffiqa-t", OF_A_FILE | OF_ONNX | OF_THE_CATALOGUE | {"score_range"}, {"path", "proven", "output", "engine"}),
+        ("yunet", OF_A_FILE | OF_ONNX | OF_THE_CATALOGUE | {"alternatives"}, {"score_range"}),
+        ("mobilefacenet128", OF_A_FILE | OF_THE_CATALOGUE, {*OF_ONNX, "score_range", "proven", "engine"}),
+        ("w600k_r50", OF_ONNX | OF_THE_CATALOGUE, {"size", "score_range", "proven"}),
+        ("lightqnet", OF_A_FILE | OF_THE_CATALOGUE | {"score_range"}, OF_ONNX),
+    ],
+)
+@pytest.mark.usefixtures("own_store")
+def test_models_show_what_a_model_has(name: str, has: set[str], lacks: set[str], tiny_path: Path) -> None:
+    facts = json.loads(run("models", "show", tiny_path if name == "tiny.onnx" else name, "--json")[0])
+    assert has <= set(facts)
+    assert not lacks & set(facts)
+    if name in catalog():
+        entry = catalog()[name]
+        assert (facts["file"], facts["sha256"], facts["ship"]) == (entry.file, entry.sha256, entry.ship)
+        assert facts.get("urls", []) == list(entry.urls)
+        assert entry.ship_reason[:20] in run("models", "show", name)[0]
+    else:
+        assert facts["sha256"] == hashlib.sha256(tiny_path.read_bytes()).hexdigest()
+        assert (facts["size"], facts["path"]) == (tiny_path.stat().st_size, str(tiny_path))
+
+
 def test_models_verify_finds_a_damaged_file(
     own_store: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_path: Path
 ) -> None:
@@ -261,6 +296,16 @@ def test_models_fetch_offline_says_what_to_do(own_store: Path) -> None:
     assert "FIQA_OFFLINE forbids the network" in err
     assert "FIQA_MODELS" in err
     assert not own_store.exists()
+
+
+def test_models_fetch_says_terms_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    bound = dataclasses.replace(entry(("https://example.org/small.onnx",)), ship="no", ship_reason="Ask its authors.")
+    publish(monkeypatch, bound)
+    (tmp_path / "small.onnx").write_bytes(CONTENT)
+    monkeypatch.setenv("FIQA_MODELS", str(tmp_path))
+    out, err = run("models", "fetch", "small")
+    assert "small.onnx" in out
+    assert err.count("Ask its authors.") == 1
 
 
 def test_doctor_says_what_runs(own_store: Path) -> None:

@@ -1,5 +1,6 @@
 """The model store, against a server on this machine."""
 
+import dataclasses
 import logging
 import os
 import threading
@@ -125,6 +126,22 @@ def test_alternative_at_hand_is_taken(
     with caplog.at_level(logging.INFO, "sdk"):
         assert store.fetch_model("small") == tmp_path / "other.onnx"
     assert "taking other, the same network" in caplog.text
+
+
+def test_terms_that_forbid_to_ship_are_said_before_the_download(
+    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    bound = dataclasses.replace(
+        entry((f"{server.url}/small.onnx",)), card=ModelCard("small", licence="research only"), ship="no",
+        ship_reason="Ask its authors.",
+    )  # fmt: skip
+    publish(monkeypatch, bound)
+    said_at = []
+    monkeypatch.setattr(store, "_check_hash", lambda *_: said_at.append(caplog.text.count("research only")))
+    store.fetch_model("small")
+    store.fetch_model("small")
+    assert said_at == [1]
+    assert [record.getMessage() for record in caplog.records] == ["small: licence: research only. Ask its authors."]
 
 
 def test_offline(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

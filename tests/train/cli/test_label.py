@@ -179,11 +179,17 @@ def test_other_settings_do_not_go_on() -> None:
 
 @pytest.mark.usefixtures("folder")
 def test_own_networks_embed_and_label() -> None:
-    out = run("embed", "crops", "--model", "own_methods:network", "--out", "e.npy", "--mean", "0", "0", "0")
+    out = run("embed", "crops", "--model", "own_methods:network", "--out", "e.npy", "--mean", "0")
     assert "12 embedded, 0 failed" in out
     manifest = read_manifest(Path("crops"))
     wanted = np.array([manifest.load_face(row)[..., ::-1].mean(axis=(0, 1)) / 255 for row in range(12)]) / 0.5
     np.testing.assert_allclose(np.load("e.npy"), wanted, rtol=1e-4)
+    run("embed", "crops", "--model", "own_methods:network", "--out", "e.npy", "--mean", "0,0.5,0", "--std", "1,1,0.5")
+    np.testing.assert_allclose(np.load("e.npy"), (wanted * 0.5 - [0, 0.5, 0]) / [1, 1, 0.5], rtol=1e-4)
+    for mean in ("0.5,0.5", "a", ""):
+        result = CliRunner().invoke(app, ["embed", "crops", "--out", "e.npy", "--mean", mean], env={"COLUMNS": "200"})
+        assert result.exit_code == 2
+        assert f"'--mean': {mean!r}, wanted one number or three with commas between" in result.output
     words = ["--model", "own_methods:network", "--k", "1", "-l", "1", "--device", "cpu", "--callers", "1"]
     run("label", "faceqan", "crops", "--out", "l.csv", *words)
     assert read_table(Path("l.csv"))["faceqan"].null_count == 0

@@ -72,7 +72,7 @@ def test_command(crops: Path, tmp_path: Path, network: RecognitionModel) -> None
         path.write_bytes(b"text")
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2
-    assert "no image of" in " ".join(result.output.split())
+    assert "none of 12 images could be embedded; the first one: " in " ".join(result.output.split())
     assert np.load(out).shape == (12, 128)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -78,6 +79,18 @@ def test_unreadable_images_become_rows(crops: Path, tmp_path: Path) -> None:
     assert set(errors) == {"person0/0.png", "person1/3.png"} == {path for path in labels if labels[path] is None}
     assert "0.png" in errors["person0/0.png"]
     assert np.isnan(np.load(tmp_path / "e.npy")).any(axis=1).sum() == 2
+
+
+def test_photos_that_are_no_crops_are_said_once(crops: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("person1/3", "person1/5", "person2/6"):
+        cv2.imwrite(str(crops / f"{name}.png"), np.zeros((60, 50, 3), np.uint8))
+    (crops / "person1/4.png").write_bytes(b"text")
+    table = label_manifest(read_manifest(crops), Brightness(), tmp_path / "l.csv", {}, 2)
+    assert sum(bool(error) for error in table["error"].to_pylist()) == 4
+    broken, small = (record.getMessage() for record in caplog.records)
+    assert "4.png" in broken
+    assert small.startswith(f"3 of 12 images are no crops; the first one: {crops / 'person1/3.png'} is 50 x 60 and has")
+    assert "`fiqa-train prepare` makes crops of photos, and with --aligned of aligned faces of any size" in small
 
 
 def test_interrupted_and_started_again_it_continues(crops: Path, tmp_path: Path) -> None:

@@ -70,6 +70,24 @@ def grey(model: onnx.ModelProto) -> None:
     model.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "channels"
 
 
+@pytest.mark.parametrize("gradients", [False, True])
+def test_size_is_that_of_the_file(gradients: bool, tmp_path: Path) -> None:
+    path = str(saved(tmp_path, embedding_model()))
+    assert load_recognition_model(path, size=112, gradients=gradients)(torch.rand((1, 3, 112, 112))).shape == (1, 8)
+    with pytest.raises(InputError, match=r"size is 160, but .*fr\.onnx takes faces of 112 x 112 pixels; leave out --size"):
+        load_recognition_model(path, size=160, gradients=gradients)
+
+    def any_size(model: onnx.ModelProto) -> None:
+        for name, dimension in zip("hw", model.graph.input[0].type.tensor_type.shape.dim[2:], strict=True):
+            dimension.dim_param = name
+        model.graph.node[0].attribute[0].ints[:] = model.graph.node[0].attribute[1].ints[:] = [8, 8]
+
+    path = str(saved(tmp_path, changed(any_size)))
+    assert load_recognition_model(path, size=56, gradients=gradients)(torch.rand((1, 3, 112, 112))).shape == (1, 8)
+    with pytest.raises(ModelError, match=r"fr\.onnx fails on RGB faces \(N, 3, 112, 112\): .*; give --size"):
+        load_recognition_model(path, gradients=gradients)
+
+
 def test_the_output_embedding_is_taken_of_several(tmp_path: Path) -> None:
     alone = load_recognition_model(str(saved(tmp_path, embedding_model())), gradients=False)
     both = load_recognition_model(str(saved(tmp_path, changed(second_output))), gradients=False)

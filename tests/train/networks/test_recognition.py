@@ -2,7 +2,10 @@
 
 import copy
 import dataclasses
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -49,11 +52,69 @@ def test_own_network() -> None:
         (f"{__name__}:absent", InputError, "has no 'absent'"),
         (f"{__name__}:VALUE", InputError, "wanted a function"),
         (f"{__name__}:not_a_network", InputError, "gives a int"),
+        (f"{__name__}:fails", InputError, r"fails\(\) failed: ValueError: no weights here; correct it"),
     ],
 )
 def test_bad_models(name: str, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         load_recognition_model(name)
+
+
+class Gives(nn.Module):
+    """Changes the embeddings of `own_network`."""
+
+    def __init__(self, change: Callable[[torch.Tensor], Any]) -> None:
+        super().__init__()
+        self.network, self.change = own_network(), change
+
+    def forward(self, faces: torch.Tensor) -> Any:
+        return self.change(self.network(faces))
+
+
+CHANGES: dict[str, tuple[Callable[[torch.Tensor], Any], str]] = {
+    "a_tuple": (lambda x: (x, x), r"gives a tuple for 1 face of 112 x 112 pixels; wanted embeddings, .*\(1, D\)"),
+    "a_map": (lambda x: x[..., None, None], r"gives float32 \(1, 8, 1, 1\) for 1 face"),
+    "one_value": (lambda x: x[:, :1], r"gives float32 \(1, 1\) for 1 face"),
+    "one_face": (lambda x: x[:1], r"gives float32 \(1, 8\) for 2 faces"),
+    "integers": (lambda x: x.long(), r"gives int64 \(1, 8\)"),
+    "no_numbers": (lambda x: x / 0, "gives NaN or infinity"),
+    "an_error": (
+        lambda x: x @ x,
+        r"fails on RGB faces \(N, 3, 112, 112\): RuntimeError: mat1 and mat2 .*; give --size",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_module_without_embeddings_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    change, message = CHANGES[name]
+    monkeypatch.setattr(sys.modules[__name__], "own_module", lambda: Gives(change), raising=False)
+    with pytest.raises(ModelError, match=f"^{__name__}:own_module {message}"):
+        load_recognition_model(f"{__name__}:own_module")
+
+
+def test_the_error_on_the_cpu_is_said_where_a_gpu_does_not_help(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "own_module", lambda: Gives(lambda x: x @ x), raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(ModelError, match=r"fails on RGB faces .*: RuntimeError: mat1 and mat2 .*; give --size"):
+        load_recognition_model(f"{__name__}:own_module")
+
+
+@pytest.mark.parametrize("ending", [".pt", ".pt2"])
+def test_files_of_torch_for_another_size_ask_for_it(ending: str, tmp_path: Path) -> None:
+    network, faces = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 8)), torch.rand(2, 3, 32, 32)
+    path = tmp_path / f"fr{ending}"
+    if ending == ".pt":
+        torch.jit.save(torch.jit.trace(network, faces), path)
+    else:
+        torch.export.save(torch.export.export(network, (faces,)), path)
+    with pytest.raises(ModelError, match=r"fails on RGB faces \(N, 3, 112, 112\): [^;]*; give --size"):
+        load_recognition_model(str(path))
+    assert load_recognition_model(str(path), size=32)(FACES).shape == (3, 8)
+
+
+def fails() -> nn.Module:
+    raise ValueError("no weights here")
 
 
 FACES = torch.rand((3, 3, 112, 112), generator=torch.Generator().manual_seed(0))

@@ -1,5 +1,6 @@
 """Face-recognition models by name, which make labels and compare faces."""
 
+import logging
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,14 +15,16 @@ from sdk.errors import InputError
 from sdk.models.card import InputSpec
 from sdk.models.catalog import catalog
 from sdk.models.store import fetch_model
-from sdk.text import shortened
 from train.networks import QualityNetwork, get_variant, load_network
 from train.networks.recognition.face_input import RGB_FACES, FaceInput, as_taken
 from train.networks.recognition.onnx_network import OnnxNetwork
 from train.networks.recognition.onnx_torch import torch_network
 from train.networks.recognition.torch_files import SUFFIXES, TorchFile, is_torch_file
+from train.networks.recognition.trial import check_embeddings, reason
 from train.networks.variants import VARIANTS
 from train.references import resolve
+
+logger = logging.getLogger(__name__)
 
 EXAMPLE = "such as mobilefacenet128"
 
@@ -91,17 +94,18 @@ def load_recognition_model(
         size: Side of the faces that the network takes; 112 where neither this nor the file says otherwise.
 
     Raises:
-        InputError: The name is unknown, the weights are missing, or the user's function returns no module.
-        ModelError: A file cannot be fetched or does not fit, or has an operator that has no gradient here.
+        InputError: The name is unknown, the weights are missing, or the user's function fails or returns no module.
+        ModelError: A file cannot be fetched or does not fit, or has an operator that has no gradient here; a file of
+            torch or a user's module fails on a face, or gives no embedding, see `check_embeddings`.
     """
     given = FaceInput(mean, std, colour, size)
     own = ":" in name
     if (own or is_file(name)) and weights is not None:
         raise InputError(f"{name} loads its own weights; leave out {weights}")
     if own:
-        return _model(_own_network(name), given.applied(RGB_FACES))
+        return _foreign_model(_own_network(name), name, given)
     if is_torch_file(name):
-        return _model(TorchFile(Path(name)), given.applied(RGB_FACES))
+        return _foreign_model(TorchFile(Path(name)), name, given)
     if name in recognition_names() and (variant := catalog()[name].card.variant):
         return _our_model(variant, weights or fetch_model(name), given)
     if name in VARIANTS:
@@ -114,9 +118,16 @@ def load_recognition_model(
         )
     file = read_recognition(name)
     network = OnnxNetwork(file)
+    if size is not None and any(side not in (None, size) for side in network.sides):
+        sides = " x ".join(str(side or "any") for side in network.sides)
+        raise InputError(f"size is {size}, but {file.path} takes faces of {sides} pixels; leave out --size")
     spec = given.applied(network.input)
+    network.input = replace(network.input, height=spec.height, width=spec.width)
+    model = _model(network, spec)
+    if None in network.sides:  # the file does not say whether this size will do
+        check_embeddings(model, str(file.path), spec)
     if not gradients:
-        return _model(network, spec)
+        return model
     if spec.dtype == "uint8":  # the same numbers, not rounded, for rounding has no gradient
         spec = replace(spec, dtype="float32", mean=(0.0, 0.0, 0.0), std=(1 / 255, 1 / 255, 1 / 255))
     return _model(torch_network(file, network), spec)
@@ -126,6 +137,14 @@ def _model(network: nn.Module, spec: InputSpec) -> RecognitionModel:
     if spec.dtype == "uint8":  # the network normalises pixels itself
         return RecognitionModel(network, (0, 0, 0), (1, 1, 1), spec)
     return RecognitionModel(network, spec.mean, spec.std, spec)
+
+
+def _foreign_model(network: nn.Module, name: str, given: FaceInput) -> RecognitionModel:
+    """Return a network that no file describes, after a trial."""
+    spec = given.applied(RGB_FACES)
+    model = _model(network, spec)
+    check_embeddings(model, name, spec)
+    return model
 
 
 def _our_model(name: str, weights: Path | None, given: FaceInput) -> RecognitionModel:
@@ -160,8 +179,12 @@ def _own_network(reference: str) -> nn.Module:
         raise InputError(f"{reference} is a {type(make).__name__}, wanted a function that returns a torch.nn.Module")
     try:
         network = make()
-    except (ImportError, TypeError) as error:
-        raise InputError(f"{reference}() failed: {shortened(error)}; wanted a function without arguments") from error
+    except Exception as error:  # a user's code can fail in any way
+        logger.debug("%s failed", reference, exc_info=True)
+        raise InputError(
+            f"{reference}() failed: {reason(error)}; correct it: wanted a function without arguments that returns a "
+            "torch.nn.Module (--verbose shows where it failed)"
+        ) from error
     if not isinstance(network, nn.Module):
         raise InputError(f"{reference} gives a {type(network).__name__}, wanted a torch.nn.Module")
     return network

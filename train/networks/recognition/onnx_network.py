@@ -24,6 +24,7 @@ class OnnxNetwork(nn.Module):
 
     Attributes:
         input: How the file takes faces, see `EmbeddingSession.input`.
+        sides: Height and width that the file fixes, see `EmbeddingSession.sides`.
 
     Raises:
         ModelError: The file cannot be loaded, or has other inputs or outputs than a face-recognition model.
@@ -38,6 +39,7 @@ class OnnxNetwork(nn.Module):
         self._model = model
         self.use("cpu")  # a wrong file is an error here, not at the first face
         self.input: InputSpec = self._session().input
+        self.sides = self._session().sides
 
     def use(self, device: str) -> None:
         """Run on a device: `auto`, `cpu`, `cuda`, `cuda:1`.
