@@ -91,7 +91,7 @@ def rgb_numbers(text: str) -> RGB:
     except ValueError:
         values = []
     if len(values) not in (1, 3) or not all(map(math.isfinite, values)):
-        raise typer.BadParameter(f"{text!r}, wanted one number or three with commas between, such as 0.5 or 0.5,0.4,0.4")
+        raise typer.BadParameter(f"{text!r}, wanted one number, or three with commas, such as 0.5,0.4,0.4")
     return RGB((values[0], values[len(values) // 2], values[-1]))
 
 

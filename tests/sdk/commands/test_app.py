@@ -257,7 +257,7 @@ OF_THE_CATALOGUE = {"ship", "ship_reason", "summary", "urls", "attribution", "so
     [
         ("tiny.onnx", OF_A_FILE | OF_ONNX | {"path", "score_range"}, {"urls", "ship", "proven", "calibration"}),
         ("fiqa-nano", OF_A_FILE | OF_ONNX | {"path", "score_range", "proven", "verification", "ship"}, {"urls"}),
-        ("ediffiqa-t", OF_A_FILE | OF_ONNX | OF_THE_CATALOGUE | {"score_range"}, {"path", "proven", "output", "engine"}),
+        ("ediffiqa-t", OF_A_FILE | OF_ONNX | OF_THE_CATALOGUE | {"score_range"}, {"path", "proven", "engine"}),
         ("yunet", OF_A_FILE | OF_ONNX | OF_THE_CATALOGUE | {"alternatives"}, {"score_range"}),
         ("mobilefacenet128", OF_A_FILE | OF_THE_CATALOGUE, {*OF_ONNX, "score_range", "proven", "engine"}),
         ("w600k_r50", OF_ONNX | OF_THE_CATALOGUE, {"size", "score_range", "proven"}),

@@ -74,7 +74,7 @@ def grey(model: onnx.ModelProto) -> None:
 def test_size_is_that_of_the_file(gradients: bool, tmp_path: Path) -> None:
     path = str(saved(tmp_path, embedding_model()))
     assert load_recognition_model(path, size=112, gradients=gradients)(torch.rand((1, 3, 112, 112))).shape == (1, 8)
-    with pytest.raises(InputError, match=r"size is 160, but .*fr\.onnx takes faces of 112 x 112 pixels; leave out --size"):
+    with pytest.raises(InputError, match=r"size is 160, but .*fr\.onnx takes faces of 112 x 112 pixels; leave"):
         load_recognition_model(path, size=160, gradients=gradients)
 
     def any_size(model: onnx.ModelProto) -> None:
