@@ -16,11 +16,11 @@ from sdk.video.frames import FrameResult, TrackedFace
 MARGIN = 0.4
 """Width of the surroundings that a picture shows, in sides of the box."""
 
-SURE = 0.8
-"""Confidence from which on a find of the detector is a face, unless its score is very low."""
+SURE = 0.85
+"""Confidence from which on a find of the detector is a face, whatever its score. YuNet gives hair up to 0.84."""
 
 DOUBTFUL = 0.35
-"""Score from 0 to 1 below which a find that is not sure is taken for no face; a sure one below half of it."""
+"""Score below which a find that is not sure is taken for no face, of scores from 0 to 1."""
 
 PICTURE_SIDE = 320
 """Longest side of a picture, pixels. With the crop, at most 350 kB are kept for a face."""
@@ -90,8 +90,8 @@ class BestShots:
 
     The best faces are those with the highest scores. Where the scorer gives reasons, faces without one come first.
 
-    A face is kept unless the scorer rejects it (see `TrackedFace.accepted`), or it may be no face: its score is under
-    `doubtful`, and the detector is not sure of it (confidence under 0.8); or its score is under half of `doubtful`.
+    A face is kept unless the scorer rejects it (see `TrackedFace.accepted`), or it may be no face: the detector is not
+    sure of it (confidence under 0.85), and its score is under `doubtful`.
 
     Args:
         on_shots: Called with the best faces of a track when it ends, and once before at its first accepted face. It
@@ -153,8 +153,7 @@ class BestShots:
         if not self._rejected and face.accepted is False:
             kept.refused["rejected"] += 1
             return None
-        sure = face.confidence >= SURE
-        if not self._rejected and face.score < (min(self._doubtful, self._doubtful / 2) if sure else self._doubtful):
+        if not self._rejected and face.confidence < SURE and face.score < self._doubtful:
             kept.refused["doubtful"] += 1
             return None
         value = sharpness(face.crop)

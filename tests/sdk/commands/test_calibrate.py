@@ -162,7 +162,7 @@ def test_without_people_a_share_decides(photos: Path, tiny_path: Path, tmp_path:
     [
         ((), "wanted one of --fr, --embeddings and --discard"),
         (("--discard", "0.1", "--fnmr", "0.1"), "--discard knows no matches"),
-        (("--fr", "fr.onnx", "--fr-mean", "a"), "'--fr-mean': 'a', wanted one number or three with commas"),
+        (("--fr", "fr.onnx", "--fr-mean", "a"), "'--fr-mean': 'a', wanted one number"),
         (("--fr", "fr.onnx", "--fr-colour", "red"), "--fr-colour is red"),
         (("--fr", "fr.onnx", "--fr-std", "0"), "'--fr-std': '0', wanted a deviation above 0"),
         (("--fr", "fr.onnx", "--fr-mean", "nan"), "'--fr-mean': 'nan', wanted"),
