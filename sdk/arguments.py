@@ -1,10 +1,16 @@
 """Checks of the arguments of public classes."""
 
+import sys
 from typing import Any
 
 import numpy as np
 
 from sdk.errors import InputError
+
+
+def is_finite(value: object) -> bool:
+    """Tell whether a value is an int or a float, and finite. `math.isfinite` fails for an integer of 400 digits."""
+    return isinstance(value, (int, float)) and abs(value) <= sys.float_info.max
 
 
 def check_range(name: str, value: Any, least: float, most: float, unit: str) -> None:

@@ -3,7 +3,6 @@
 import _thread
 import math
 import os
-import sys
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdk.alignment import align, check_crop, check_crops
-from sdk.arguments import check_count, check_range, check_type
+from sdk.arguments import check_count, check_range, check_type, is_finite
 from sdk.errors import InputError, ScoreError
 from sdk.models.card import ModelCard
 from sdk.models.loading import settle
@@ -365,8 +364,7 @@ def _read(calibration: "Calibration | str | PathLike[str] | None") -> "Calibrati
 def _check_accept(accept: float | str | None) -> None:
     if accept is None or isinstance(accept, str):
         return
-    number = isinstance(accept, (int, float)) and not isinstance(accept, bool)
-    if not number or not abs(accept) <= sys.float_info.max:  # `math.isfinite` fails for an integer of 400 digits
+    if not is_finite(accept) or isinstance(accept, bool):
         raise InputError(f"accept is {shortened(repr(accept))}, wanted a score, or 'enrol' or 'identify'")
 
 

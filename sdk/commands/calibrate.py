@@ -17,6 +17,7 @@ from sdk.commands.options import (
     ThreadsOption,
     rgb_deviations,
     rgb_numbers,
+    rgb_option,
 )  # fmt: skip
 from sdk.errors import InputError
 from sdk.files import check_outputs, check_place, check_suffix
@@ -69,23 +70,9 @@ Colour = Annotated[
     str | None, typer.Option(help="Order of the channels that --fr takes: RGB or BGR.", show_default=f"{OF_CARD} RGB")
 ]
 Mean = Annotated[
-    RGB | None,
-    typer.Option(
-        help="Mean that --fr subtracts, for pixels in [0, 1]: one number, or R,G,B.",
-        parser=rgb_numbers,
-        metavar="R,G,B",
-        show_default=f"{OF_CARD} 0.5",
-    ),
+    RGB | None, rgb_option("Mean that --fr subtracts, for pixels in [0, 1]", rgb_numbers, f"{OF_CARD} 0.5")
 ]
-Std = Annotated[
-    RGB | None,
-    typer.Option(
-        help="Deviation that --fr divides by: one number, or R,G,B.",
-        parser=rgb_deviations,
-        metavar="R,G,B",
-        show_default=f"{OF_CARD} 0.5",
-    ),
-]
+Std = Annotated[RGB | None, rgb_option("Deviation that --fr divides by", rgb_deviations, f"{OF_CARD} 0.5")]
 
 
 def calibrate(

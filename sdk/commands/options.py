@@ -1,9 +1,10 @@
 """Options that several commands of `fiqa` take."""
 
 import math
+from collections.abc import Callable
 from glob import escape, glob
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -105,6 +106,11 @@ def rgb_deviations(text: str) -> RGB:
     if min(values) <= 0:
         raise typer.BadParameter(f"{text!r}, wanted a deviation above 0, such as 0.5")
     return values
+
+
+def rgb_option(what: str, parser: Callable[[str], RGB], default: str | bool = True) -> Any:
+    """Return an option that `parser` reads, `rgb_numbers` or `rgb_deviations`; its help shows `default`."""
+    return typer.Option(help=f"{what}: one number, or R,G,B.", parser=parser, metavar="R,G,B", show_default=default)
 
 
 def accepted_from(threshold: float | None, accept: str | None) -> float | str | None:

@@ -162,7 +162,7 @@ def _run(settings: ScoreSettings) -> int:
         run = ScoreRun(found.files, table, tally, settings.resume)
         started = time.perf_counter()
         scorer = stack.enter_context(settings.open_scorer())
-        run.check(scorer)
+        run.decisions.check(scorer)
         if not run.left and settings.report is None:
             run.finish()
             return summarise(run, found, "nothing was left to do")

@@ -9,7 +9,6 @@ calibration is made by `fiqa calibrate` (`sdk.decision.fitting`). To apply one t
 import json
 import math
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
@@ -19,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sdk.arguments import is_finite
 from sdk.errors import InputError
 from sdk.files import read_file, write_json
 from sdk.text import shortened
@@ -282,8 +282,7 @@ def _list(name: str, value: Any) -> list[Any]:
 
 
 def _is_number(value: object) -> bool:
-    # Not `math.isfinite`: it fails for an integer of 400 digits.
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    return is_finite(value) and not isinstance(value, bool)
 
 
 def _is_share(value: object) -> bool:

@@ -173,8 +173,9 @@ def _too_few(accepted: Outcomes, target: float, people: int) -> str:
         return ""
     needed = math.ceil(min(most / target, by_draws) * people / among)
     return (
-        f"from score {accepted.score.min():.3f} on {accepted.errors} of {count} comparisons fail, of {failing} of "
-        f"{among} people, so up to {min(1, most / among):.1%} of all people may; about {needed} people are needed"
+        f"from score {accepted.score.min():.3f} on {accepted.errors} of {count} comparisons fail, those of "
+        f"{failing} of {among} people, so up to {min(1, most / among):.1%} of all people may fail; "
+        f"about {needed} people are needed"
     )
 
 

@@ -28,6 +28,7 @@ class ScoreRun:
     Attributes:
         earlier: Number of files that were in the table already.
         left: Number of files that are still to be scored.
+        decisions: What the rows of earlier runs say of their threshold and calibration.
         pictures: Pictures of faces on the page that an earlier run scored.
         stopped: Whether the user or the system ended the run.
         made: Whether the table is finished.
@@ -41,19 +42,15 @@ class ScoreRun:
         self.pictures: dict[ScoredFace, bytes] = {}
         self.stopped, self.made = False, True
         self._done: Counter[str] = Counter()
-        self._decisions = EarlierDecisions()
+        self.decisions = EarlierDecisions()
         if resume and table is not None:
             for faces in table.earlier():
                 tally.add(faces)
                 for face in faces:
-                    self._decisions.add(face)
+                    self.decisions.add(face)
                 self._done[str(faces[0].path)] += 1
         self.earlier = tally.files
         self.left = sum(1 for _ in self._files_left()) if self._done else len(files)
-
-    def check(self, scorer: QualityScorer) -> None:
-        """See `EarlierDecisions.check`."""
-        self._decisions.check(scorer)
 
     def score(
         self, scorer: QualityScorer, tell: Callable[[Sequence[ScoredFace]], None], *, aligned: bool, pictures: bool

@@ -1,6 +1,5 @@
 """Best shots: the best faces of each track, told of at its end, and of the first accepted one at once."""
 
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -9,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from sdk.arguments import is_finite
 from sdk.errors import InputError
 from sdk.text import shortened
 from sdk.video.frames import FrameResult, TrackedFace
@@ -117,7 +117,7 @@ class BestShots:
         if not isinstance(count, int) or count < 1:
             raise InputError(f"count is {count}, wanted a whole number of at least 1")
         for name, value in (("min_sharpness", min_sharpness), ("doubtful", doubtful)):
-            if not isinstance(value, (int, float)) or not abs(value) <= sys.float_info.max:
+            if not is_finite(value):
                 raise InputError(f"{name} is {shortened(repr(value))}, wanted a number")
         self._on_shots = on_shots
         self._count = count

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from sdk.commands.options import RGB, rgb_deviations, rgb_numbers
+from sdk.commands.options import RGB, rgb_deviations, rgb_numbers, rgb_option
 
 Source = Annotated[Path, typer.Argument(help="Folder of images, manifest (.csv, .parquet), or list (.txt).")]
 Out = Annotated[Path, typer.Option(help="Labelled manifest to write (.csv, .parquet), or a pickle of labels (.pkl).")]
@@ -16,20 +16,8 @@ RecognitionName = Annotated[
     str, typer.Option("--model", "--fr", help="FR model: name, ONNX file, file of torch, or module:function of yours.")
 ]
 Weights = Annotated[Path | None, typer.Option(help="Checkpoint of the FR model, where it is one of our networks.")]
-Mean = Annotated[
-    RGB | None,
-    typer.Option(
-        help="Mean that the FR model subtracts, for pixels in [0, 1]: one number, or R,G,B.",
-        parser=rgb_numbers,
-        metavar="R,G,B",
-    ),
-]
-Std = Annotated[
-    RGB | None,
-    typer.Option(
-        help="Deviation that the FR model divides by: one number, or R,G,B.", parser=rgb_deviations, metavar="R,G,B"
-    ),
-]
+Mean = Annotated[RGB | None, rgb_option("Mean that the FR model subtracts, for pixels in [0, 1]", rgb_numbers)]
+Std = Annotated[RGB | None, rgb_option("Deviation that the FR model divides by", rgb_deviations)]
 
 Colour = Annotated[str | None, typer.Option(help="Order of the channels that the FR model takes: RGB or BGR.")]
 Size = Annotated[int | None, typer.Option(help="Side of the faces that the FR model takes, pixels; by default 112.")]

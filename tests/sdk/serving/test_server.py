@@ -55,6 +55,14 @@ def counts(port: int) -> set[str]:
         return set(answer.read().decode().splitlines())
 
 
+def end(process: "subprocess.Popen[str]") -> None:
+    """End the service; it says nothing."""
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
+
+
 def test_bad_clients_do_not_disturb_others(start: Start) -> None:
     _, port = start("--seconds", "1.5", "--max-bytes", "100000")
     idle = [connect(port) for _ in range(300)]
@@ -141,10 +149,7 @@ def test_an_end_while_an_abandoned_picture_is_decoded(start: Start) -> None:
     process, port = start("--seconds", "0.2")
     large = cv2.imencode(".png", np.zeros((8000, 8000), np.uint8))[1].tobytes()
     assert score(port, large)[0] == 504
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 0
-    assert process.stderr is not None
-    assert process.stderr.read() == ""
+    end(process)
 
 
 def test_an_end_while_native_code_does_not_return(start: Start) -> None:
@@ -168,10 +173,7 @@ def test_an_end_with_clients_that_do_not_read(start: Start) -> None:
         for _ in range(40):
             unread.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100)
     assert score(port)[0] == 200
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 0
-    assert process.stderr is not None
-    assert process.stderr.read() == ""
+    end(process)
 
 
 def test_a_client_that_leaves_frees_the_queue_and_logs_nothing(start: Start) -> None:
@@ -181,10 +183,7 @@ def test_a_client_that_leaves_frees_the_queue_and_logs_nothing(start: Start) -> 
         leaves.sendall(HEAD % len(PHOTO) + PHOTO)
         leaves.close()
     wait_for(lambda: {"fiqa_request_seconds_count 20.0", "fiqa_queue 0.0"} < counts(port))
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 0
-    assert process.stderr is not None
-    assert process.stderr.read() == ""
+    end(process)
 
 
 def test_a_kill_under_load_loses_no_answer(start: Start) -> None:
