@@ -3,6 +3,7 @@
 import json
 import logging
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import cast
 
@@ -76,9 +77,14 @@ class _Cells(nn.Module):
 
 
 def _loss(cells: Tensor, batch: Batch, training: bool) -> Terms:
-    size = int(batch["image"].shape[-1])
-    grid = torch.from_numpy(cell_grid(size, size)).to(cells.device)
+    grid = _grid(int(batch["image"].shape[-1]), cells.device)
     return detection_loss(cells, batch["kinds"], batch["targets"], grid)
+
+
+@cache
+def _grid(size: int, device: torch.device) -> Tensor:
+    """Return the cells' places, kept on the device: a copy a batch would make a GPU wait."""
+    return torch.from_numpy(cell_grid(size, size)).to(device)
 
 
 def fit_detector(recipe: Recipe, data: Path, out: Path) -> Path:

@@ -18,6 +18,7 @@ from accelerate.utils.memory import should_reduce_batch_size
 from numpy.typing import NDArray
 from torch import Tensor
 
+from train.device.passes import captured
 from train.device.precision import exact_float32
 
 logger = logging.getLogger(__name__)
@@ -135,14 +136,9 @@ class _Shaped:
         return self._outputs
 
     def _capture(self) -> None:
-        graph = torch.cuda.CUDAGraph()
         try:
-            # Other threads may allocate meanwhile, so only what this one does can spoil the graph.
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-                outputs = self._work(*self._inputs)
+            self._graph, self._outputs = captured(lambda: self._work(*self._inputs))
         except RuntimeError as error:
             if should_reduce_batch_size(error):
                 raise
             logger.warning("no CUDA graph can be made of this network, so it runs more slowly: %s", error)
-            return
-        self._graph, self._outputs = graph, outputs

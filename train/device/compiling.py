@@ -1,4 +1,4 @@
-"""torch.compile for labelling: faster kernels for up to a minute of waiting."""
+"""torch.compile: faster kernels for a minute or more of waiting."""
 
 import logging
 import os
@@ -21,15 +21,15 @@ COMPILERS = ("cc", "gcc", "clang")
 """C compilers. Triton needs one for the code that launches its kernels."""
 
 
-def worth_compiling(device: torch.device, images: int, least: int) -> bool:
-    """Decide whether to compile the network of a labelling run.
+def worth_compiling(device: torch.device, work: int, least: int) -> bool:
+    """Decide whether to compile the network of a run.
 
     Args:
         device: Where it runs; only a GPU gains.
-        images: Images to label.
-        least: Images from which on compiling gains more time than it takes.
+        work: Images to label, or steps to train.
+        least: As many from which on compiling gains more time than it takes.
     """
-    if device.type != "cuda" or images < least:
+    if device.type != "cuda" or work < least:
         return False
     missing = [] if find_spec("triton") else ["triton"]
     missing += [] if os.environ.get("CC") or any(map(shutil.which, COMPILERS)) else ["a C compiler"]
@@ -39,8 +39,11 @@ def worth_compiling(device: torch.device, images: int, least: int) -> bool:
 
 
 @contextmanager
-def compile_errors() -> Iterator[None]:
+def compile_errors(instead: str) -> Iterator[None]:
     """Make errors of torch.compile readable, but for those of memory.
+
+    Args:
+        instead: How to do without it.
 
     Raises:
         InputError: A network of the block cannot be compiled.
@@ -52,7 +55,11 @@ def compile_errors() -> Iterator[None]:
 
         if not isinstance(error, TorchDynamoException) or should_reduce_batch_size(error):
             raise
-        raise InputError(f"torch.compile fails on the network: {shortened(error)}; label with --no-compile") from error
+        raise InputError(f"torch.compile fails on the network: {shortened(error)}; {instead}") from error
+
+
+WITHOUT = "label with --no-compile"
+"""How labelling does without compiling."""
 
 
 class CompiledForAttack(nn.Module):

@@ -1,6 +1,6 @@
 """A network in training: devices, precision, one step of the optimiser, and the average of the weights."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from importlib.util import find_spec
@@ -9,13 +9,21 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DataLoaderConfiguration, GradScalerKwargs, ProjectConfiguration, send_to_device
+from accelerate.utils import (
+    DataLoaderConfiguration,
+    DistributedType,
+    GradScalerKwargs,
+    ProjectConfiguration,
+    send_to_device,
+)
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from sdk.errors import InputError
 from sdk.text import shortened
 from train.device.background import BackgroundWriter, snapshot
+from train.device.compiling import compile_errors
+from train.device.passes import GraphedPasses
 from train.fitting.task import Batch, Task, Terms
 from train.networks.checkpoints import save_state
 from train.networks.depthwise import speed_up_depthwise
@@ -46,6 +54,9 @@ class Learner:
         self.optimisation = task.optimisation(passes)
         self._module, self._optimiser = accelerator.prepare(task.module_of(task.network), self.optimisation.optimiser)
         self._rates = [group["lr"] for group in self._optimiser.param_groups]
+        self._passes: Callable[[Sequence[Batch]], Terms] = self._pass_by_pass
+        if accelerator.device.type == "cuda" and accelerator.distributed_type == DistributedType.NO:
+            self._passes = GraphedPasses(self._pass_by_pass, task.network)
         self._average: AveragedModel | None = None
         if ema:
             average = get_ema_multi_avg_fn(ema)  # type: ignore[no-untyped-call]
@@ -76,17 +87,25 @@ class Learner:
             group["lr"] = how.rate(base, done)
         self._module.train()
         self._optimiser.zero_grad()  # before, for the warm-up of a head leaves gradients
-        means: Terms = {}
-        for left in reversed(range(how.passes)):
-            with self.accelerator.no_sync(self._module) if left else nullcontext():
-                terms = self._task.terms(self._module, next(batches), training=True)
-                self.accelerator.backward(terms["total"] / how.passes)
-            means = {name: means.get(name, 0) + value.detach() / how.passes for name, value in terms.items()}
+        means = self._passes([next(batches) for _ in range(how.passes)])
         if how.clip < float("inf"):
             self.accelerator.clip_grad_norm_(self._module.parameters(), how.clip)
         self._optimiser.step()
         if self._average is not None and how.averages(done + 1):
             self._average.update_parameters(self.network)
+        return means
+
+    def _pass_by_pass(self, batches: Sequence[Batch]) -> Terms:
+        """Add the gradients of a step's batches; return the means of the terms of the loss."""
+        means: Terms = {}
+        for left, batch in zip(reversed(range(len(batches))), batches, strict=True):
+            with (
+                self.accelerator.no_sync(self._module) if left else nullcontext(),
+                compile_errors("write compile: false in the recipe"),
+            ):
+                terms = self._task.terms(self._module, batch, training=True)
+                self.accelerator.backward(terms["total"] / len(batches))
+            means = {name: means.get(name, 0) + value.detach() / len(batches) for name, value in terms.items()}
         return means
 
     def validate(self, network: nn.Module, batch: Batch) -> Terms:

@@ -53,7 +53,7 @@ class TrainerSettings:
     seed: int = 0
     workers: int | None = None
     cache: bool = False
-    compile: bool = False
+    compile: bool | None = False
     save_every: int = 500
     trackers: tuple[str, ...] = ("tensorboard",)
 

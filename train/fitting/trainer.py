@@ -77,7 +77,7 @@ class Trainer:
         fix_rounding()
         accelerator = make_accelerator(settings.precision, out, task.loss_scale, settings.trackers)
         self._batches = TrainingBatches(task.train_set, settings, accelerator)
-        self._learner = Learner(task, settings.ema, self._batches.an_epoch, accelerator, settings.compile)
+        self._learner = Learner(task, settings.ema, self._batches.an_epoch, accelerator, bool(settings.compile))
         self._results, self._out, self._record = results, out, record
         self._step = 0
 

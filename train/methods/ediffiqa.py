@@ -7,7 +7,6 @@ lowered by the distance of each sample from the centre of its class, and keeps i
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,13 +44,21 @@ class EDifFIQA(Regressor):
         """Take the faces of people with a class centre."""
         prepared = prepare(data.labels, data.embeddings, data.identities, self.beta, self.min_images, data.clean)
         kept = data.keep(prepared.rows)
-        loss = partial(self._loss, torch.from_numpy(prepared.centres))
+        loss = _Loss(torch.from_numpy(prepared.centres), self.epsilon, self.theta)
         return Objective(kept, loss, {"teacher": kept.teacher, "class": kept.spread(prepared.classes)})
 
-    def _loss(self, centres: Tensor, features: Tensor, prediction: Tensor, batch: Batch, training: bool) -> Terms:
-        centre = centres[batch["class"].cpu()].to(features.device)
-        epsilon = self.epsilon if training else 0.0
-        terms = losses(features, prediction, batch["label"], batch["teacher"], centre, epsilon, self.theta)
+
+class _Loss:
+    """The loss of batches, with the class centres on the device: a copy a batch would make a GPU wait."""
+
+    def __init__(self, centres: Tensor, epsilon: float, theta: float) -> None:
+        self._centres, self._epsilon, self._theta = centres, epsilon, theta
+
+    def __call__(self, features: Tensor, prediction: Tensor, batch: Batch, training: bool) -> Terms:
+        self._centres = self._centres.to(features.device)
+        centre = self._centres[batch["class"]]
+        epsilon = self._epsilon if training else 0.0
+        terms = losses(features, prediction, batch["label"], batch["teacher"], centre, epsilon, self._theta)
         return {"total": terms.total, "quality": terms.quality, "consistency": terms.consistency}
 
 

@@ -8,7 +8,7 @@ import json
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from sdk.text import shortened
 from train.data.dataset import FaceDataset, Item, normalised
 from train.data.manifest import Manifest, read_manifest
 from train.degradations.bsrgan import degrade_face
+from train.device.compiling import worth_compiling
 from train.fitting.learner import Learner
 from train.fitting.settings import FREE, TrainerSettings, check_one_of, recorded
 from train.fitting.task import Batch, Optimisation, Terms, fused
@@ -45,6 +46,9 @@ from train.run_state import RunRecord, digest
 
 logger = logging.getLogger(__name__)
 
+COMPILE_FROM = 10_000
+"""Steps from which on a GPU compiles the UNet by default: that takes a minute or more, and each step is shorter."""
+
 READ_EVERY = 20
 """Steps between reads of the loss. A read at each step would let the device wait for Python."""
 
@@ -60,7 +64,8 @@ class DiffusionSettings(TrainerSettings):
     """How to train; the defaults are the published values.
 
     See `TrainerSettings` for the others. The averaged weights (`ema`) are what is kept; the loading processes
-    (`workers`) also degrade the faces; a flip turns both faces of a pair.
+    (`workers`) also degrade the faces; a flip turns both faces of a pair. `compile` is None for what suits the device
+    and the number of steps, see `worth_compiling`.
 
     Attributes:
         width: Channels of the UNet at the first resolution.
@@ -81,6 +86,7 @@ class DiffusionSettings(TrainerSettings):
     ema: float = 0.995
     flip: float = 0.5
     workers: int | None = 4
+    compile: bool | None = None
     width: int = 128
     multipliers: tuple[int, ...] = MULTIPLIERS
     timesteps: int = TIMESTEPS
@@ -162,6 +168,9 @@ def fit_diffiqa(settings: DiffusionSettings, source: Path, out: Path) -> Path:
     earlier = {name: getattr(DiffusionSettings(), name) for name in CHOSEN_LATER}
     values = {**recorded(settings), "faces": len(rows)}
     record = RunRecord(values, inputs, FREE | {"steps", "sample_every"}, earlier)
+    if settings.compile is None:
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        settings = replace(settings, compile=worth_compiling(device, settings.steps, COMPILE_FROM))
     Trainer(Restoration(pairs, settings), Samples(pairs, settings, out), settings, out, record).run()
     return out / "diffusion.safetensors"
 

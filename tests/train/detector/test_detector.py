@@ -14,6 +14,7 @@ import train.detector.photos
 from sdk import Face, InputError
 from sdk.detection.networks import cell_grid
 from sdk.models.card import METADATA_KEY
+from tests.support.device_waits import steps_without_waiting
 from train.cli import app
 from train.data.manifest import read_manifest
 from train.data.sources.source import Source, read_source
@@ -411,6 +412,13 @@ def test_training_resumes_exactly(photos: Path, tmp_path: Path, monkeypatch: pyt
     whole, parts = (read_state(tmp_path / name / "fit/last.safetensors") for name in ("whole", "parts"))
     for key, value in whole.items():
         torch.testing.assert_close(value, parts[key], rtol=0, atol=0)
+
+
+def test_a_gpu_waits_for_nothing(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train.detector.photos, "FaceDetector", Teacher)
+    settings = yaml.safe_load(recipe(tmp_path).read_text())
+    with steps_without_waiting(monkeypatch):
+        train.detector.fit.fit_detector(settings, tmp_path, tmp_path / "run")
 
 
 def test_confidence_is_shifted(labelled: Path) -> None:

@@ -14,10 +14,12 @@ from torch import Tensor
 
 from sdk.errors import InputError
 from tests.support import train_in_processes
+from tests.support.graphs import Graphs
 from tests.support.processes import start_two
 from tests.support.tiny_networks import TINY, fit_tiny
 from train.data.dataset import FaceDataset
 from train.data.manifest import read_manifest
+from train.device.passes import GraphedPasses
 from train.fitting import learner
 from train.fitting.learner import Learner
 from train.fitting.quality import quality_task
@@ -86,6 +88,34 @@ def test_an_interrupted_run_ends_with_the_same_weights(
         wanted, found = (read_state(tmp_path / folder / name) for folder in ("whole", "cut"))
         assert all(torch.equal(value, found[key]) for key, value in wanted.items())
     assert (tmp_path / "whole/history.json").read_text() == (tmp_path / "cut/history.json").read_text()
+
+
+@pytest.mark.parametrize("kind", [SETTINGS, SWA], ids=["one-cycle", "swa"])
+def test_graphs_change_no_weight_and_a_run_of_them_resumes_exactly(
+    crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: FitSettings
+) -> None:
+    settings, made = dataclasses.replace(kind, save_every=1), []
+    plain = fresh()
+    run(plain, crops, tmp_path / "plain", settings, Loss())
+    begin = Learner.__init__
+
+    def graphed(self: Learner, *arguments: Any) -> None:
+        begin(self, *arguments)
+        made.append(Graphs(self.network, monkeypatch))
+        self._passes = GraphedPasses(self._pass_by_pass, self.network)
+
+    monkeypatch.setattr(Learner, "__init__", graphed)
+    whole = fresh()
+    run(whole, crops, tmp_path / "whole", settings, Loss())
+    with pytest.raises(KeyboardInterrupt):
+        run(fresh(), crops, tmp_path / "cut", settings, Loss(7))
+    run(fresh(), crops, tmp_path / "cut", settings, Loss())
+    states = [read_state(tmp_path / name / "last.safetensors") for name in ("plain", "whole", "cut")]
+    for key, value in states[0].items():
+        for other in states[1:]:
+            torch.testing.assert_close(value, other[key], rtol=0, atol=0)
+    # An epoch is batches of 4, 4 and 2: one is replayed to prove the graph, two in each of the other epochs.
+    assert [(graphs.made, graphs.replays) for graphs in made[:1]] == [(1, 1 + 4)]
 
 
 def test_it_learns_and_keeps_the_best(crops: Path, tmp_path: Path) -> None:

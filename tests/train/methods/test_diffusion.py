@@ -9,6 +9,7 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from sdk.errors import InputError, ModelError, OutputError
+from tests.support.device_waits import steps_without_waiting
 from tests.support.diffusion import SETTINGS
 from tests.support.processes import start_two
 from tests.support.weights import golden_image, golden_noise, tame_diffusion, tame_network
@@ -28,6 +30,7 @@ from train.methods.fit_diffiqa import DiffusionSettings, PairDataset, clean_rows
 from train.networks import read_state, save_network
 from train.networks.unet import frozen_unet
 from train.recipes import read_recipe
+from train.run_state import RunRecord
 
 GOLDEN = Path(__file__).parents[2] / "data" / "golden"
 SHAPE = (2, 3, 112, 112)
@@ -162,6 +165,35 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         cv2.imwrite(str(faces / f"{index}.png"), cv2.resize(noise, (112, 112), interpolation=cv2.INTER_CUBIC))
     assert fit_diffiqa(SETTINGS, faces, out) == out / "diffusion.safetensors"
     return faces, out
+
+
+@pytest.mark.parametrize(
+    ("asked", "steps", "wanted"), [(None, 7, True), (None, 6, False), (False, 7, False), (True, 2, True)]
+)
+def test_a_long_training_on_a_gpu_compiles(
+    asked: bool | None, steps: int, wanted: bool, whole: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is decided by itself is no setting of the run, which may go on elsewhere."""
+    made: list[tuple[Any, RunRecord]] = []
+
+    class Seen:
+        def __init__(self, task: Any, results: Any, settings: DiffusionSettings, out: Path, record: RunRecord) -> None:
+            made.append((settings.compile, record))
+
+        def run(self) -> None: ...
+
+    monkeypatch.setattr(module, "Trainer", Seen)
+    monkeypatch.setattr(module, "COMPILE_FROM", 7)
+    monkeypatch.setattr(module, "worth_compiling", lambda device, work, least: work >= least)
+    fit_diffiqa(dataclasses.replace(SETTINGS, steps=steps, compile=asked), *whole)
+    ((compiled, record),) = made
+    assert compiled is wanted
+    assert ("compile" in record.as_dict()) is (asked is True)
+
+
+def test_a_gpu_waits_for_nothing(whole: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with steps_without_waiting(monkeypatch):
+        fit_diffiqa(SETTINGS, whole[0], tmp_path)
 
 
 @pytest.mark.parametrize("items", [4, 8, 13])

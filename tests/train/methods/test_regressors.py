@@ -11,6 +11,7 @@ import torch
 from typer.testing import CliRunner
 
 from sdk.errors import InputError, ModelError
+from tests.support.device_waits import steps_without_waiting
 from tests.support.weights import tame_network
 from train.cli import app
 from train.data.labelled import read_labelled
@@ -132,6 +133,22 @@ def test_a_run_by_the_command(method: str, network: str, data: Path, tmp_path: P
     trained = read_state(tmp_path / "last.safetensors")
     start = read_state(data / "teacher.safetensors")
     assert any(not torch.equal(value, trained[f"base_model.{key}"]) for key, value in start.items())
+
+
+@pytest.mark.parametrize(
+    ("method", "embeddings"),
+    [("ediffiqa", "embeddings.npy"), ("regression", None), ("aikd", "embeddings.npy"), ("aikd", None), ("blend", None)],
+)
+def test_a_gpu_waits_for_nothing(
+    method: str, embeddings: str | None, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings: dict[str, dict[str, object]] = {
+        "ediffiqa": {"label": "diffiqa", "beta": 1.0, "min_images": 1},
+        "blend": {"outputs": [{"label": "diffiqa"}]},
+    }
+    made = recipe(method, **{method: settings.get(method, {"label": "diffiqa"})})
+    with steps_without_waiting(monkeypatch):
+        fit_regressor(made, files(data, embeddings=embeddings), tmp_path)
 
 
 def test_a_head_of_one_layer_can_be_put_on_a_scale() -> None:

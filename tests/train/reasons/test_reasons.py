@@ -15,6 +15,7 @@ from sdk import InputError
 from sdk.alignment import TEMPLATE, align
 from sdk.measuring.damage import OUTPUTS as MEASURED
 from sdk.models.loading import load_model
+from tests.support.device_waits import steps_without_waiting
 from train.degradations.graded import DEGRADATIONS
 from train.reasons.coverings import COVERED, cover
 from train.reasons.dataset import DamagedFaces, DamageSettings
@@ -106,7 +107,7 @@ def test_wrong_settings(values: dict[str, object], message: str) -> None:
         DamageSettings(**values)  # type: ignore[arg-type]
 
 
-def test_from_photos_to_a_file(tmp_path: Path) -> None:
+def test_from_photos_to_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photo = cv2.imread(str(PHOTO))[:300, 60:360]
     points = np.array(EYES_NOSE_MOUTH) - (60, 0)
     names = []
@@ -124,6 +125,8 @@ def test_from_photos_to_a_file(tmp_path: Path) -> None:
         "training": training,
         "refine": {"damage": {"times": 2.0, "often": ["blur"]}, "training": {"epochs": 2}},
     }
+    with steps_without_waiting(monkeypatch):
+        fit_reasons(recipe, tmp_path / "data", tmp_path / "looked at")
     weights = fit_reasons(recipe, tmp_path / "data", tmp_path / "run")
     assert len(json.loads((tmp_path / "run/fit/history.json").read_text())) == 1
     assert len(json.loads((tmp_path / "run/refine/history.json").read_text())) == 2
