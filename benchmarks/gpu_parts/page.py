@@ -57,6 +57,7 @@ LINES = (
         "`fit ediffiqa` T, images/s", "fit ediffiqa T", 3800,
         (("fit ediffiqa T.the_same_batch_again", "without loading"),), most=False,
     ),
+    Line("the same without a CUDA graph", "fit ediffiqa T, without a graph", None, most=False),
     Line(
         "`fit ediffiqa` L, images/s", "fit ediffiqa L", 2700,
         (("fit ediffiqa L.the_same_batch_again", "without loading"),), most=False,

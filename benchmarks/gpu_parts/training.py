@@ -16,6 +16,7 @@ import pyarrow as pa
 from gpu_parts.setup import Setup
 from tests.support.weights import tame_network
 from train.data.manifest import read_manifest, write_table
+from train.fitting import learner as learner_module
 from train.fitting.fit_regressor import fit_regressor
 from train.fitting.learner import Learner
 from train.fitting.regressor import FitFiles, RegressorRecipe
@@ -27,15 +28,23 @@ from train.recipes import read_recipe
 class Steps:
     """Times the steps of a training, and at one of them the same batch again and again.
 
+    Args:
+        setup: Of the run.
+        alone_at: That step.
+        alone: How often.
+        graphs: Let the passes become a CUDA graph, as the command does.
+
     Attributes:
         ends: When each step had been queued on the device.
         alone: Seconds of a step on a batch that is there already.
+        graph: Whether the passes became a CUDA graph.
     """
 
-    def __init__(self, setup: Setup, alone_at: int, alone: int) -> None:
-        self._setup, self._alone_at, self._times = setup, alone_at, alone
+    def __init__(self, setup: Setup, alone_at: int, alone: int, graphs: bool = True) -> None:
+        self._setup, self._alone_at, self._times, self._graphs = setup, alone_at, alone, graphs
         self.ends: list[float] = []
         self.alone: float | None = None
+        self.graph = False
 
     @contextmanager
     def timed(self) -> Iterator[None]:
@@ -50,14 +59,18 @@ class Steps:
                 batch = next(batches)
                 steps.alone = steps._setup.seconds(lambda: original(learner, repeat(batch), done), steps._times)
             steps.ends.append(time.perf_counter())
+            steps.graph = getattr(learner._passes, "graphed", False)
             return terms
 
         AcceleratorState._reset_state(True)
+        graphed = learner_module.GraphedPasses
         Learner.step = step  # type: ignore[method-assign]
+        if not self._graphs:
+            learner_module.GraphedPasses = lambda run, network: run  # type: ignore[assignment, misc, return-value]
         try:
             yield
         finally:
-            Learner.step = original  # type: ignore[method-assign]
+            Learner.step, learner_module.GraphedPasses = original, graphed  # type: ignore[method-assign, misc]
 
 
 def fit_diffusion(setup: Setup) -> None:
@@ -90,8 +103,8 @@ def _fit_diffusion(setup: Setup, line: str, settings: DiffusionSettings) -> None
         setup.put(
             line, images / float(np.mean(steady)), the_same_batch_again=images / (timing.alone or 1),
             first_step_s=timing.ends[0] - begin, checkpoint_holds_s=saving,
-            after_last_step_s=begin + whole - timing.ends[-1], precision=settings.precision, workers=settings.workers,
-            GiB=setup.memory(),
+            after_last_step_s=begin + whole - timing.ends[-1], graph=timing.graph, precision=settings.precision,
+            workers=settings.workers, GiB=setup.memory(),
         )  # fmt: skip
     shutil.rmtree(out, ignore_errors=True)
 
@@ -101,9 +114,9 @@ def fit_regressors(setup: Setup) -> None:
     labels = _long_table(setup, setup.pick(24_000, 60))
     for name, line in (("ediffiqa-t", "fit ediffiqa T"), ("ediffiqa-l", "fit ediffiqa L")):
         if setup.left(25) and not (setup.dry and name == "ediffiqa-l"):
-            _fit_regressor(setup, line, name, labels, {})
-    if setup.left(45) and not setup.dry:
-        _fit_regressor(setup, "fit ediffiqa T, compiled", "ediffiqa-t", labels, {"compile": True})
+            _fit_regressor(setup, line, name, labels)
+    if setup.left(30) and not setup.dry:
+        _fit_regressor(setup, "fit ediffiqa T, without a graph", "ediffiqa-t", labels, graphs=False)
 
 
 def _long_table(setup: Setup, count: int) -> Path:
@@ -124,19 +137,19 @@ def _long_table(setup: Setup, count: int) -> Path:
     return folder / "labels.csv"
 
 
-def _fit_regressor(setup: Setup, line: str, name: str, labels: Path, changes: dict[str, Any]) -> None:
+def _fit_regressor(setup: Setup, line: str, name: str, labels: Path, graphs: bool = True) -> None:
     with setup.guarded(line):
         recipe = RegressorRecipe.from_recipe(read_recipe(name))
         method = replace(recipe.method, label="diffiqa", beta=1.0, min_images=2)  # type: ignore[call-arg]
         dry = {"precision": "bf16", "batch_size": 8} if setup.dry else {}
-        recipe = replace(recipe, method=method, training=replace(recipe.training, epochs=1, **changes, **dry))
+        recipe = replace(recipe, method=method, training=replace(recipe.training, epochs=1, **dry))
         backbone, vectors, out = (setup.work / f"{name}{end}" for end in (".safetensors", ".npy", "-run"))
         network: Any = tame_network(name)
         save_network(network.base_model, backbone)
         rows = len(read_manifest(labels))
         np.save(vectors, np.random.default_rng(0).standard_normal((rows, 512)).astype(np.float32))
         begin_at, size = setup.pick(40, 1), recipe.training.batch_size
-        timing = Steps(setup, setup.pick(20, 0), setup.pick(15, 1))
+        timing = Steps(setup, setup.pick(20, 0), setup.pick(15, 1), graphs)
         setup.free()
         begin = time.perf_counter()
         with timing.timed():
@@ -145,6 +158,6 @@ def _fit_regressor(setup: Setup, line: str, name: str, labels: Path, changes: di
         setup.put(
             line, (len(ends) - 1) * size / (ends[-1] - ends[0]), the_same_batch_again=size / (timing.alone or 1),
             first_step_s=timing.ends[0] - begin, after_last_step_s=time.perf_counter() - timing.ends[-1],
-            steps=len(ends), precision=recipe.training.precision, GiB=setup.memory(),
+            steps=len(ends), graph=timing.graph, precision=recipe.training.precision, GiB=setup.memory(),
         )  # fmt: skip
         shutil.rmtree(out, ignore_errors=True)

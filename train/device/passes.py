@@ -57,6 +57,11 @@ class GraphedPasses:
         self._possible = True
         self._graph: _Graph | None = None
 
+    @property
+    def graphed(self) -> bool:
+        """Whether there is a graph."""
+        return self._graph is not None
+
     def __call__(self, batches: Sequence[Batch]) -> Losses:
         """Return the losses of some batches, tensors of their own."""
         shapes = [{name: (value.shape, value.dtype) for name, value in batch.items()} for batch in batches]
