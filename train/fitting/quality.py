@@ -13,7 +13,7 @@ from train.fitting.settings import FitSettings
 from train.fitting.supervised import LossFunction, Supervised, parameter_group
 from train.fitting.task import Batch, Terms
 from train.networks import QualityNetwork, Variant
-from train.networks.frozen_norm import fuse_frozen_norms
+from train.networks.norms import fuse_frozen_norms
 
 
 def quality_task(

@@ -2,26 +2,31 @@
 
 import copy
 import logging
+from collections import Counter
 
 import torch
 from torch import Tensor, nn
+from torch.fx import GraphModule, symbolic_trace
 from torch.fx.experimental.optimization import fuse
 
 from train.networks.depthwise import speed_up_depthwise
+from train.networks.norms import fold_norms
 from train.networks.recognition import RecognitionModel
 
 logger = logging.getLogger(__name__)
+
+_FOLDED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
 
 def frozen_for_attack(network: nn.Module, device: torch.device, dtype: torch.dtype = torch.float32) -> nn.Module:
     """Return a copy of a network in evaluation mode, without gradients of its parameters, with fast input gradients.
 
-    Batch norms are folded into their convolutions, and on a CPU depthwise convolutions get a faster backward pass, see
-    `train.networks.depthwise`. Both are exact up to rounding.
+    Batch norms are folded into the layers before or after them, see `train.networks.norms`, and on a CPU depthwise
+    convolutions get a faster backward pass, see `train.networks.depthwise`. All is exact up to rounding.
 
     Args:
-        network: Any module. One that `torch.fx` cannot trace keeps its batch norms. With another `dtype` than float32
-            a `RecognitionModel`; it goes on to normalise in float32.
+        network: Any module; of a `RecognitionModel` its network. One that `torch.fx` cannot trace keeps its batch
+            norms. With another `dtype` than float32 a `RecognitionModel`; it goes on to normalise in float32.
         device: Device of the copy.
         dtype: Of its weights and activations.
 
@@ -29,11 +34,13 @@ def frozen_for_attack(network: nn.Module, device: torch.device, dtype: torch.dty
         The copy, in channels-last layout.
     """
     frozen = copy.deepcopy(network).eval().requires_grad_(False)
-    if dtype != torch.float32:
-        assert isinstance(frozen, RecognitionModel)
-        frozen.network = _Cast(_fused(frozen.network), dtype)
+    if isinstance(frozen, RecognitionModel):  # it looks at the size of faces, which cannot be traced
+        frozen.network = _fused(frozen.network)
     else:
         frozen = _fused(frozen)
+    if dtype != torch.float32:
+        assert isinstance(frozen, RecognitionModel)
+        frozen.network = _Cast(frozen.network, dtype)
     frozen = frozen.requires_grad_(False).to(device)
     if device.type == "cpu":
         speed_up_depthwise(frozen)
@@ -42,10 +49,20 @@ def frozen_for_attack(network: nn.Module, device: torch.device, dtype: torch.dty
 
 def _fused(network: nn.Module) -> nn.Module:
     try:
-        return fuse(network)
+        traced = symbolic_trace(network)
+        if not _has_shared_layers(traced):
+            return fold_norms(fuse(traced, no_trace=True))
+        reason = "a layer is called more than once"
     except Exception as error:  # noqa: BLE001 - tracing a user's module can fail in any way, and only costs speed
-        logger.info("batch norms stay unfused: %s", error)
-        return network
+        reason = str(error)
+    logger.info("batch norms stay unfused: %s", reason)
+    return network
+
+
+def _has_shared_layers(traced: GraphModule) -> bool:
+    """Return whether a layer that norms would be folded into is called more than once."""
+    calls = Counter(node.target for node in traced.graph.nodes if node.op == "call_module")
+    return any(calls[name] > 1 and isinstance(layer, _FOLDED) for name, layer in traced.named_modules())
 
 
 class _Cast(nn.Module):

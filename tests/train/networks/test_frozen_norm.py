@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from tests.support.weights import tame_network
 from train.networks.depthwise import speed_up_depthwise
-from train.networks.frozen_norm import fuse_frozen_norms
+from train.networks.norms import fuse_frozen_norms
 
 
 def outputs_and_gradients(network: nn.Module, x: Tensor) -> list[Tensor]:
