@@ -20,6 +20,9 @@ logger = logging.getLogger(__name__)
 COMPILERS = ("cc", "gcc", "clang")
 """C compilers. Triton needs one for the code that launches its kernels."""
 
+OLDEST = (7, 0)
+"""Compute capability of the oldest GPUs that Triton compiles for."""
+
 
 def worth_compiling(device: torch.device, images: int, least: int) -> bool:
     """Decide whether to compile the network of a labelling run.
@@ -31,11 +34,19 @@ def worth_compiling(device: torch.device, images: int, least: int) -> bool:
     """
     if device.type != "cuda" or images < least:
         return False
+    missing = missing_for_triton(device)
+    if missing:
+        logger.warning("the network is not compiled, which is slower: %s is missing", missing)
+    return not missing
+
+
+def missing_for_triton(device: torch.device) -> str:
+    """Return what Triton needs and this machine or GPU lacks, in words; empty where it can be used."""
     missing = [] if find_spec("triton") else ["triton"]
     missing += [] if os.environ.get("CC") or any(map(shutil.which, COMPILERS)) else ["a C compiler"]
-    if missing:
-        logger.warning("the network is not compiled, which is slower: %s is missing", " and ".join(missing))
-    return not missing
+    if torch.cuda.is_available() and torch.cuda.get_device_capability(device) < OLDEST:
+        missing.append("a GPU of compute capability {}.{}".format(*OLDEST))
+    return " and ".join(missing)
 
 
 @contextmanager

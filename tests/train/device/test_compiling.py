@@ -81,6 +81,14 @@ def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest
     assert "triton and a C compiler is missing" in caplog.text
 
 
+def test_an_old_gpu_does_not_compile(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    tools(monkeypatch, True, True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (6, 1))
+    assert not worth_compiling(GPU, 5, 5)
+    assert "a GPU of compute capability 7.0 is missing" in caplog.text
+
+
 def test_one_shape_is_compiled_and_serves_with_and_without_gradients(compiled: list[tuple[int, ...]]) -> None:
     network = nn.Conv2d(3, 2, 3).requires_grad_(False)
     module, images = CompiledForAttack(network), torch.rand(4, 3, 8, 8)
