@@ -65,11 +65,13 @@ def layer_is_right(case: Case) -> None:
     conv = nn.Conv2d(channels, channels, kernel, stride, padding, groups=channels)
     layers = [module for module in (case.before, conv, case.after) if module is not None]
     network = nn.Sequential(*copy.deepcopy(layers)).to(case.dtype).float().requires_grad_(False)
-    fused = ActivatedDepthwise(conv, case.before, case.after).to(case.dtype)  # type: ignore[arg-type]
+    shift = torch.randn(channels).to(case.dtype).float()
+    fused = ActivatedDepthwise(conv, case.before, case.after, shift).to(case.dtype)  # type: ignore[arg-type]
     x = (4 * torch.randn(case.shape)).to(case.dtype)
-    x.flatten()[::3] = 0  # the edges of ReLU6, where PyTorch's gradient is 0
+    x.flatten()[::3] = 0
     x.flatten()[1::3] = 6
-    wanted, wanted_gradient = value_and_gradient(network, x.float())
+    shifted = x.float() + (shift[:, None, None] if case.before else 0)
+    wanted, wanted_gradient = value_and_gradient(network, shifted)
     found, gradient = value_and_gradient(fused, x)
     assert found.dtype == gradient.dtype == case.dtype
     assert found.is_contiguous(memory_format=torch.channels_last)
@@ -77,15 +79,16 @@ def layer_is_right(case: Case) -> None:
     close(gradient, wanted_gradient, ROUNDING[case.dtype])
 
 
-def edges_of_the_output_have_pytorchs_gradient() -> None:
-    """Values of exactly 0 and 6 after the convolution, whose kernel passes them on."""
+def edges_have_pytorchs_gradient() -> None:
+    """Values of exactly 0 and 6, before and after a convolution that passes them on."""
     conv = nn.Conv2d(4, 4, 3, 1, 1, groups=4)
     nn.init.dirac_(conv.weight, 4)
-    nn.init.zeros_(conv.bias)
+    nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
     x = torch.tensor([-1.0, 0, 1, 6, 7]).expand(1, 4, 3, 5).contiguous()
-    for after, wanted in ((nn.ReLU6(), [0.0, 0, 1, 0, 0]), (nn.ReLU(), [0.0, 0, 1, 1, 1])):
-        _, gradient = value_and_gradient(ActivatedDepthwise(conv, None, after), x, torch.ones_like(x))
-        torch.testing.assert_close(gradient, torch.tensor(wanted).expand_as(gradient))
+    for activation, wanted in ((nn.ReLU6(), [0.0, 0, 1, 0, 0]), (nn.ReLU(), [0.0, 0, 1, 1, 1])):
+        for around in ((activation, None), (None, activation)):
+            _, gradient = value_and_gradient(ActivatedDepthwise(conv, *around), x, torch.ones_like(x))
+            torch.testing.assert_close(gradient, torch.tensor(wanted).expand_as(gradient))
 
 
 def value_and_gradient(network: nn.Module, x: Tensor, grad: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -131,7 +134,7 @@ def the_compiler_takes_it() -> None:
     close(gradient, wanted_gradient, 1e-6)
     slopes = torch.zeros(8)
     x = torch.randn(2, 8, 6, 5, requires_grad=True)
-    arguments = (x, torch.randn(9, 8), slopes, slopes, 6.0, slopes, 6.0, 1, 1)
+    arguments = (x, torch.randn(9, 8), slopes, torch.zeros(2, 8), 6.0, slopes, 6.0, 1, 1)
     torch.library.opcheck(depthwise, arguments)
     assert F.relu(depthwise(*arguments)).isfinite().all()
 
@@ -140,7 +143,7 @@ if __name__ == "__main__":
     if sys.argv[1] == "layers":
         for case in CASES:
             layer_is_right(case)
-        edges_of_the_output_have_pytorchs_gradient()
+        edges_have_pytorchs_gradient()
         the_compiler_takes_it()
     else:
         network_is_right(sys.argv[1])

@@ -112,6 +112,19 @@ def test_values_that_are_used_again_stay(network: nn.Module, wanted: list[str]) 
     assert parts(fused) == wanted
 
 
+def test_a_bias_goes_to_the_activation_unless_it_is_used_elsewhere() -> None:
+    conv, activation = nn.Conv2d(4, 4, 1), nn.ReLU()
+    once = fuse(nn.Sequential(conv, activation, depthwise()).eval())
+    bias = once.get_submodule("0").bias
+    fuse_depthwise(once)
+    assert once.get_submodule("0").bias is None
+    torch.testing.assert_close(once.get_submodule("depthwise_3").before, torch.stack([torch.zeros(4), bias]))
+    twice = fuse(nn.Sequential(conv, activation, depthwise(), conv).eval())
+    fuse_depthwise(twice)
+    assert twice.get_submodule("0").bias is not None
+    assert parts(twice) == ["Conv2d", "depthwise before", "Conv2d"]
+
+
 class Untraceable(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -167,6 +180,8 @@ def test_mobilefacenets(name: str, activations: list[str], saved: int) -> None:
     fused = [part for part in found if part.startswith("depthwise")]
     assert fused == [*["depthwise before after"] * 16, "depthwise before"]
     assert [part for part in found if "ReLU" in part] == activations
+    without = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d) and layer.bias is None]
+    assert len(without) == 17 - len(activations) + (name == "mobilefacenet128")
     before, after = (launches(model.requires_grad_(False), 4, 3, 112, 112) for model in (plain, network))
     assert before - after == saved
 

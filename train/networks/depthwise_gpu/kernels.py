@@ -1,7 +1,8 @@
 """Triton kernels of depthwise convolutions in channels-last layout, with the activations before and after them.
 
 An activation is `x > 0 ? min(x, cap) : slope * x`, with a slope for each channel: ReLU, ReLU6 and PReLU are cases of
-it, so they share compiled kernels. It gives 0 for 0, so zeros that pad a tensor stay zeros. Sums are in float32.
+it, so they share compiled kernels. A number for each channel may be added to its input, which is the bias of the
+convolution before it: PyTorch adds that in a pass over memory of its own. Sums are in float32.
 
 A 3x3 kernel with stride 1 and padding 1, the usual one, has a kernel of its own that reads each row once.
 """
@@ -52,9 +53,9 @@ def _derivative(values, slopes, cap):
 
 
 @triton.jit
-def _input(x, start, offsets, mask, slopes, cap):
-    """Load values, and activate them."""
-    return _activated(_load(x, start, offsets, mask), slopes, cap)
+def _input(x, start, offsets, mask, shift, slopes, cap):
+    """Load values, shift and activate them. What pads them stays 0."""
+    return tl.where(mask, _activated(_load(x, start, offsets, mask) + shift, slopes, cap), 0.0)
 
 
 @triton.jit
@@ -85,6 +86,7 @@ def _forward(
 ):  # fmt: skip
     """Compute some positions of y of an image, and some channels."""
     image, _, first, channel = _tile(1, out_height * out_width, channels, 1, POSITIONS, CHANNELS)
+    shift = _channel(before + channels, channel, before_channels)
     before, after = _slopes(before, channel, before_channels), _slopes(after, channel, after_channels)
     x += image * height * width * channels
     y += image * out_height * out_width * channels
@@ -96,7 +98,9 @@ def _forward(
     for row in range(kernel):
         for column in range(kernel):
             inside = (top + row >= 0) & (top + row < height) & (left + column >= 0) & (left + column < width)
-            values = _input(x, (row * width + column) * channels, start, mask & inside[:, None], before, before_cap)
+            values = _input(
+                x, (row * width + column) * channels, start, mask & inside[:, None], shift, before, before_cap
+            )
             total += values * _channel(weight + (row * kernel + column) * channels, channel, channels)
     values = _activated(total + _channel(bias, channel, channels), after, after_cap)
     tl.store(y + (position * channels)[:, None] + channel[None, :], values.to(y.dtype.element_ty), mask=mask)
@@ -114,6 +118,7 @@ def _backward(
     """
     down, across = tl.cdiv(height, stride), tl.cdiv(width, stride)
     image, _, first, channel = _tile(1, down * across, channels, 1, POSITIONS, CHANNELS)
+    shift = _channel(before + channels, channel, before_channels)
     before, after = _slopes(before, channel, before_channels), _slopes(after, channel, after_channels)
     start, own_start = image * out_height * out_width * channels, image * height * width * channels
     position = first + tl.arange(0, POSITIONS)
@@ -134,7 +139,7 @@ def _backward(
             own_row, own_column = top * stride + a, left * stride + b
             own = ((own_row * width + own_column) * channels)[:, None] + channel[None, :]
             here = mask & ((own_row < height) & (own_column < width))[:, None]
-            total *= _derivative(_load(x, own_start, own, here & saved), before, before_cap)
+            total *= _derivative(_load(x, own_start, own, here & saved) + shift, before, before_cap)
             tl.store(x_grad + own_start + own, total.to(x_grad.dtype.element_ty), mask=here)
 
 
@@ -151,6 +156,7 @@ def _three_by_three(
     below. So it is read and activated once for three rows.
     """
     image, first, first_column, channel = _tile(height, width, channels, ROWS, COLUMNS, CHANNELS)
+    shift = _channel(before + channels, channel, before_channels)
     before, after = _slopes(before, channel, before_channels), _slopes(after, channel, after_channels)
     column = first_column + tl.arange(0, COLUMNS)
     if BACKWARD:
@@ -177,11 +183,11 @@ def _three_by_three(
             left = _gradient(source, y, start - channels, place, in_left & inside, known, after, after_cap)
             middle = _gradient(source, y, start, place, in_middle & inside, known, after, after_cap)
             right = _gradient(source, y, start + channels, place, in_right & inside, known, after, after_cap)
-            values = _load(x, start - width * channels, place, ended & saved)
+            values = _load(x, start - width * channels, place, ended & saved) + shift
         else:
-            left = _input(source, start - channels, place, in_left & inside, before, before_cap)
-            middle = _input(source, start, place, in_middle & inside, before, before_cap)
-            right = _input(source, start + channels, place, in_right & inside, before, before_cap)
+            left = _input(source, start - channels, place, in_left & inside, shift, before, before_cap)
+            middle = _input(source, start, place, in_middle & inside, shift, before, before_cap)
+            right = _input(source, start + channels, place, in_right & inside, shift, before, before_cap)
         above = own + (left * w20 + middle * w21 + right * w22)
         own = below + (left * w10 + middle * w11 + right * w12)
         below = left * w00 + middle * w01 + right * w02
@@ -211,8 +217,8 @@ def _programs(count: int, channels: int, rows: int, columns: int) -> tuple[int]:
 
 
 def _arguments(slopes: Tensor | None, cap: float, stand_in: Tensor) -> tuple[Tensor, int, float]:
-    """Return slopes, their number, and the cap. No slopes take the place of none, so that kernels stay the same."""
-    return (stand_in, 0, inf) if slopes is None else (slopes, len(slopes), cap)
+    """Return slopes, their channels, and the cap. No channels stand for no activation: kernels are the same then."""
+    return (stand_in, 0, inf) if slopes is None else (slopes, slopes.shape[-1], cap)
 
 
 def forward(

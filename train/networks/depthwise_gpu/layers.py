@@ -4,6 +4,7 @@ cuDNN compiles each depthwise convolution while one waits, for seconds in a netw
 and writes all values once more. `kernels` has what runs instead; it is loaded when it is used, for it needs triton.
 """
 
+from collections.abc import Callable
 from math import inf
 from typing import Any, TypeGuard
 
@@ -32,9 +33,10 @@ def depthwise(
         x: (N, C, H, W) on a GPU, of any type of up to 32 bits. It computes in float32.
         weight: (k * k, C), row by row.
         bias: (C,).
-        before: Slopes (C,) of the activation before the convolution; None for no activation.
+        before: Slopes of the activation before the convolution, and what is added to its input, (2, C); None for no
+            activation.
         before_cap: Its largest value.
-        after: Slopes of the activation after it, none below 0, because its output tells the sign of its input.
+        after: Slopes (C,) of the activation after it, none below 0, because its output tells the sign of its input.
         after_cap: Its largest value.
         stride: Of rows and columns.
         padding: On each side.
@@ -67,10 +69,10 @@ def depthwise_backward(
         weight: As for `depthwise`, like what follows height and width.
         height: Of the input.
         width: Of the input.
-        before: Slopes.
-        before_cap: Largest value.
-        after: Slopes.
-        after_cap: Largest value.
+        before: As above.
+        before_cap: As above.
+        after: As above.
+        after_cap: As above.
         stride: Of rows and columns.
         padding: On each side.
 
@@ -130,14 +132,24 @@ class ActivatedDepthwise(nn.Module):
         conv: A plain depthwise convolution, see `is_plain_depthwise`.
         before: Activation of its input.
         after: Activation of its output. A PReLU has no slope below 0.
+        shift: Added to the input of `before`, (C,).
     """
 
-    def __init__(self, conv: nn.Conv2d, before: Activation | None = None, after: Activation | None = None) -> None:
+    def __init__(
+        self,
+        conv: nn.Conv2d,
+        before: Activation | None = None,
+        after: Activation | None = None,
+        shift: Tensor | None = None,
+    ) -> None:
         super().__init__()
         weight = conv.weight.detach()
+        slopes = _slopes(before, weight)
+        if slopes is not None:
+            slopes = torch.stack([slopes, torch.zeros_like(slopes) if shift is None else shift.detach()])
         self.register_buffer("weight", weight.flatten(1).t().contiguous())
         self.register_buffer("bias", weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.detach())
-        self.register_buffer("before", _slopes(before, weight))
+        self.register_buffer("before", slopes)
         self.register_buffer("after", _slopes(after, weight))
         self._caps = [6.0 if isinstance(activation, nn.ReLU6) else inf for activation in (before, after)]
         self._stride, self._padding = conv.stride[0], int(conv.padding[0])
@@ -165,7 +177,8 @@ def has_depthwise(network: nn.Module) -> bool:
 def fuse_depthwise(network: nn.Module) -> None:
     """Turn the plain depthwise convolutions of a frozen network into `ActivatedDepthwise`, in place.
 
-    In a graph of `torch.fx` they take in the activations around them, where nothing else uses the values between.
+    In a graph of `torch.fx` they take in the activations around them, and the bias of the convolution before those,
+    where nothing else uses the values between.
 
     Args:
         network: Batch norms that belong to its convolutions are folded already.
@@ -196,8 +209,9 @@ def _fuse_graph(network: fx.GraphModule) -> None:
             before = None
         if not _fits_after(after) or _is_shared(node):
             after = None
+        shift = None if before is None else _take_bias(source.args[0], module_of)
         name = f"depthwise_{number}"
-        network.add_module(name, ActivatedDepthwise(conv, before, after))
+        network.add_module(name, ActivatedDepthwise(conv, before, after, shift))
         with graph.inserting_before(node):
             fused = graph.call_module(name, source.args if before else node.args)
         replaced = ([user] if after else []) + [node] + ([source] if before else [])
@@ -206,6 +220,17 @@ def _fuse_graph(network: fx.GraphModule) -> None:
             graph.erase_node(old)
     network.delete_all_unused_submodules()
     network.recompile()
+
+
+def _take_bias(node: Any, module_of: Callable[[Any], nn.Module | None]) -> Tensor | None:
+    """Take the bias from a convolution, unless it or its values are used elsewhere."""
+    conv = module_of(node)
+    if type(conv) is not nn.Conv2d or _is_shared(node):
+        return None
+    if sum(module_of(other) is conv for other in node.graph.nodes) > 1:
+        return None
+    bias, conv.bias = conv.bias, None
+    return bias
 
 
 def _is_shared(node: Any) -> bool:
