@@ -18,9 +18,10 @@ POSITIONS, CHANNELS = 32, 64
 """Tile of the general kernels. 64 channels of 16 bits are one line of 128 bytes of the cache."""
 
 ROWS, COLUMNS = 14, 8
-"""Tile of the kernels that walk down rows. Faces of 112 x 112 give sides of 56, 28, 14 and 7."""
+"""Tile of the kernel that walks down rows. Faces of 112 x 112 give sides of 56, 28, 14 and 7."""
 
 WARPS = 4
+"""128 threads, each with 4 channels of a column then: their 36 weights stay in registers."""
 
 
 @triton.jit
@@ -177,7 +178,7 @@ def _three_by_three(
     below = tl.zeros((COLUMNS, CHANNELS), tl.float32)
     for row in range(first - 1, tl.minimum(first + ROWS, height) + 1):
         start = (image * height + row) * width * channels
-        rows = tl.full((COLUMNS, 1), row, tl.int32)
+        rows = tl.full((COLUMNS, 1), row, tl.int32)  # the interpreter takes no scalar as a mask
         inside, ended = (rows >= 0) & (rows < height), in_middle & (rows > first)
         if BACKWARD:
             left = _gradient(source, y, start - channels, place, in_left & inside, known, after, after_cap)
