@@ -19,8 +19,8 @@ from sdk.text import shortened
 
 logger = logging.getLogger(__name__)
 
-COMPILERS = ("cc", "gcc", "clang")
-"""C compilers. Triton needs one for the code that launches its kernels."""
+COMPILERS = ("gcc", "clang")
+"""C compilers that Triton looks for. It needs one for the code that launches its kernels."""
 
 HEADER = Path(sysconfig.get_path("include"), "Python.h")
 """What that code includes. Some systems have it in a package of its own, as python3-dev."""
