@@ -22,6 +22,8 @@ def modules() -> list[str]:
 
 @pytest.mark.parametrize("name", modules())
 def test_module_imports_and_says_what_it_is(name: str) -> None:
+    if name == "train.networks.depthwise_gpu.kernels":
+        pytest.importorskip("triton")  # which torch brings on Linux with CUDA alone
     module = importlib.import_module(name)
     assert (module.__doc__ or "").strip()
 

@@ -5,14 +5,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from diffiqa_labels import plain_loop as diffiqa_loop
 from faceqan_labels import plain_loop as faceqan_loop
 from numpy.typing import NDArray
-from torch import nn
 
 from gpu_parts.setup import Setup, ranks_agree
 from sdk.parallel import bounded_map
@@ -23,7 +22,7 @@ from train.methods import diffiqa as diffiqa_method
 from train.methods import faceqan as faceqan_method
 from train.methods.diffiqa import DifFIQALabeller, DifFIQASettings
 from train.methods.faceqan import FaceQANLabeller, FaceQANSettings
-from train.networks.depthwise import DepthwiseConv2d, speed_up_depthwise
+from train.networks import attack
 
 MANY = 100_000
 """Images of a run that is worth compiling for."""
@@ -129,56 +128,11 @@ class FaceQAN:
         model, noises = self.setup.recognition(self._network).to(self.setup.device), self.labeller(False)
         loops(self.setup, self.line, lambda faces: faceqan_loop(model, faces, noises), self.setup.pick(count, 1))
 
-    def own_depthwise(self) -> None:
-        """With PyTorch's own kernels for depthwise convolutions, which need no plan."""
-        if self.setup.left(15):
-            with self.setup.guarded(f"{self.line}, own depthwise"):
-                labeller = self.labeller(False)
-                network = OwnDepthwise(labeller._model())
-                labeller._model = lambda: network  # type: ignore[assignment, return-value]
-                measure(self.setup, f"{self.line}, own depthwise", labeller, self.faces, self.batches)
-
-
-class OwnDepthwise(nn.Module):
-    """A network whose depthwise convolutions do without cuDNN, in the layout that their kernels take."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-        speed_up_depthwise(self.network)
-        for module in self.network.modules():
-            if isinstance(module, DepthwiseConv2d):
-                module.__class__ = _OwnDepthwiseConv2d
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.network(x.contiguous())
-
-
-class _OwnDepthwiseConv2d(DepthwiseConv2d):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return _WithoutCudnn.apply(x, self.weight, self.bias, self.stride[0], int(self.padding[0]))  # type: ignore[no-untyped-call]
-
-
-class _WithoutCudnn(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: Any, stride: int, padding: int) -> torch.Tensor:
-        ctx.save_for_backward(weight)
-        ctx.stride, ctx.padding, ctx.shape = stride, padding, x.shape
-        with torch.backends.cudnn.flags(enabled=False):
-            return F.conv2d(x, weight, bias, stride, padding, groups=len(weight))
-
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None, None, None]:
-        (weight,) = ctx.saved_tensors
-        size = [length + 2 * ctx.padding - weight.shape[-1] + 1 for length in ctx.shape[2:]]
-        grad = grads[0].contiguous()
-        if ctx.stride > 1:
-            spread = grad.new_zeros((*grad.shape[:2], *size))
-            spread[:, :, :: ctx.stride, :: ctx.stride] = grad
-            grad = spread
-        with torch.backends.cudnn.flags(enabled=False):
-            around = weight.shape[-1] - 1 - ctx.padding
-            return F.conv2d(grad, weight.flip(-1, -2), None, 1, around, groups=len(weight)), None, None, None, None
+    def cudnn_depthwise(self) -> None:
+        """With cuDNN's depthwise convolutions instead of those of `train.networks.depthwise_gpu`."""
+        if self.setup.left(30):
+            with self.setup.guarded(f"{self.line}, cuDNN"), patch.object(attack, "fuse_depthwise"):
+                measure(self.setup, f"{self.line}, cuDNN", self.labeller(False), self.faces, self.batches)
 
 
 def faceqan(setup: Setup) -> None:
@@ -191,10 +145,10 @@ def faceqan(setup: Setup) -> None:
 
 
 def faceqan_mobile(setup: Setup) -> None:
-    """FaceQAN with mobilefacenet128. The run of few images comes first: nothing is planned then."""
+    """FaceQAN with mobilefacenet128. The run of few images comes first: nothing is compiled or planned then."""
     part = FaceQAN(setup, "faceqan mobile", "mobilefacenet128", 20)
     part.not_compiled()
-    part.own_depthwise()
+    part.cudnn_depthwise()
     part.loop(12)
     if not setup.dry:
         part.default()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 LINES = (
-    "the same with PyTorch's own depthwise kernels",
+    "the same with cuDNN's depthwise kernels",
     "DifFIQA, width 128",
     "`fit diffiqa`",
     "`fit ediffiqa` T",

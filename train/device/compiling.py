@@ -3,9 +3,11 @@
 import logging
 import os
 import shutil
+import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,8 +19,14 @@ from sdk.text import shortened
 
 logger = logging.getLogger(__name__)
 
-COMPILERS = ("cc", "gcc", "clang")
-"""C compilers. Triton needs one for the code that launches its kernels."""
+COMPILERS = ("gcc", "clang")
+"""C compilers that Triton looks for. It needs one for the code that launches its kernels."""
+
+HEADER = Path(sysconfig.get_path("include"), "Python.h")
+"""What that code includes. Some systems have it in a package of its own, as python3-dev."""
+
+OLDEST = (7, 0)
+"""Compute capability of the oldest GPUs that Triton compiles for."""
 
 
 def worth_compiling(device: torch.device, work: int, least: int) -> bool:
@@ -31,11 +39,20 @@ def worth_compiling(device: torch.device, work: int, least: int) -> bool:
     """
     if device.type != "cuda" or work < least:
         return False
+    missing = missing_for_triton(device)
+    if missing:
+        logger.warning("the network is not compiled, which is slower: %s is missing", missing)
+    return not missing
+
+
+def missing_for_triton(device: torch.device) -> str:
+    """Return what Triton needs and this machine or GPU lacks, in words; empty where it can be used."""
     missing = [] if find_spec("triton") else ["triton"]
     missing += [] if os.environ.get("CC") or any(map(shutil.which, COMPILERS)) else ["a C compiler"]
-    if missing:
-        logger.warning("the network is not compiled, which is slower: %s is missing", " and ".join(missing))
-    return not missing
+    missing += [] if HEADER.exists() else [HEADER.name]
+    if torch.cuda.is_available() and torch.cuda.get_device_capability(device) < OLDEST:
+        missing.append("a GPU of compute capability {}.{}".format(*OLDEST))
+    return " and ".join(missing)
 
 
 @contextmanager

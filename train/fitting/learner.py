@@ -26,7 +26,7 @@ from train.device.compiling import compile_errors
 from train.device.passes import GraphedPasses
 from train.fitting.task import Batch, Task, Terms
 from train.networks.checkpoints import save_state
-from train.networks.depthwise import speed_up_depthwise
+from train.networks.cpu_layers import speed_up
 
 
 class Learner:
@@ -47,7 +47,7 @@ class Learner:
         self._task, self.accelerator = task, accelerator
         self.writer = BackgroundWriter()
         if accelerator.device.type == "cpu":
-            speed_up_depthwise(task.network)
+            speed_up(task.network)
         task.network.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if compiled:
             task.body.compile(dynamic=False)

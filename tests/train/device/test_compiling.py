@@ -52,7 +52,8 @@ def _compile_in_place(module: nn.Module, compiler: Callable[..., Any], options: 
     module._compiled_call_impl = compiler(module._call_impl, **options)
 
 
-def tools(monkeypatch: pytest.MonkeyPatch, triton: bool, compiler: bool) -> None:
+def tools(monkeypatch: pytest.MonkeyPatch, triton: bool, compiler: bool, header: bool = True) -> None:
+    monkeypatch.setattr("train.device.compiling.HEADER", Path(__file__ if header else "Python.h"))
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setattr("train.device.compiling.find_spec", lambda name: triton or None)
     monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/cc" if compiler and name == "gcc" else None)
@@ -76,9 +77,17 @@ def test_only_a_long_run_on_a_gpu_with_the_tools_compiles(
 
 
 def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    tools(monkeypatch, False, False)
+    tools(monkeypatch, False, False, False)
     worth_compiling(GPU, 5, 5)
-    assert "triton and a C compiler is missing" in caplog.text
+    assert "triton and a C compiler and Python.h is missing" in caplog.text
+
+
+def test_an_old_gpu_does_not_compile(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    tools(monkeypatch, True, True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (6, 1))
+    assert not worth_compiling(GPU, 5, 5)
+    assert "a GPU of compute capability 7.0 is missing" in caplog.text
 
 
 def test_one_shape_is_compiled_and_serves_with_and_without_gradients(compiled: list[tuple[int, ...]]) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.support.weights import tame_network
-from train.networks.depthwise import speed_up_depthwise
+from train.networks.cpu_layers import speed_up
 from train.networks.norms import fuse_frozen_norms
 
 
@@ -28,7 +28,7 @@ def test_fused_norms_change_no_value_and_no_gradient(name: str, fast: bool) -> N
             module.requires_grad_(False)
     fused = copy.deepcopy(network)
     if fast:
-        speed_up_depthwise(fused)
+        speed_up(fused)
     fuse_frozen_norms(fused)
     fuse_frozen_norms(fused)  # a second time changes nothing
     x = torch.randn(1, 3, 112, 112, dtype=torch.double, requires_grad=True, generator=torch.manual_seed(0))

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from train.networks.depthwise import DepthwiseConv2d, depthwise
+from train.networks.cpu_layers import DepthwiseConv2d, depthwise
 
 
 class _NormedConv2d(nn.Conv2d):

@@ -1,11 +1,13 @@
-"""Depthwise convolutions whose backward pass is fast on a CPU.
+"""Layers whose backward pass is fast on a CPU.
 
-PyTorch's CPU backward for the input of a depthwise convolution is several times slower than the forward pass. It is a
-depthwise convolution itself, so it can run as one. Measured with `benchmarks/faceqan_labels.py` and in
-docs/fiqa-nano.md: twice as fast for labelling and for training MobileFaceNets in bfloat16.
+- PyTorch's backward pass for the input of a depthwise convolution is several times slower than the forward pass. It is
+  a depthwise convolution itself, so it can run as one. Measured with `benchmarks/faceqan_labels.py` and in
+  docs/fiqa-nano.md: twice as fast for labelling and for training MobileFaceNets in bfloat16.
+- PyTorch's backward pass of PReLU computes what the slopes' gradient is the sum of, also where no slope wants one, and
+  in bfloat16 it is slow beside that. See `PReLU`.
 """
 
-from typing import Any
+from typing import Any, TypeGuard, cast
 
 import torch
 import torch.nn.functional as F
@@ -67,20 +69,51 @@ def _input_gradient(grad: Tensor, weight: Tensor, stride: int, padding: int, sha
     return F.conv2d(grad, weight.flip(-1, -2), None, 1, kernel - 1 - padding, groups=len(weight))
 
 
-def speed_up_depthwise(network: nn.Module) -> None:
-    """Turn the depthwise convolutions of a network into `DepthwiseConv2d`, in place. Parameters and keys stay."""
+class PReLU(nn.PReLU):
+    """A PReLU with a slope a channel whose gradients are a few operations that are fast in any precision."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, _PReLUFunction.apply(x, self.weight))  # type: ignore[no-untyped-call]
+
+
+class _PReLUFunction(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, slopes: Tensor) -> Tensor:
+        ctx.save_for_backward(x, slopes)
+        return F.prelu(x, slopes.to(x.dtype))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        (grad,), (x, slopes) = grads, ctx.saved_tensors
+        x_grad = slopes_grad = None
+        if ctx.needs_input_grad[0]:
+            above = torch.ops.aten.threshold_backward(grad, x, 0)  # the gradient where x is above 0, and 0 elsewhere
+            x_grad = above.lerp(grad, slopes.to(grad.dtype).view(-1, *[1] * (x.ndim - 2)))
+        if ctx.needs_input_grad[1]:
+            rest = [axis for axis in range(x.ndim) if axis != 1]
+            slopes_grad = (grad * x.clamp(max=0)).sum(rest, dtype=slopes.dtype)
+        return x_grad, slopes_grad
+
+
+def speed_up(network: nn.Module) -> None:
+    """Turn plain depthwise convolutions and PReLUs of a network into those above, in place. Parameters and keys stay."""
     for child in network.modules():
-        if type(child) is nn.Conv2d and _is_plain_depthwise(child):
+        if is_plain_depthwise(child):
             child.__class__ = DepthwiseConv2d
+        elif type(child) is nn.PReLU and child.num_parameters > 1:
+            child.__class__ = PReLU
 
 
-def _is_plain_depthwise(conv: nn.Conv2d) -> bool:
+def is_plain_depthwise(module: nn.Module | None) -> TypeGuard[nn.Conv2d]:
+    """Return True for a depthwise convolution that is the same in both directions, without dilation."""
+    if type(module) is not nn.Conv2d:
+        return False
     return (
-        conv.groups == conv.in_channels == conv.out_channels > 1
-        and conv.kernel_size[0] == conv.kernel_size[1]
-        and conv.stride[0] == conv.stride[1]
-        and conv.dilation == (1, 1)
-        and conv.padding_mode == "zeros"
-        and isinstance(conv.padding, tuple)
-        and conv.padding[0] == conv.padding[1] < conv.kernel_size[0]
+        module.groups == module.in_channels == module.out_channels > 1
+        and module.kernel_size[0] == module.kernel_size[1]
+        and module.stride[0] == module.stride[1]
+        and module.dilation == (1, 1)
+        and module.padding_mode == "zeros"
+        and isinstance(module.padding, tuple)
+        and module.padding[0] == module.padding[1] < module.kernel_size[0]
     )
