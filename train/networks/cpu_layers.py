@@ -96,7 +96,7 @@ class _PReLUFunction(torch.autograd.Function):
 
 
 def speed_up(network: nn.Module) -> None:
-    """Turn plain depthwise convolutions and PReLUs of a network into those above, in place. Parameters and keys stay."""
+    """Turn the plain depthwise convolutions and PReLUs of a network into those above, in place. Keys stay."""
     for child in network.modules():
         if is_plain_depthwise(child):
             child.__class__ = DepthwiseConv2d
