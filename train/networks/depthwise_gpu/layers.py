@@ -255,29 +255,34 @@ def proof_fails(device: torch.device, dtype: torch.dtype) -> str:
     """Compare the kernels on a GPU with PyTorch on the CPU; return why they cannot be used, or nothing.
 
     Both strides, values and gradients are compared, on the same rounded numbers. That compiles the kernels, which a
-    network needs anyway.
+    network needs anyway. It does not matter whether the caller has gradients, or autocast.
     """
-    most, random = (1e-4 if dtype == torch.float32 else 2e-2), torch.Generator().manual_seed(0)
-    for stride in (1, 2):
-        conv = nn.Conv2d(64, 64, 3, stride, 1, groups=64).requires_grad_(False)
-        for values in conv.parameters():
-            values.copy_(torch.randn(values.shape, generator=random).to(dtype))
-        x = torch.randn(2, 64, 16, 9, generator=random).to(dtype).float()
-        grad = torch.randn(conv(x).shape, generator=random).to(dtype).float()
-        wanted = _values_and_gradient(nn.Sequential(nn.ReLU6(), conv, nn.ReLU()), x, grad)
-        try:
-            kernels = ActivatedDepthwise(conv, nn.ReLU6(), nn.ReLU()).to(device, dtype)
-            found = _values_and_gradient(kernels, x.to(device, dtype), grad.to(device, dtype))
-        except Exception as error:  # noqa: BLE001 - of Triton, the C compiler or the driver: they share no class
-            return f"their kernels do not run ({shortened(error) or type(error).__name__})"
-        for ours, theirs in zip(found, wanted, strict=True):
-            apart = float((ours.float().cpu() - theirs).abs().max() / theirs.abs().max())
-            if not apart <= most:
-                return f"their kernels differ from PyTorch's by {apart:.2g} of the largest value"
+    off = (torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False))
+    with torch.inference_mode(False), torch.enable_grad(), off[0], off[1]:
+        return _proof_fails(device, dtype, stride=1) or _proof_fails(device, dtype, stride=2)
+
+
+def _proof_fails(device: torch.device, dtype: torch.dtype, stride: int) -> str:
+    random = torch.Generator().manual_seed(0)
+    conv = nn.Conv2d(64, 64, 3, stride, 1, groups=64).requires_grad_(False)
+    for values in conv.parameters():
+        values.copy_(torch.randn(values.shape, generator=random).to(dtype))
+    x = torch.randn(2, 64, 16, 9, generator=random).to(dtype).float()
+    grad = torch.randn(conv(x).shape, generator=random).to(dtype).float()
+    wanted = _values_and_gradient(nn.Sequential(nn.ReLU6(), conv, nn.ReLU()), x, grad)
+    try:
+        kernels = ActivatedDepthwise(conv, nn.ReLU6(), nn.ReLU()).to(device, dtype)
+        found = _values_and_gradient(kernels, x.to(device, dtype), grad.to(device, dtype))
+    except Exception as error:  # noqa: BLE001 - of Triton, the C compiler or the driver: they share no class
+        return f"their kernels do not run ({shortened(error) or type(error).__name__})"
+    for ours, theirs in zip(found, wanted, strict=True):
+        apart = float((ours.float().cpu() - theirs).abs().max() / theirs.abs().max())
+        if not apart <= (1e-4 if dtype == torch.float32 else 2e-2):
+            return f"their kernels differ from PyTorch's by {apart:.2g} of the largest value"
     return ""
 
 
 def _values_and_gradient(network: nn.Module, x: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
-    leaf = x.detach().requires_grad_()
+    leaf = x.clone().requires_grad_()
     values = network(leaf)
     return values.detach(), torch.autograd.grad(values, leaf, grad)[0]
