@@ -137,7 +137,7 @@ class _Shaped:
 
     def _capture(self) -> None:
         try:
-            self._graph, self._outputs = captured(lambda: self._work(*self._inputs))
+            self._graph, self._outputs = captured(lambda: self._work(*self._inputs), self._inputs[0].device)
         except RuntimeError as error:
             if should_reduce_batch_size(error):
                 raise

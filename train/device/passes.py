@@ -3,6 +3,7 @@
 A step of a small network is thousands of short kernels, and Python launches them more slowly than a GPU runs them.
 """
 
+import gc
 import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -23,18 +24,27 @@ SAME_LOSS, SAME_GRADIENT = 1e-3, 2e-2
 The kernels are the same. Some add up in an order that changes, which half precision shows."""
 
 
-def captured(work: Callable[[], Any]) -> tuple[Any, Any]:
-    """Capture a function's work on the GPU as a CUDA graph; return the graph, and what the function returns.
+def captured(work: Callable[[], Any], device: torch.device) -> tuple[Any, Any]:
+    """Capture a function's work on a GPU as a CUDA graph; return the graph, and what the function returns.
 
     Nothing is computed until the graph is replayed. Other threads may allocate meanwhile: only what this one does can
-    spoil the graph.
+    spoil the graph. After an error the thread goes on as before; but PyTorch's random numbers on the GPU may then be
+    errors in this process.
 
     Raises:
         RuntimeError: The function waits for the GPU, or memory does not suffice.
     """
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        outputs = work()
+    gc.collect()  # what autograd left in cycles belongs to another stream
+    graph, before = torch.cuda.CUDAGraph(), torch.cuda.current_stream(device)
+    try:
+        # PyTorch would take one stream for all GPUs, that of the GPU of the first graph.
+        stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+            outputs = work()
+    except RuntimeError:
+        torch.cuda.synchronize(device)
+        torch.cuda.set_stream(before)
+        raise
     return graph, outputs
 
 
@@ -68,24 +78,27 @@ class GraphedPasses:
         same, self._shapes = shapes == self._shapes, shapes
         if self._graph is not None and shapes == self._graph.shapes:
             return self._graph.replay(batches)
+        if not (same and self._possible and self._graph is None):
+            return self._run(batches)
+        device = next(self._network.parameters()).device
+        _measure_memory(device)
         losses = self._run(batches)
-        if same and self._possible and self._graph is None:
-            self._make(batches, losses, shapes)
+        self._make(batches, losses, shapes, device)
         return losses
 
-    def _make(self, batches: Sequence[Batch], losses: Losses, shapes: Any) -> None:
+    def _make(self, batches: Sequence[Batch], losses: Losses, shapes: Any, device: torch.device) -> None:
         parameters = [parameter for parameter in self._network.parameters() if parameter.grad is not None]
         wanted = _gradients(parameters)
         norm = _norm(wanted)
         if not math.isfinite(norm):  # fp16 overflows in the first steps
             return
         self._possible = False
-        if not _memory_for_both(parameters[0].device):
+        if not _memory_for_both(device):
             logger.info("no CUDA graph of the training: memory does not suffice for it beside other work")
             return
         try:
             graph = _Graph(self._run, batches, shapes, parameters)
-            found, gradients = graph.proof(self._network)
+            found, gradients = graph.proof(self._network, batches)
         except RuntimeError as error:
             logger.warning("no CUDA graph can be made of this training, so it runs more slowly: %s", error)
         else:
@@ -114,10 +127,10 @@ class _Graph:
         parameters: list[nn.Parameter],
     ) -> None:
         self.shapes, self._parameters = shapes, parameters
-        self._batches = [{name: value.clone() for name, value in batch.items()} for batch in batches]
+        self._batches = [{name: torch.zeros_like(value) for name, value in batch.items()} for batch in batches]
         for parameter in parameters:
             parameter.grad = None
-        self._graph, self._losses = captured(lambda: run(self._batches))
+        self._graph, self._losses = captured(lambda: run(self._batches), parameters[0].device)
         self._gradients = _gradients(parameters)
 
     def replay(self, batches: Sequence[Batch]) -> Losses:
@@ -130,10 +143,12 @@ class _Graph:
             parameter.grad = gradient
         return {name: value.clone() for name, value in self._losses.items()}
 
-    def proof(self, network: nn.Module) -> tuple[Losses, list[Tensor]]:
-        """Return losses and gradients for the batches that it was made of; the network's buffers stay."""
+    def proof(self, network: nn.Module, batches: Sequence[Batch]) -> tuple[Losses, list[Tensor]]:
+        """Return losses and gradients for some batches; the network's buffers stay."""
         before = [buffer.clone() for buffer in network.buffers()]
-        losses = self.replay(self._batches)
+        for tensor in (*self._losses.values(), *self._gradients):
+            tensor.fill_(math.nan)  # what the graph leaves out cannot pass
+        losses = self.replay(batches)
         for buffer, value in zip(network.buffers(), before, strict=True):
             buffer.copy_(value)
         return losses, self._gradients
@@ -148,8 +163,15 @@ def _norm(gradients: Iterable[Tensor]) -> float:
     return float(torch.linalg.vector_norm(torch.stack(norms)))
 
 
+def _measure_memory(device: torch.device) -> None:
+    torch.cuda.reset_peak_memory_stats(device)
+
+
 def _memory_for_both(device: torch.device) -> bool:
-    """Tell whether a GPU has room for the passes twice: a graph keeps what it needs, and validation comes beside it."""
+    """Tell whether a GPU has room for the measured passes twice.
+
+    A graph keeps what it needs, and batches of other shapes and validation come beside it.
+    """
     used, most = torch.cuda.memory_allocated(device), torch.cuda.max_memory_allocated(device)
     free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - used
     return 2 * (most - used) <= free

@@ -79,8 +79,9 @@ class PReLU(nn.PReLU):
 class _PReLUFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, slopes: Tensor) -> Tensor:
-        ctx.save_for_backward(x, slopes)
-        return F.prelu(x, slopes.to(x.dtype))
+        y = F.prelu(x, slopes.to(x.dtype))  # in another precision than x, where autocast says so
+        ctx.save_for_backward(x.to(y.dtype), slopes)
+        return y
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None]:

@@ -39,6 +39,7 @@ class Gpu:
 
     def __init__(self) -> None:
         self.captures = self.replays = 0
+        self.streams: list[object] = []
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         gpu = self
@@ -67,14 +68,16 @@ class Gpu:
                 shaped._graph.shaped = shaped
 
         @contextmanager
-        def graph(made: Graph, capture_error_mode: str) -> Iterator[None]:
+        def graph(made: Graph, stream: object, capture_error_mode: str) -> Iterator[None]:
             assert capture_error_mode == "thread_local"
             gpu.captures += 1
             yield
 
         monkeypatch.setattr(batches._Shaped, "_capture", captured)
         for name, value in {
-            "Stream": lambda device: None, "stream": lambda stream: nullcontext(), "Event": Event,
+            "Stream": lambda device: None, "current_stream": lambda device: "before",
+            "synchronize": lambda device: None, "set_stream": gpu.streams.append,
+            "stream": lambda stream: nullcontext(), "Event": Event,
             "device": lambda device: nullcontext(), "CUDAGraph": Graph, "graph": graph, "empty_cache": lambda: None,
         }.items():  # fmt: skip
             monkeypatch.setattr(torch.cuda, name, value)
@@ -154,7 +157,7 @@ def test_a_function_that_cannot_be_captured_goes_on_without(
     gpu: Gpu, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     @contextmanager
-    def refused(made: Any, capture_error_mode: str) -> Iterator[None]:
+    def refused(made: Any, stream: object, capture_error_mode: str) -> Iterator[None]:
         raise RuntimeError("operation not permitted when stream is capturing")
         yield
 
@@ -164,6 +167,7 @@ def test_a_function_that_cannot_be_captured_goes_on_without(
         values, factors = rows(4, seed)
         np.testing.assert_array_equal(on_device(values, factors)[0], (values.sum(1) * factors).numpy())
     assert caplog.text.count("no CUDA graph") == 1
+    assert gpu.streams == ["before"]  # PyTorch stays on the stream of the capture
 
 
 def test_a_pickled_copy_begins_anew(gpu: Gpu) -> None:

@@ -104,6 +104,24 @@ def test_gradients_that_overflow_postpone_the_graph(monkeypatch: pytest.MonkeyPa
     assert graphed.graphs.made == 1
 
 
+class Half:
+    """A graph that leaves out what it should write: the stand-in of one that was captured on another GPU."""
+
+    def replay(self) -> None: ...
+
+
+def test_a_graph_that_writes_nothing_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain, graphed = Training(monkeypatch, False), Training(monkeypatch, True)
+    monkeypatch.setattr(passes, "captured", lambda work, device: (Half(), work()))
+    plain.train(STEPS[:1] * 2)
+    graphed.train(STEPS[:1] * 2)
+    assert "gives other losses (by nan)" in caplog.text
+    for one, other in zip(plain.network.parameters(), graphed.network.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
 def test_a_gpu_without_room_for_both_has_no_graph(monkeypatch: pytest.MonkeyPatch) -> None:
     gib = 1 << 30
     numbers = {"memory_allocated": 1 * gib, "max_memory_allocated": 4 * gib, "memory_reserved": 5 * gib}

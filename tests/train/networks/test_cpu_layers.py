@@ -58,12 +58,13 @@ def test_a_prelu_of_one_slope_stays() -> None:
     assert type(one) is nn.PReLU
 
 
-def test_autocast_gives_what_it_gave() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_autocast_gives_what_it_gave(dtype: torch.dtype) -> None:
     plain, fast = nn.PReLU(4), nn.PReLU(4)
     speed_up(fast)
-    x = torch.randn(2, 4, 3, 3).bfloat16()
+    x, grad = torch.randn(2, 4, 3, 3).to(dtype), torch.ones(2, 4, 3, 3, dtype=torch.bfloat16)
     with torch.autocast("cpu", torch.bfloat16):
-        found, wanted = (gradients(module, x, torch.ones_like(x)) for module in (fast, plain))
+        found, wanted = (gradients(module, x, grad) for module in (fast, plain))
     assert [value.dtype for value in found] == [value.dtype for value in wanted]
     torch.testing.assert_close(found[:2], wanted[:2])
     torch.testing.assert_close(found[2], wanted[2], rtol=0.02, atol=0.02)

@@ -108,7 +108,7 @@ class Branches(nn.Module):
         (Branches("after"), ["Conv2d", "depthwise before after"]),
         (Branches("before"), ["Conv2d", "ReLU", "depthwise after"]),
         (Branches("depthwise"), ["Conv2d", "depthwise before", "ReLU"]),
-        (Branches("first"), ["Conv2d", "depthwise before after"]),
+        (Branches("first"), ["Conv2d", "ReLU", "depthwise after"]),
         (Branches("first", inplace=True), ["Conv2d", "ReLU", "depthwise after"]),
     ],
 )

@@ -206,7 +206,8 @@ def _fuse_graph(network: fx.GraphModule) -> None:
             continue
         source, user = node.args[0], next(iter(node.users), node)
         before, after = module_of(source), module_of(user)
-        if not _fits_before(before) or _is_shared(source) or (_is_in_place(before) and _is_shared(source.args[0])):
+        # Another user of what is activated may change it in place, before the convolution or before the pass backward.
+        if not _fits_before(before) or _is_shared(source) or _is_shared(source.args[0]):
             before = None
         if not _fits_after(after) or _is_shared(node):
             after = None
@@ -238,10 +239,6 @@ def _is_shared(node: Any) -> bool:
     return len(node.users) > 1
 
 
-def _is_in_place(module: nn.Module) -> bool:
-    return bool(getattr(module, "inplace", False))
-
-
 def _fits_before(module: nn.Module | None) -> TypeGuard[Activation]:
     return type(module) in (nn.ReLU, nn.ReLU6, nn.PReLU)
 
@@ -263,15 +260,24 @@ def proof_fails(device: torch.device, dtype: torch.dtype) -> str:
 
 
 def _proof_fails(device: torch.device, dtype: torch.dtype, stride: int) -> str:
-    random = torch.Generator().manual_seed(0)
-    conv = nn.Conv2d(64, 64, 3, stride, 1, groups=64).requires_grad_(False)
-    for values in conv.parameters():
-        values.copy_(torch.randn(values.shape, generator=random).to(dtype))
-    x = torch.randn(2, 64, 16, 9, generator=random).to(dtype).float()
-    grad = torch.randn(conv(x).shape, generator=random).to(dtype).float()
-    wanted = _values_and_gradient(nn.Sequential(nn.ReLU6(), conv, nn.ReLU()), x, grad)
+    random, channels = torch.Generator().manual_seed(0), 80  # one full tile of 64, and a part of one
+
+    def drawn(*shape: int) -> Tensor:
+        return (4 * torch.randn(shape, generator=random)).to(dtype).float()
+
+    conv = nn.Conv2d(channels, channels, 3, stride, 1, groups=channels).requires_grad_(False)
+    sloped, shift = nn.PReLU(channels).requires_grad_(False), drawn(channels)
+    for values in (*conv.parameters(), *sloped.parameters()):
+        values.copy_(drawn(*values.shape))
+    layers: tuple[Activation, Activation] = (sloped, nn.ReLU())
+    if stride == 1:
+        sloped.weight.abs_()
+        layers = (nn.ReLU6(), sloped)
+    x = drawn(2, channels, 16, 9)
+    grad = drawn(*conv(x).shape)
+    wanted = _values_and_gradient(nn.Sequential(layers[0], conv, layers[1]), x + shift[:, None, None], grad)
     try:
-        kernels = ActivatedDepthwise(conv, nn.ReLU6(), nn.ReLU()).to(device, dtype)
+        kernels = ActivatedDepthwise(conv, *layers, shift).to(device, dtype)
         found = _values_and_gradient(kernels, x.to(device, dtype), grad.to(device, dtype))
     except Exception as error:  # noqa: BLE001 - of Triton, the C compiler or the driver: they share no class
         return f"their kernels do not run ({shortened(error) or type(error).__name__})"
