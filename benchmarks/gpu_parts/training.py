@@ -59,7 +59,7 @@ class Steps:
                 batch = next(batches)
                 steps.alone = steps._setup.seconds(lambda: original(learner, repeat(batch), done), steps._times)
             steps.ends.append(time.perf_counter())
-            steps.graph = getattr(learner._passes, "graphed", False)
+            steps.graph = getattr(learner._passes, "_graph", None) is not None
             return terms
 
         AcceleratorState._reset_state(True)

@@ -56,7 +56,7 @@ def missing_for_triton(device: torch.device) -> str:
 
 
 @contextmanager
-def compile_errors(instead: str) -> Iterator[None]:
+def compile_errors(instead: str = "label with --no-compile") -> Iterator[None]:
     """Make errors of torch.compile readable, but for those of memory.
 
     Args:
@@ -73,10 +73,6 @@ def compile_errors(instead: str) -> Iterator[None]:
         if not isinstance(error, TorchDynamoException) or should_reduce_batch_size(error):
             raise
         raise InputError(f"torch.compile fails on the network: {shortened(error)}; {instead}") from error
-
-
-WITHOUT = "label with --no-compile"
-"""How labelling does without compiling."""
 
 
 class CompiledForAttack(nn.Module):

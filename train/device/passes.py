@@ -67,11 +67,6 @@ class GraphedPasses:
         self._possible = True
         self._graph: _Graph | None = None
 
-    @property
-    def graphed(self) -> bool:
-        """Whether there is a graph."""
-        return self._graph is not None
-
     def __call__(self, batches: Sequence[Batch]) -> Losses:
         """Return the losses of some batches, tensors of their own."""
         shapes = [{name: (value.shape, value.dtype) for name, value in batch.items()} for batch in batches]
@@ -81,7 +76,7 @@ class GraphedPasses:
         if not (same and self._possible and self._graph is None):
             return self._run(batches)
         device = next(self._network.parameters()).device
-        _measure_memory(device)
+        torch.cuda.reset_peak_memory_stats(device)
         losses = self._run(batches)
         self._make(batches, losses, shapes, device)
         return losses
@@ -119,13 +114,7 @@ class GraphedPasses:
 class _Graph:
     """A graph of the passes, with the batches that it reads and the gradients that it writes."""
 
-    def __init__(
-        self,
-        run: Run,
-        batches: Sequence[Batch],
-        shapes: Any,
-        parameters: list[nn.Parameter],
-    ) -> None:
+    def __init__(self, run: Run, batches: Sequence[Batch], shapes: Any, parameters: list[nn.Parameter]) -> None:
         self.shapes, self._parameters = shapes, parameters
         self._batches = [{name: torch.zeros_like(value) for name, value in batch.items()} for batch in batches]
         for parameter in parameters:
@@ -163,12 +152,8 @@ def _norm(gradients: Iterable[Tensor]) -> float:
     return float(torch.linalg.vector_norm(torch.stack(norms)))
 
 
-def _measure_memory(device: torch.device) -> None:
-    torch.cuda.reset_peak_memory_stats(device)
-
-
 def _memory_for_both(device: torch.device) -> bool:
-    """Tell whether a GPU has room for the measured passes twice.
+    """Tell whether a GPU has room twice for what was done since the statistics of its memory were reset.
 
     A graph keeps what it needs, and batches of other shapes and validation come beside it.
     """

@@ -41,7 +41,7 @@ class TrainerSettings:
             for them, and none on a CPU.
         cache: Keep decoded crops in memory.
         compile: Compile the network with torch.compile. It takes a minute or more, and steps on a GPU are faster from
-            then on. Results differ by rounding.
+            then on. Results differ by rounding. None is false, but for `DiffusionSettings`.
         save_every: Steps between checkpoints to resume from.
         trackers: What gets the curves of the losses: `tensorboard`, `wandb`, `mlflow`; none where it is empty.
     """

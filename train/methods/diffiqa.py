@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from sdk.errors import InputError
 from train.data.dataset import normalised, rgb_images
 from train.device.batches import OnDevice
-from train.device.compiling import WITHOUT, compile_errors, worth_compiling
+from train.device.compiling import compile_errors, worth_compiling
 from train.labelling.parameters import Colour, Compile, Mean, RecognitionName, Seed, Size, Std, Weights
 from train.lazy import Lazy
 from train.methods.diffusion import TRAINED_STEPS, Diffusion, load_diffusion
@@ -215,7 +215,7 @@ class DifFIQALabeller:
         return {self.name: labels, **({"embedding": embeddings[0]} if embeddings else {})}
 
     def _label(self, images: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
-        with compile_errors(WITHOUT):
+        with compile_errors():
             result = diffiqa(self._restore, self._model(), normalised(images, HALF, HALF), noise)
         return (result.quality, result.embeddings) if self._embed else (result.quality,)
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from sdk.errors import InputError
 from train.data.dataset import rgb_images
 from train.device.batches import OnDevice
-from train.device.compiling import WITHOUT, CompiledForAttack, compile_errors, worth_compiling
+from train.device.compiling import CompiledForAttack, compile_errors, worth_compiling
 from train.labelling.parameters import Colour, Compile, Mean, RecognitionName, Seed, Size, Std, Weights
 from train.lazy import Lazy
 from train.networks.attack import frozen_for_attack
@@ -235,7 +235,7 @@ class FaceQANLabeller:
 
     def _label(self, images: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
         inputs = images.float() / 255
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast), compile_errors(WITHOUT):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast), compile_errors():
             result = faceqan(self._model(), inputs, noise, self.settings)
         if not self._embed:
             return (result.quality,)

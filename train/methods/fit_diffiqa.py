@@ -39,6 +39,7 @@ from train.methods.diffusion import (
     TRAINED_STEPS,
     Diffusion,
 )
+from train.networks.recognition import device_of
 from train.networks.unet import MULTIPLIERS
 from train.networks.variants import HALF
 from train.recipes import Recipe, check_least, settings_from
@@ -169,8 +170,7 @@ def fit_diffiqa(settings: DiffusionSettings, source: Path, out: Path) -> Path:
     values = {**recorded(settings), "faces": len(rows)}
     record = RunRecord(values, inputs, FREE | {"steps", "sample_every"}, earlier)
     if settings.compile is None:
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        settings = replace(settings, compile=worth_compiling(device, settings.steps, COMPILE_FROM))
+        settings = replace(settings, compile=worth_compiling(device_of("auto"), settings.steps, COMPILE_FROM))
     Trainer(Restoration(pairs, settings), Samples(pairs, settings, out), settings, out, record).run()
     return out / "diffusion.safetensors"
 

@@ -12,7 +12,6 @@ from torch.fx.experimental.optimization import fuse
 
 from train.device.compiling import missing_for_triton
 from train.networks.cpu_layers import speed_up
-from train.networks.depthwise_gpu import fuse_depthwise, has_depthwise, proof_fails
 from train.networks.norms import fold_norms
 from train.networks.recognition import RecognitionModel
 
@@ -39,12 +38,11 @@ def frozen_for_attack(network: nn.Module, device: torch.device, dtype: torch.dty
     """
     frozen = copy.deepcopy(network).eval().requires_grad_(False)
     if isinstance(frozen, RecognitionModel):  # it looks at the size of faces, which cannot be traced
-        frozen.network = _fast(_folded(frozen.network), device, dtype)
+        fast = _fast(_folded(frozen.network), device, dtype)
+        frozen.network = fast if dtype == torch.float32 else _Cast(fast, dtype)
     else:
+        assert dtype == torch.float32
         frozen = _fast(_folded(frozen), device, dtype)
-    if dtype != torch.float32:
-        assert isinstance(frozen, RecognitionModel)
-        frozen.network = _Cast(frozen.network, dtype)
     frozen = frozen.requires_grad_(False).to(device)
     return frozen.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -70,14 +68,19 @@ def _has_shared_layers(traced: GraphModule) -> bool:
 def _fast(network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
     if device.type == "cpu":
         speed_up(network)
-    elif device.type == "cuda" and has_depthwise(network) and _kernels_work(device, dtype):
-        fuse_depthwise(network)
+    elif device.type == "cuda":
+        from train.networks.depthwise_gpu import fuse_depthwise, has_depthwise  # its operators take time to define
+
+        if has_depthwise(network) and _kernels_work(device, dtype):
+            fuse_depthwise(network)
     return network
 
 
 @cache
 def _kernels_work(device: torch.device, dtype: torch.dtype) -> bool:
     """Tell whether a GPU runs the kernels of depthwise convolutions as it should; say once why not."""
+    from train.networks.depthwise_gpu import proof_fails
+
     missing = missing_for_triton(device)
     reason = f"{missing} is missing" if missing else proof_fails(device, dtype)
     if reason:

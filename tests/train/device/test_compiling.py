@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from sdk.errors import InputError
 from tests.support.weights import tame_diffusion, tame_network
-from train.device.compiling import WITHOUT, CompiledForAttack, compile_errors, worth_compiling
+from train.device.compiling import CompiledForAttack, compile_errors, worth_compiling
 from train.labelling.method import label_images
 from train.methods import faceqan
 from train.methods.diffiqa import DifFIQALabeller, DifFIQASettings
@@ -133,9 +133,9 @@ def test_diffiqa_compiles_its_unet_once_and_labels_stay(compiled: list[tuple[int
 def test_errors_of_the_compiler_say_what_to_do() -> None:
     from torch._dynamo.exc import TorchDynamoException
 
-    with pytest.raises(InputError, match=r"no compiler here.*--no-compile"), compile_errors(WITHOUT):
+    with pytest.raises(InputError, match=r"no compiler here.*--no-compile"), compile_errors():
         raise TorchDynamoException("no compiler here")
-    with pytest.raises(RuntimeError, match="another"), compile_errors(WITHOUT):
+    with pytest.raises(RuntimeError, match="another"), compile_errors():
         raise RuntimeError("another")
 
 

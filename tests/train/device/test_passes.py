@@ -20,12 +20,10 @@ class Training:
         self.network.register_parameter("idle", nn.Parameter(torch.zeros(2)))
         self.optimiser = torch.optim.SGD(self.network.parameters(), 0.1)
         self.graphs = Graphs(self.network, monkeypatch)
-        self.calls = 0
         self.passes = GraphedPasses(self._run, self.network) if graphed else self._run
         self.factor = 1.0
 
     def _run(self, batches: Sequence[Batch]) -> Losses:
-        self.calls += 1
         total = torch.zeros(())
         for batch in batches:
             loss = self.factor * (self.network(batch["x"]) - batch["y"]).square().mean() / len(batches)

@@ -8,6 +8,7 @@ A 3x3 kernel with stride 1 and padding 1, the usual one, has a kernel of its own
 """
 
 from math import inf
+from typing import Any
 
 import torch
 import triton
@@ -222,6 +223,18 @@ def _arguments(slopes: Tensor | None, cap: float, stand_in: Tensor) -> tuple[Ten
     return (stand_in, 0, inf) if slopes is None else (slopes, slopes.shape[-1], cap)
 
 
+def _walk(
+    source: Tensor, x: Tensor, y: Tensor, weight: Tensor, bias: Tensor, activations: tuple[Any, ...], target: Tensor,
+    backward: bool,
+) -> None:  # fmt: skip
+    """Run `_three_by_three`; source and target have the same sizes."""
+    count, channels, height, width = target.shape
+    _three_by_three[_programs(count, channels, triton.cdiv(height, ROWS), triton.cdiv(width, COLUMNS))](
+        source, x, y, weight, bias, *activations, target, height, width, channels,
+        backward, ROWS, COLUMNS, CHANNELS, num_warps=WARPS,
+    )  # fmt: skip
+
+
 def forward(
     x: Tensor, weight: Tensor, bias: Tensor, before: Tensor | None, before_cap: float,
     after: Tensor | None, after_cap: float, stride: int, padding: int, y: Tensor,
@@ -231,10 +244,7 @@ def forward(
     activations = (*_arguments(before, before_cap, weight), *_arguments(after, after_cap, weight))
     with torch.cuda.device_of(x):
         if _walks(kernel, stride, padding):
-            _three_by_three[_programs(count, channels, triton.cdiv(height, ROWS), triton.cdiv(width, COLUMNS))](
-                x, x, y, weight, bias, *activations, y, height, width, channels,
-                False, ROWS, COLUMNS, CHANNELS, num_warps=WARPS,
-            )  # fmt: skip
+            _walk(x, x, y, weight, bias, activations, y, backward=False)
         else:
             _forward[_programs(count, channels, 1, triton.cdiv(out[0] * out[1], POSITIONS))](
                 x, weight, bias, *activations, y, height, width, *out, channels, kernel, stride, padding,
@@ -252,10 +262,7 @@ def backward(
     x, y = x_grad if x is None else x, grad if y is None else y  # not read then
     with torch.cuda.device_of(grad):
         if _walks(kernel, stride, padding):
-            _three_by_three[_programs(count, channels, triton.cdiv(height, ROWS), triton.cdiv(width, COLUMNS))](
-                grad, x, y, weight, weight, *activations, x_grad, height, width, channels,
-                True, ROWS, COLUMNS, CHANNELS, num_warps=WARPS,
-            )  # fmt: skip
+            _walk(grad, x, y, weight, weight, activations, x_grad, backward=True)
         else:
             squares = triton.cdiv(height, stride) * triton.cdiv(width, stride)
             _backward[_programs(count, channels, 1, triton.cdiv(squares, POSITIONS))](
