@@ -22,7 +22,7 @@ from train.methods import diffiqa as diffiqa_method
 from train.methods import faceqan as faceqan_method
 from train.methods.diffiqa import DifFIQALabeller, DifFIQASettings
 from train.methods.faceqan import FaceQANLabeller, FaceQANSettings
-from train.networks import depthwise_gpu
+from train.networks import attack
 
 MANY = 100_000
 """Images of a run that is worth compiling for."""
@@ -131,7 +131,7 @@ class FaceQAN:
     def cudnn_depthwise(self) -> None:
         """With cuDNN's depthwise convolutions instead of those of `train.networks.depthwise_gpu`."""
         if self.setup.left(30):
-            with self.setup.guarded(f"{self.line}, cuDNN"), patch.object(depthwise_gpu, "fuse_depthwise"):
+            with self.setup.guarded(f"{self.line}, cuDNN"), patch.object(attack, "fuse_depthwise"):
                 measure(self.setup, f"{self.line}, cuDNN", self.labeller(False), self.faces, self.batches)
 
 

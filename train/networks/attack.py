@@ -12,6 +12,7 @@ from torch.fx.experimental.optimization import fuse
 
 from train.device.compiling import missing_for_triton
 from train.networks.cpu_layers import speed_up
+from train.networks.depthwise_gpu import fuse_depthwise, has_depthwise, proof_fails
 from train.networks.norms import fold_norms
 from train.networks.recognition import RecognitionModel
 
@@ -68,19 +69,14 @@ def _has_shared_layers(traced: GraphModule) -> bool:
 def _fast(network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
     if device.type == "cpu":
         speed_up(network)
-    elif device.type == "cuda":
-        from train.networks.depthwise_gpu import fuse_depthwise, has_depthwise  # its operators take time to define
-
-        if has_depthwise(network) and _kernels_work(device, dtype):
-            fuse_depthwise(network)
+    elif device.type == "cuda" and has_depthwise(network) and _kernels_work(device, dtype):
+        fuse_depthwise(network)
     return network
 
 
 @cache
 def _kernels_work(device: torch.device, dtype: torch.dtype) -> bool:
     """Tell whether a GPU runs the kernels of depthwise convolutions as it should; say once why not."""
-    from train.networks.depthwise_gpu import proof_fails
-
     missing = missing_for_triton(device)
     reason = f"{missing} is missing" if missing else proof_fails(device, dtype)
     if reason:

@@ -15,7 +15,7 @@ from torch.fx.experimental.optimization import fuse
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.support.weights import tame_network
-from train.networks import attack, depthwise_gpu
+from train.networks import attack
 from train.networks.depthwise_gpu import ActivatedDepthwise, fuse_depthwise, proof_fails
 
 ROOT = Path(__file__).parents[3]
@@ -206,7 +206,7 @@ def test_kernels_that_cannot_be_used_are_said_once(
 ) -> None:
     attack._kernels_work.cache_clear()
     monkeypatch.setattr(attack, "missing_for_triton", lambda device: missing)
-    monkeypatch.setattr(depthwise_gpu, "proof_fails", lambda device, dtype: proof)
+    monkeypatch.setattr(attack, "proof_fails", lambda device, dtype: proof)
     for _ in range(2):
         assert parts(fast(nn.Sequential(depthwise()).eval())) == ["Conv2d"]
     fast(nn.Sequential(nn.Conv2d(4, 4, 1)).eval())
